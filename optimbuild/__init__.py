@@ -1,0 +1,84 @@
+"""Optimizer configs for PyTorch: see, explain and check what every parameter gets, then build it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optimbuild.build import build_optimizer
+    from optimbuild.edits import Bound, Edit
+    from optimbuild.errors import (
+        ConfigError,
+        MissingPackageError,
+        ModelError,
+        OptimBuildError,
+        OptimBuildWarning,
+        RegistrationError,
+        UnknownNameError,
+    )
+    from optimbuild.survey import inventory
+    from optimbuild.params import Inventory, ParamInfo
+    from optimbuild.plan import Plan
+    from optimbuild.planning import make_plan
+    from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
+    from optimbuild.spec import Spec
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "build_optimizer": "build",
+    "Bound": "edits",
+    "Edit": "edits",
+    "ConfigError": "errors",
+    "MissingPackageError": "errors",
+    "ModelError": "errors",
+    "OptimBuildError": "errors",
+    "OptimBuildWarning": "errors",
+    "RegistrationError": "errors",
+    "UnknownNameError": "errors",
+    "inventory": "survey",
+    "Inventory": "params",
+    "ParamInfo": "params",
+    "Plan": "plan",
+    "make_plan": "planning",
+    "OPTIMIZERS": "registry",
+    "RULES": "registry",
+    "optimizer": "registry",
+    "rule": "registry",
+    "Spec": "spec",
+}
+
+__all__ = [
+    "OPTIMIZERS",
+    "RULES",
+    "Bound",
+    "ConfigError",
+    "Edit",
+    "Inventory",
+    "MissingPackageError",
+    "ModelError",
+    "OptimBuildError",
+    "OptimBuildWarning",
+    "ParamInfo",
+    "Plan",
+    "RegistrationError",
+    "Spec",
+    "UnknownNameError",
+    "build_optimizer",
+    "inventory",
+    "make_plan",
+    "optimizer",
+    "rule",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when somebody asks for it, so that importing optimbuild costs nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'optimbuild' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"optimbuild.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,166 @@
+"""From a plan and a model to an optimizer: the only place that changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from optimbuild.dialects import read
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError, shown
+from optimbuild.survey import Surveyed, survey
+from optimbuild.optimizer_type import Implementation
+from optimbuild.plan import Group, Plan
+from optimbuild.planning import plan_of
+from optimbuild.registry import optimizer_type
+
+SWITCHES: Mapping[Implementation, dict[str, bool]] = {
+    "fused": {"fused": True},
+    "foreach": {"foreach": True},
+    "for-loop": {"foreach": False},
+}
+"""How torch's optimizers are told an implementation."""
+
+
+def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
+    """Plan a model under a config, freeze what the plan freezes, and build the optimizer.
+
+    Args:
+        config: Anything that a dialect reads, or the path of a YAML or JSON file.
+        model: The module to optimize, bare or wrapped.
+
+    Returns:
+        A torch optimizer with one group for each distinct setting, ``param_names`` in each, and the
+        plan at its attribute ``plan``.
+
+    Raises:
+        ConfigError: The config is wrong, or the optimizer refuses its options. Nothing was changed.
+        ModelError: The model cannot be planned. Nothing was changed.
+        MissingPackageError: The optimizer's package is not installed. Nothing was changed.
+
+    >>> import torch
+    >>> optimizer = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1}}, torch.nn.Linear(2, 2))
+    >>> optimizer.param_groups[0]["param_names"], optimizer.plan["bias"].lr
+    (['weight', 'bias'], 0.1)
+    """
+    reading = read(config)
+    surveyed = survey(model)
+    return built(plan_of(reading, surveyed.inventory), surveyed)
+
+
+def built(plan: Plan, surveyed: Surveyed) -> torch.optim.Optimizer:
+    """Build the optimizer of a plan, and then freeze.
+
+    Args:
+        plan: A plan of the surveyed module.
+        surveyed: The module, as :func:`~optimbuild.survey.survey` saw it.
+
+    Raises:
+        ConfigError: The optimizer refuses its options, or the plan names two optimizers.
+    """
+    if plan.spec.zero is not False:
+        raise ConfigError("sharding by ZeRO is planned but not built yet", "zero")
+    groups = parameter_groups(plan, surveyed)
+    optimizer = constructed(plan, groups)
+    freeze(plan, surveyed)
+    optimizer.plan = plan  # type: ignore[attr-defined]
+    return optimizer
+
+
+def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
+    """Return the groups as torch takes them: tensors, names and options, and the implementation's switch."""
+    names = {group.optimizer for group in plan.groups}
+    if len(names) > 1:
+        raise ConfigError(
+            f"the plan gives parameters to {len(names)} optimizers ({', '.join(sorted(names))}); "
+            "build_optimizer builds one. Build each from a config of its own."
+        )
+    tensors = {p.name: tensor for p, tensor in zip(plan.inventory.params, surveyed.tensors, strict=True)}
+    return [_torch_group(group, [tensors[name] for name in group.params], plan) for group in plan.groups]
+
+
+def _torch_group(group: Group, tensors: list[nn.Parameter], plan: Plan) -> dict[str, Any]:
+    options = dict(group.options)
+    if "fused" not in options and "foreach" not in options and plan_has_kernels(group):
+        options |= SWITCHES[supported(group.implementation, tensors, plan.spec.implementation)]
+    return {"params": tensors, "param_names": list(group.params), **options}
+
+
+def plan_has_kernels(group: Group) -> bool:
+    """Say whether the optimizer lets its implementation be chosen."""
+    return len(optimizer_type(group.optimizer).implementations) > 1
+
+
+def supported(planned: Implementation, tensors: Sequence[torch.Tensor], asked: str) -> Implementation:
+    """Return the planned implementation, or foreach where the fused kernel does not exist for a device.
+
+    Raises:
+        ConfigError: The config insists on the fused kernel.
+    """
+    devices = {tensor.device.type for tensor in tensors}
+    missing = devices - {"cpu", "cuda", "mps", "xpu", "meta"}
+    if planned != "fused" or not missing:
+        return planned
+    if asked == "fused":
+        raise ConfigError(f"there is no fused kernel for {', '.join(sorted(missing))}", "implementation")
+    return "foreach"
+
+
+def constructed(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Construct the torch optimizer, whose refusals become ours."""
+    kind = optimizer_type(plan.groups[0].optimizer)
+    cls = kind.load()
+    common = {**kind.complete(plan.spec.optimizer.options)}
+    for switch in ("fused", "foreach"):  # the constructor must know a switch that all groups share
+        values = {group.get(switch) for group in groups}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            common[switch] = value
+    try:
+        optimizer = cls(groups, **common)
+    except OptimBuildError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer") from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"{kind.name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
+    return optimizer
+
+
+def freeze(plan: Plan, surveyed: Surveyed) -> None:
+    """Set ``requires_grad`` of frozen parameters to False, and keep batch norms in eval mode where asked."""
+    for decision_frozen, tensor in zip(_frozen(plan), surveyed.tensors, strict=True):
+        if decision_frozen and tensor.requires_grad:
+            tensor.requires_grad_(False)
+    keepers = [rule for rule in plan.rules if getattr(rule, "keep_norm_stats", False)]
+    for name, module in surveyed.modules.items() if keepers else ():
+        if isinstance(module, _NormBase) and any(rule.keeps_in_eval(name) for rule in keepers):
+            module.train = partial(_stay_in_eval, module)  # type: ignore[method-assign]
+            module.train()
+
+
+def _frozen(plan: Plan) -> list[bool]:
+    return [plan.settings[index].frozen for index in plan.chosen]
+
+
+def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
+    """Stand in for ``train`` of a batch norm that must not update its statistics."""
+    module.training = False
+    return module
+
+
+def same_model(plan: Plan, surveyed: Surveyed) -> None:
+    """Raise a ModelError where a plan was made for another model.
+
+    Args:
+        plan: The plan.
+        surveyed: The module.
+    """
+    theirs = [(p.name, p.shape) for p in plan.inventory.params]
+    ours = [(p.name, p.shape) for p in surveyed.inventory.params]
+    if theirs != ours:
+        different = [name for name, _ in set(theirs) ^ set(ours)]
+        raise ModelError(f"the plan was made for another model; different: {', '.join(sorted(different)[:20])}")

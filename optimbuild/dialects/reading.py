@@ -1,0 +1,89 @@
+"""Reading a config of any dialect: find out which one it is, override keys, translate."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from optimbuild.dialects import own, yacs
+from optimbuild.dialects.files import load, loaded_value
+from optimbuild.dialects.types import Reading
+from optimbuild.errors import ConfigError, shown
+from optimbuild.spec import Spec
+from optimbuild.values import plain
+
+DIALECTS = (own, yacs)
+
+
+def read(config: Any, overrides: Sequence[str] = ()) -> Reading:
+    """Return the spec that a config describes, whatever its dialect.
+
+    Args:
+        config: A :class:`~optimbuild.spec.Spec`, a mapping, a yacs ``CfgNode``, or the path of a YAML or JSON file.
+        overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
+
+    Raises:
+        ConfigError: It cannot be read, is of no known dialect, or is wrong somewhere; names the place.
+    """
+    if isinstance(config, Spec):
+        if not overrides:
+            return Reading(config)
+        config = config.to_dict()
+    raw = overridden(read_raw(config), overrides)
+    for dialect in DIALECTS:
+        if dialect.recognises(raw):
+            return dialect.read(raw)
+    raise ConfigError(
+        f"this config is of no known dialect. A config has `optimizer` (our own) or `TRAIN` (yacs); "
+        f"here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
+    )
+
+
+def read_raw(config: Any) -> dict[str, Any]:
+    """Return a config as plain data, its files read and its inheritance resolved."""
+    if isinstance(config, (str, os.PathLike)):
+        return load(os.fspath(config))
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
+    raw: dict[str, Any] = plain(config)
+    return raw
+
+
+_KEY = re.compile(r"[^.\[\]]+|\[\d+\]")
+
+
+def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of the config in which some keys have other values.
+
+    >>> overridden({"rules": ({"type": "layer_decay", "ratio": 0.9},)}, ["rules[0].ratio=0.8"])
+    {'rules': ({'type': 'layer_decay', 'ratio': 0.8},)}
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not _KEY.findall(path):
+            raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=1e-4, not {shown(override)}")
+        try:
+            value = loaded_value(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of --set {shown(override)} is not YAML: {error}") from None
+        raw = _with(raw, [key.strip("[]") for key in _KEY.findall(path)], plain(value, path), path)
+    return raw
+
+
+def _with(node: Any, keys: list[str], value: Any, path: str) -> Any:
+    if not keys:
+        return value
+    key, *deeper = keys
+    if isinstance(node, tuple):
+        if not key.isdigit() or int(key) >= len(node):
+            raise ConfigError(f"--set {path}: there is no entry {shown(key)} in a list of {len(node)}")
+        place = int(key)
+        return (*node[:place], _with(node[place], deeper, value, path), *node[place + 1 :])
+    if node is not None and not isinstance(node, dict):
+        raise ConfigError(f"--set {path}: {shown(node)} has no key {shown(key)}")
+    node = node or {}
+    return {**node, key: _with(node.get(key), deeper, value, path)}

@@ -1,0 +1,217 @@
+"""The yacs dialect: the configs of InternVL and InternImage, read as they are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict
+from yacs.config import CfgNode
+
+from optimbuild.dialects.types import Reading
+from optimbuild.errors import ConfigError, closest, shown
+from optimbuild.registry import optimizer_type
+from optimbuild.spec import Spec, Switch, ZeroSpec, _Part
+from optimbuild.values import Index, NonNegative, Number, plain, validated
+
+PUBLISHED = frozenset(
+    "START_EPOCH EPOCHS WARMUP_EPOCHS WARMUP_LR MIN_LR CLIP_GRAD AUTO_RESUME ACCUMULATION_STEPS USE_CHECKPOINT "
+    "LR_SCHEDULER EMA RAND_INIT_FT_HEAD OPTIMIZER".split()
+)
+"""Keys under ``TRAIN`` of the published projects that are not ours, however close they look."""
+
+
+def _literal(value: Any) -> Any:
+    """Read a string as the Python literal that it spells, as yacs does."""
+    if isinstance(value, str) and len(value) < 1000:
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return value
+    return value
+
+
+Literal = BeforeValidator(_literal)
+
+
+class OptimizerKeys(_Part):
+    """The keys under ``TRAIN.OPTIMIZER``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    NAME: str = "adamw"
+    """A registered optimizer, whatever its case."""
+    EPS: Annotated[NonNegative, Literal] = 1e-8
+    """``eps`` of optimizers of the Adam family."""
+    BETAS: Annotated[tuple[Number, Number], Literal] = (0.9, 0.999)
+    """``betas`` of optimizers of the Adam family."""
+    MOMENTUM: Annotated[NonNegative, Literal] = 0.9
+    """``momentum`` of optimizers of the SGD family."""
+    USE_ZERO: Annotated[Switch, Literal] = False
+    """Shard the optimizer state."""
+    FREEZE_BACKBONE: Annotated[tuple[Index, ...] | None, Literal] = None
+    """Levels to freeze, such as ``[0, 1]``."""
+    DCN_LR_MUL: Annotated[NonNegative | None, Literal] = None
+    """LR factor of deformable convolutions."""
+    RULES: Annotated[tuple[Any, ...], Literal] = ()
+    """More rules, as in our own dialect; they apply after those that the other keys stand for."""
+    ZERO: Annotated[Switch | ZeroSpec, Literal] = False
+    """``zero`` of our own dialect."""
+    IMPLEMENTATION: str = "auto"
+    """``implementation`` of our own dialect."""
+    STRICT: Annotated[Switch, Literal] = True
+    """``strict`` of our own dialect."""
+    REFERENCE_QUIRKS: Annotated[Switch, Literal] = False
+    """Do what the published code does where it departs from its own documentation."""
+
+
+class TrainKeys(_Part):
+    """The keys under ``TRAIN`` that belong to the optimizer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    WEIGHT_DECAY: Annotated[NonNegative, Literal] = 0.05
+    """Weight decay."""
+    BASE_LR: Annotated[NonNegative, Literal] = 5e-4
+    """Learning rate of the layers at the top."""
+    LR_LAYER_DECAY: Annotated[Switch, Literal] = False
+    """Layer-wise LR decay."""
+    LR_LAYER_DECAY_RATIO: Annotated[NonNegative, Literal] = 0.875
+    """Its ratio."""
+    OPTIMIZER: OptimizerKeys = OptimizerKeys()
+    """Everything else."""
+
+
+def defaults() -> CfgNode:
+    """Return a fresh ``CfgNode`` with our keys and their defaults, to be put under a project's own config.
+
+    >>> defaults().TRAIN.OPTIMIZER.NAME
+    'adamw'
+    """
+    train = TrainKeys().model_dump()
+    train["OPTIMIZER"]["RULES"] = list(train["OPTIMIZER"]["RULES"])
+    return CfgNode({"TRAIN": train})
+
+
+def recognises(raw: Mapping[str, Any]) -> bool:
+    """Say whether this is a yacs config."""
+    return "TRAIN" in raw
+
+
+def read(raw: Mapping[str, Any]) -> Reading:
+    """Translate ``TRAIN`` into a spec. Keys outside ``TRAIN`` are ignored.
+
+    Raises:
+        ConfigError: A misspelt key or a wrong value, with its path.
+    """
+    train = raw["TRAIN"]
+    if not isinstance(train, Mapping):
+        raise ConfigError(f"must be a mapping, not {shown(train)}", "TRAIN")
+    _refuse_misspelt(train)
+    keys: TrainKeys = validated(TrainKeys, plain(train, "TRAIN"), "TRAIN")
+    try:
+        corrected, published = _corrected(keys), _published(keys)
+    except ConfigError as error:
+        raise error.moved(PATHS) from error.__cause__
+    if keys.OPTIMIZER.REFERENCE_QUIRKS:
+        return Reading(published, paths=_paths(published, keys), rival=("without REFERENCE_QUIRKS", corrected))
+    rival = ("under the published code (REFERENCE_QUIRKS: True)", published)
+    return Reading(corrected, paths=_paths(corrected, keys), rival=rival)
+
+
+NODE = "TRAIN.OPTIMIZER"
+PATHS = {
+    "optimizer": NODE,
+    "optimizer.type": f"{NODE}.NAME",
+    "optimizer.lr": "TRAIN.BASE_LR",
+    "optimizer.weight_decay": "TRAIN.WEIGHT_DECAY",
+    "optimizer.eps": f"{NODE}.EPS",
+    "optimizer.betas": f"{NODE}.BETAS",
+    "optimizer.momentum": f"{NODE}.MOMENTUM",
+    "zero": f"{NODE}.ZERO",
+    "implementation": f"{NODE}.IMPLEMENTATION",
+    "strict": f"{NODE}.STRICT",
+}
+"""Where keys of the canonical config stand in this dialect."""
+
+RULE_PATHS = {
+    "no_decay": "TRAIN",
+    "layer_decay": "TRAIN.LR_LAYER_DECAY",
+    "dcn_lr": f"{NODE}.DCN_LR_MUL",
+    "freeze": f"{NODE}.FREEZE_BACKBONE",
+    "internvl_reference": f"{NODE}.REFERENCE_QUIRKS",
+}
+"""Where the rules that stand for published keys come from."""
+
+
+def _paths(spec: Spec, keys: TrainKeys) -> dict[str, str]:
+    own = len(spec.rules) - len(keys.OPTIMIZER.RULES)
+    paths = dict(PATHS)
+    for i, rule in enumerate(spec.rules):
+        paths[f"rules[{i}]"] = RULE_PATHS[rule.type] if i < own else f"{NODE}.RULES[{i - own}]"
+        if rule.type == "layer_decay" and i < own:
+            paths[f"rules[{i}].ratio"] = "TRAIN.LR_LAYER_DECAY_RATIO"
+    return paths
+
+
+def _refuse_misspelt(train: Mapping[str, Any]) -> None:
+    ours = list(TrainKeys.model_fields)
+    for key in train:
+        if key in ours or key in PUBLISHED:
+            continue
+        close = closest(str(key), ours, n=1, cutoff=0.8)
+        if close:
+            raise ConfigError(f"unknown key {shown(key)}. Did you mean {close[0]!r}?", "TRAIN")
+
+
+def _spec(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, Any]]) -> Spec:
+    node = keys.OPTIMIZER
+    for i, rule in enumerate(node.RULES):
+        if not isinstance(rule, Mapping):
+            raise ConfigError(f"must be a mapping with `type`, not {shown(rule)}", f"TRAIN.OPTIMIZER.RULES[{i}]")
+    zero = node.ZERO if node.ZERO is not False else node.USE_ZERO
+    return Spec.of(
+        {
+            "optimizer": optimizer,
+            "rules": [*rules, *node.RULES],
+            "zero": zero if isinstance(zero, bool) else zero.model_dump(),
+            "implementation": node.IMPLEMENTATION,
+            "strict": node.STRICT,
+        }
+    )
+
+
+def _optimizer(keys: TrainKeys) -> dict[str, Any]:
+    """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
+    node, options = keys.OPTIMIZER, {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
+    kind = optimizer_type(node.NAME)
+    shared: dict[str, Any] = {**options, "eps": node.EPS, "betas": node.BETAS, "momentum": node.MOMENTUM}
+    taken = {key: value for key, value in shared.items() if key in kind.known and key not in kind.fixed}
+    return {"type": kind.name, **taken}
+
+
+def _corrected(keys: TrainKeys) -> Spec:
+    node = keys.OPTIMIZER
+    rules: list[dict[str, Any]] = [{"type": "no_decay", "optional": True}]
+    if keys.LR_LAYER_DECAY:
+        rules.append({"type": "layer_decay", "ratio": keys.LR_LAYER_DECAY_RATIO})
+    if node.DCN_LR_MUL is not None:
+        rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL})
+    if node.FREEZE_BACKBONE:
+        rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE})
+    return _spec(keys, _optimizer(keys), rules)
+
+
+def _published(keys: TrainKeys) -> Spec:
+    """Return what the published code does: see :mod:`optimbuild.rules.internvl_reference`."""
+    node, optimizer = keys.OPTIMIZER, _optimizer(keys)
+    if optimizer["type"] == "sgd_linear_probing":  # documented without weight decay, and yet it kept it
+        optimizer = {"type": "sgd", "lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, "nesterov": False}
+    reference: dict[str, Any] = {"type": "internvl_reference", "freeze_levels": node.FREEZE_BACKBONE or ()}
+    rules = [reference]
+    if keys.LR_LAYER_DECAY:
+        reference["layer_decay_ratio"] = keys.LR_LAYER_DECAY_RATIO
+        if node.DCN_LR_MUL is not None:  # it counted only while layer decay was on
+            rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL, "optional": True})
+    return _spec(keys, optimizer, rules)

@@ -1,0 +1,180 @@
+"""An optimizer as a config names it: the class, its options, and which of them are fixed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import pydantic
+
+from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError, shown, suggest
+from optimbuild.values import NonNegative, Number, fields, join, plain, validated
+
+Implementation = Literal["fused", "foreach", "for-loop"]
+KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
+
+
+class Options(pydantic.BaseModel):
+    """The options of an optimizer: types and defaults. Unknown keys are forbidden."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class OptimizerType:
+    """A registered optimizer. Calling it builds the optimizer, as MMEngine's registries expect.
+
+    Args:
+        name: The name that a config says.
+        target: ``package.module:Class``, or the class itself.
+        defaults: Options that differ from the class's own defaults.
+        fixed: Options that a config may not change.
+        schema: A pydantic model of the options; without it they are read from the class's signature.
+        kernels: Which of ``fused`` and ``foreach`` the class has; None reads the signature.
+        where: Module, file and line of the registration.
+    """
+
+    name: str
+    target: str | type
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    schema: type[pydantic.BaseModel] | None = None
+    kernels: tuple[str, ...] | None = None
+    where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
+
+    @classmethod
+    def of_class(cls, name: str, target: Any) -> OptimizerType:
+        """Describe a class that was registered plainly, or in MMEngine's registry."""
+        try:
+            file, line = inspect.getsourcefile(target) or "", inspect.getsourcelines(target)[1]
+        except (TypeError, OSError):
+            file, line = "", 0
+        return cls(name, target, where=(getattr(target, "__module__", ""), file, line))
+
+    def __call__(self, params: Any, **options: Any) -> Any:
+        """Build the torch optimizer, with this type's defaults and fixed options."""
+        return self.load()(params, **{**self.defaults, **options, **self.fixed})
+
+    def load(self) -> type:
+        """Import the class.
+
+        Raises:
+            MissingPackageError: Its package is not installed; says what to install.
+            RegistrationError: The module has no such class.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, name = self.target.partition(":")
+        try:
+            return cast(type, getattr(importlib.import_module(module), name))
+        except ImportError as error:
+            package = (error.name or module).partition(".")[0]
+            raise MissingPackageError(
+                f"optimizer {self.name!r} is {self.target}, which cannot be imported: {error}. "
+                f"Install it: pip install {package.replace('_', '-')}"
+            ) from error
+        except AttributeError:
+            raise RegistrationError(f"optimizer {self.name!r}: module {module} has no {name!r}") from None
+
+    @cached_property
+    def options(self) -> type[pydantic.BaseModel]:
+        """The options that a config may give, their types and defaults."""
+        return self.schema or _options_of(self.name, self.load())
+
+    @cached_property
+    def implementations(self) -> tuple[Implementation, ...]:
+        """What the class can run as, fastest first."""
+        known = _parameters(self.load()) if self.kernels is None else self.kernels
+        return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The names of all options, those that choose an implementation included."""
+        return frozenset(fields(self.options)) | frozenset(self.implementations) - {"for-loop"}
+
+    @property
+    def open(self) -> bool:
+        """Whether the class takes any option."""
+        return self.options.model_config.get("extra") == "allow"
+
+    def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
+        """Return every option: what was given, checked and coerced, then the defaults, and the fixed ones.
+
+        Args:
+            given: Options from a config.
+            path: Where they stand in it.
+
+        Raises:
+            ConfigError: An unknown option, a wrong value, or a fixed option that was given another value.
+        """
+        self.refuse_unknown(given, path)
+        kernels = {key: _switch(given[key], join(path, key)) for key in KERNELS if key in given}
+        asked = {**self.defaults, **{key: value for key, value in given.items() if key not in KERNELS}, **self.fixed}
+        model = validated(self.options, asked, path)
+        complete: dict[str, Any] = plain(model.model_dump(), path)
+        for key, value in self.fixed.items():
+            if key in given and validated(self.options, {**asked, key: given[key]}, path).model_dump()[key] != value:
+                raise ConfigError(
+                    f"{self.name} fixes {key} to {value!r}; {shown(given[key])} was asked for. "
+                    "Leave it out, or choose another optimizer.",
+                    join(path, key),
+                )
+        return complete | kernels
+
+    def refuse_unknown(self, given: Iterable[str], path: str) -> None:
+        """Raise a ConfigError for the first option that the optimizer does not take."""
+        for key in given:
+            if key not in self.known and not (self.open and key.isidentifier()):
+                raise ConfigError(
+                    f"{self.name} takes no option {shown(key)}.{suggest(key, self.known)} "
+                    f"It takes: {', '.join(sorted(self.known))}.",
+                    path,
+                )
+
+
+def _switch(value: object, path: str) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"must be true, false or null, not {shown(value)}", path)
+    return value
+
+
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(cls).parameters)
+    except (TypeError, ValueError):
+        raise RegistrationError(f"the signature of {shown(cls)} cannot be read; register it with `options=`") from None
+
+
+def _options_of(name: str, cls: type) -> type[pydantic.BaseModel]:
+    """Make a pydantic model from the signature of an optimizer class: types from its defaults."""
+    parameters = list(_parameters(cls).values())[1:]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in KERNELS]
+    made: dict[str, Any] = {p.name: _field(p) for p in named if not p.name.startswith("_")}
+    return pydantic.create_model(  # type: ignore[no-any-return, call-overload]
+        f"Options of {name}",
+        __config__=pydantic.ConfigDict(extra="allow" if takes_any else "forbid", protected_namespaces=()),
+        **made,
+    )
+
+
+def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
+    default = parameter.default
+    required = default is parameter.empty or type(default).__name__ == "_RequiredParameter"
+    if parameter.name in ("lr", "weight_decay"):
+        kind: Any = NonNegative if required or isinstance(default, (int, float)) else NonNegative | None
+    elif isinstance(default, bool):
+        kind = bool
+    elif isinstance(default, float):
+        kind = Number
+    elif isinstance(default, int):
+        kind = int | Number
+    elif isinstance(default, tuple) and default and all(isinstance(n, float) for n in default):
+        kind = tuple[(Number,) * len(default)]  # type: ignore[misc]
+    else:
+        kind = Any
+    return kind, ... if required else default

@@ -1,0 +1,94 @@
+"""Layer-wise LR decay: the further a layer is from the top, the lower its learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from optimbuild.edits import Bound, Edit
+from optimbuild.errors import listing
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import PatternText
+from optimbuild.registry import rule
+from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth, by_names
+from optimbuild.values import NonNegative, Ratio
+
+Layer = PatternText | tuple[PatternText, ...]
+
+
+def _auto_or_list(layers: Any) -> Any:
+    if layers != "auto" and not (isinstance(layers, (list, tuple)) and layers):
+        raise ValueError('must be "auto", or a list of layers from input to output')
+    return layers
+
+
+@rule("layer_decay")
+class LayerDecay:
+    """Multiply the learning rate by ``ratio`` to the power of the distance from the top.
+
+    Layer-wise LR decay as in ELECTRA (Clark et al., 2020) and BEiT (Bao et al., 2022). With
+    ``layers: auto`` the model is asked for ``lr_decay_keywords(ratio)`` (InternImage), then
+    ``get_layer_depth(name)`` (MMPretrain), then ``group_matcher`` (timm); a model with none of them
+    has its depths inferred from numbered names, and an ambiguous one is an error. The plan says
+    where the depths came from, and warns of parameters that no layer claims: they keep the full LR.
+
+    Example:
+        ``{type: layer_decay, ratio: 0.75, layers: [[cls_token, pos_embed, patch_embed], "blocks.{n}", [norm, head]]}``
+    """
+
+    ratio: Ratio
+    """LR factor from one layer to the next one towards the input, in (0, 1]."""
+    layers: Annotated[Literal["auto"] | tuple[Layer, ...], BeforeValidator(_auto_or_list)] = "auto"
+    """``auto``, or the layers from input to output: each a pattern, a pattern with ``{n}`` for the
+    index of a numbered module, or a list of patterns that share one layer."""
+    min_scale: NonNegative = 0.0
+    """The lowest factor that any layer gets."""
+
+    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+        """Find every parameter's distance from the top."""
+        if self.layers == "auto" and inventory.hooks.offers("lr_decay_keywords"):
+            return self._by_keywords(inventory)
+        depths = self._depths(inventory)
+        by_layer = [self._edit(layer, depths.layers) for layer in range(depths.layers)]
+        edits = {name: by_layer[layer] for name, layer in depths.layer_of.items()}
+        return self._bound(inventory, edits, depths.source, depths.unmatched)
+
+    def _depths(self, inventory: Inventory) -> Depths:
+        if self.layers != "auto":
+            return by_hand(inventory, self.layers)
+        if inventory.hooks.offers("get_layer_depth"):
+            return by_layer_depth(inventory)
+        if inventory.hooks.offers("group_matcher"):
+            return by_group_matcher(inventory)
+        return by_names(inventory)
+
+    def _edit(self, layer: int, layers: int) -> Edit:
+        distance = layers - 1 - layer
+        factor = max(self.ratio**distance, self.min_scale)
+        return Edit(scale={"lr": factor}, why=f"layer {layer} of {layers}, {distance} from the top")
+
+    def _by_keywords(self, inventory: Inventory) -> Bound:
+        """Take the factors as the model gives them: the first keyword that is a piece of the name counts."""
+        by_keyword = {
+            keyword: Edit(scale={"lr": max(factor, self.min_scale)}, why=f"lr_decay_keywords gives {keyword!r}: {factor}")
+            for keyword, factor in inventory.hooks.lr_decay_keywords(self.ratio).items()
+        }
+        edits: dict[str, Edit] = {}
+        for param in inventory.params:
+            for name in param.names if param.aliases else (param.name,):
+                for keyword, edit in by_keyword.items():
+                    if keyword in name:
+                        edits[param.name] = edit
+                        break
+                if param.name in edits:
+                    break
+        return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio})")
+
+    def _bound(
+        self, inventory: Inventory, edits: dict[str, Edit], source: str, unmatched: tuple[tuple[str, str], ...] = ()
+    ) -> Bound:
+        unclaimed = [param.name for param in inventory.params if param.name not in edits]
+        warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
+        return Bound(edits, unmatched, warnings if unclaimed and edits else (), [f"depths from {source}"])

@@ -1,0 +1,110 @@
+"""An ordered table from patterns and kinds to options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from typing_extensions import Self
+
+from optimbuild.edits import Bound, Edit
+from optimbuild.errors import shown
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import Pattern, PatternText
+from optimbuild.registry import rule
+from optimbuild.values import NonNegative
+
+Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
+
+
+class Entry(BaseModel):
+    """One entry of the table: which parameters, and what they get."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    pattern: PatternText | None = None
+    """A pattern over names."""
+    kinds: tuple[Kind, ...] = ()
+    """Kinds, any of which is enough; beside a pattern both must hold."""
+    lr_mult: NonNegative = 1.0
+    """A factor for the learning rate."""
+    decay_mult: NonNegative = 1.0
+    """A factor for the weight decay."""
+    freeze: bool = False
+    """Take the parameters out of training."""
+
+    @model_validator(mode="after")
+    def _selects_something(self) -> Self:
+        if self.pattern is None and not self.kinds:
+            raise ValueError("an entry needs a `pattern`, `kinds`, or both")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The entry in words."""
+        parts = [f"pattern {self.pattern!r}"] if self.pattern is not None else []
+        return " and ".join([*parts, f"kinds {', '.join(self.kinds)}"] if self.kinds else parts)
+
+    def selects(self, param: ParamInfo) -> bool:
+        """Say whether the entry is meant for this parameter."""
+        if self.kinds and param.kinds.isdisjoint(self.kinds):
+            return False
+        return self.pattern is None or any(map(Pattern(self.pattern).matches, param.names))
+
+    def edit(self) -> Edit:
+        """Return what the selected parameters get."""
+        factors = {"lr": self.lr_mult, "weight_decay": self.decay_mult}
+        return Edit(
+            set=dict(self.model_extra or {}),
+            scale={option: factor for option, factor in factors.items() if factor != 1.0},
+            freeze=self.freeze,
+            why=self.label,
+        )
+
+
+def _entries(table: Any) -> Any:
+    """Read the short form, a mapping from pattern to options, as the list that it abbreviates."""
+    if not isinstance(table, Mapping):
+        return table
+    for pattern, options in table.items():
+        if not isinstance(options, Mapping):
+            raise ValueError(f"what stands under {shown(pattern)} must be a mapping of options, not {shown(options)}")
+        if "pattern" in options:
+            raise ValueError(f"{shown(pattern)} is the pattern already; `pattern` belongs into a list of entries")
+    return [{"pattern": pattern, **options} for pattern, options in table.items()]
+
+
+@rule("match")
+class Match:
+    """Give options by pattern and kind; for each parameter the first entry that matches counts.
+
+    An entry takes any option that the optimizer has, and ``lr_mult``, ``decay_mult`` and
+    ``freeze: true``. An entry without options exempts its parameters from those that follow.
+
+    Example:
+        ``{type: match, table: {"backbone": {lr_mult: 0.1}, "**.head": {weight_decay: 0.0}}}``, or as a
+        list: ``table: [{kinds: [embedding], lr_mult: 0.5}, {pattern: neck, kinds: [norm], lr: 1e-4}]``
+    """
+
+    table: Annotated[tuple[Entry, ...], BeforeValidator(_entries)]
+    """The entries, in order: a mapping from pattern to options, or a list of entries."""
+
+    def __post_init__(self) -> None:
+        if not self.table:
+            raise ValueError("the table is empty")
+
+    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+        """Find each parameter's entry."""
+        edits: dict[str, Edit] = {}
+        unmatched, warnings = [], []
+        for i, entry in enumerate(self.table):
+            found = [param for param in inventory.params if entry.selects(param)]
+            new = [param for param in found if param.name not in edits]
+            if not found:
+                unmatched.append((f"table[{i}]", entry.pattern or entry.label))
+            elif not new:
+                warnings.append(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
+            edit = entry.edit()
+            edits.update((param.name, edit) for param in new)
+        return Bound(edits, unmatched, warnings)

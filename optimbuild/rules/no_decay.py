@@ -1,0 +1,76 @@
+"""No weight decay for norms, biases and whatever else should not shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from optimbuild.edits import Bound, Edit
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import keyword_in
+from optimbuild.registry import rule
+from optimbuild.values import Keyword
+
+
+@rule("no_decay")
+class NoDecay:
+    """Set the weight decay of norms, biases, vectors and named parameters to 0.
+
+    What the model asks for in ``no_weight_decay()`` and ``no_weight_decay_keywords()`` counts as
+    well; the keywords match any piece of a name, as the projects that introduced them do (Swin
+    Transformer, BEiT, InternImage). Each step says which cause it was.
+
+    Example:
+        ``{type: no_decay, keywords: [relative_position_bias_table]}``
+    """
+
+    norm: bool = True
+    """Parameters of normalization layers, by the type of the owning module; custom ``*Norm`` classes too."""
+    bias: bool = True
+    """Parameters whose name ends in ``.bias``."""
+    one_dimensional: bool = True
+    """Parameters with at most one dimension."""
+    names: tuple[Keyword, ...] = ()
+    """Whole names."""
+    keywords: tuple[Keyword, ...] = ()
+    """Pieces of names."""
+    hints: bool = True
+    """Whatever the model's own ``no_weight_decay()`` and ``no_weight_decay_keywords()`` name."""
+
+    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+        """Ask the model for its hints, and find names and keywords that name nothing."""
+        hooks = inventory.hooks
+        hinted = hooks.no_weight_decay() if self.hints else frozenset()
+        hinted_keywords = hooks.no_weight_decay_keywords() if self.hints else ()
+        edits: dict[str, Edit] = {}
+        by_cause: dict[str, Edit] = {}
+        for param in inventory.params:
+            cause = self._cause(param, hinted, hinted_keywords)
+            if cause is not None:
+                edit = by_cause.get(cause)
+                if edit is None:
+                    edit = by_cause[cause] = Edit(set={"weight_decay": 0.0}, why=cause)
+                edits[param.name] = edit
+        unmatched = [("names", name) for name in self.names if name not in inventory]
+        for keyword in self.keywords:
+            if not any(keyword in name for param in inventory.params for name in param.names):
+                unmatched.append(("keywords", keyword))
+        return Bound(edits, unmatched)
+
+    def _cause(self, param: ParamInfo, hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
+        name = param.name
+        if self.norm and "norm" in param.kinds:
+            return f"parameter of a normalization layer, {param.owner}"
+        if self.bias and (name.endswith(".bias") or any(alias.endswith(".bias") for alias in param.aliases)):
+            return "bias"
+        if self.one_dimensional and len(param.shape) <= 1:
+            return "one-dimensional"
+        for known in param.names if param.aliases else (name,):
+            if known in self.names:
+                return f"named {known!r} by the rule"
+            if self.keywords and (keyword := keyword_in(known, self.keywords)):
+                return f"name contains {keyword!r}"
+            if known in hinted:
+                return "the model's no_weight_decay() names it"
+            if hinted_keywords and (keyword := keyword_in(known, hinted_keywords)):
+                return f"name contains {keyword!r}, which the model's no_weight_decay_keywords() gives"
+        return None

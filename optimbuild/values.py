@@ -1,0 +1,158 @@
+"""The values that an option may have: plain data, and numbers that are really numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from optimbuild.errors import ConfigError, shown, suggest
+
+MAX_DEPTH = 64
+MAX_NODES = 1_000_000
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not a truth value")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+"""A finite number; a string such as ``1e-3``, as YAML reads it, is one too."""
+
+NonNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Ratio = Annotated[Number, Field(gt=0, le=1)]
+"""A number in (0, 1]."""
+
+Index = Annotated[int, BeforeValidator(_not_bool), Field(ge=0)]
+"""A whole number from 0."""
+
+
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty: an empty piece is part of every name")
+    return value
+
+
+Keyword = Annotated[str, AfterValidator(_not_empty)]
+"""A piece of a parameter's name; never empty."""
+
+
+def plain(value: Any, path: str = "") -> Any:
+    """Return a copy of ``value`` made of plain data: scalars, strings, tuples and dicts.
+
+    Lists become tuples, so that what was planned cannot change afterwards.
+
+    Raises:
+        ConfigError: Something in it is not plain data, or it is nested deeper than
+            64 levels, or holds more than a million values (as an alias that
+            multiplies itself in YAML does).
+
+    >>> plain({"betas": [0.9, 0.999]})
+    {'betas': (0.9, 0.999)}
+    """
+    return _plain(value, path, 0, iter(range(MAX_NODES)))
+
+
+def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
+    if depth > MAX_DEPTH:
+        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", path[:200])
+    if next(budget, None) is None:
+        raise ConfigError(f"holds more than {MAX_NODES} values")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"must be a finite number, not {value}", path)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        copy = {}
+        for key, item in value.items():
+            if not isinstance(key, (str, int)) or isinstance(key, bool):
+                raise ConfigError(f"keys must be names, not {shown(key)}", path)
+            copy[str(key)] = _plain(item, join(path, str(key)), depth + 1, budget)
+        return copy
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item, f"{path}[{i}]", depth + 1, budget) for i, item in enumerate(value))
+    for kind in (bool, int, float, str):  # subclasses, such as numpy's float64
+        if isinstance(value, kind):
+            return kind(value)
+    raise ConfigError(f"must be plain data, not {shown(value)} of type {type(value).__name__}", path)
+
+
+def join(path: str, *keys: str | int) -> str:
+    """Return the path of a key below ``path``.
+
+    >>> join("rules", 1, "ratio")
+    'rules[1].ratio'
+    """
+    for key in keys:
+        if isinstance(key, int):
+            path = f"{path}[{key}]"
+        elif key.isidentifier():
+            path = f"{path}.{key}" if path else key
+        else:
+            path = f"{path}[{shown(key)}]"
+    return path
+
+
+def validated(schema: Any, value: Any, path: str = "") -> Any:
+    """Return what pydantic makes of ``value``, its complaints turned into ours.
+
+    Args:
+        schema: A pydantic model or dataclass, a ``TypeAdapter``, or a type.
+        value: Plain data.
+        path: Where the value stands in the config.
+
+    Raises:
+        ConfigError: With the path of the first wrong key, and every other complaint after it.
+    """
+    adapter = schema if isinstance(schema, TypeAdapter) else TypeAdapter(schema)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise _translated(error, schema, path) from None
+    except (RecursionError, OverflowError) as error:
+        raise ConfigError(f"cannot be read: {type(error).__name__}", path) from None
+
+
+def _translated(error: ValidationError, schema: Any, path: str) -> ConfigError:
+    found = [_complaint(detail, schema, path) for detail in error.errors(include_url=False)]
+    first, *others = dict.fromkeys(found)
+    message = "; ".join([first[1], *(f"{where}: {what}" if where else what for where, what in others)])
+    return ConfigError(message, first[0])
+
+
+def _complaint(detail: ErrorDetails, schema: Any, path: str) -> tuple[str, str]:
+    keys = [k for k in detail["loc"] if not (isinstance(k, str) and ("[" in k or "-" in k))]
+    where = join(path, *keys)
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return join(path, *keys[:-1]), _unknown_key(str(keys[-1]), schema if len(keys) == 1 else None)
+    if detail["type"] in ("missing", "missing_argument"):
+        return where, "is required"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message[0].lower() + message[1:]
+    if detail["msg"].startswith("Input should be "):
+        message = f"must be {message}"
+    return where, f"{message} (given: {shown(detail['input'])})"
+
+
+def _unknown_key(key: str, schema: Any) -> str:
+    known = fields(schema)
+    hint = f"{suggest(key, known)} Known: {', '.join(known) or 'none'}." if schema is not None else ""
+    return f"unknown key {shown(key)}.{hint}"
+
+
+def fields(schema: Any) -> list[str]:
+    """Return the names of the fields of a pydantic model or dataclass."""
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return list(schema.model_fields)
+    return list(getattr(schema, "__pydantic_fields__", {}))
+
+
+def finite(value: object) -> bool:
+    """Say whether a value is a real, finite number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
