@@ -1,0 +1,1 @@
+"""Drop-in modules for people who import from other projects."""
