@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from optimbuild.dialects import read
-from optimbuild.errors import ConfigError, ModelError, OptimBuildError, shown
+from optimbuild.errors import ConfigError, OptimBuildError, shown
 from optimbuild.survey import Surveyed, survey
 from optimbuild.optimizer_type import Implementation
 from optimbuild.plan import Group, Plan
@@ -80,34 +80,19 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
             "build_optimizer builds one. Build each from a config of its own."
         )
     tensors = {p.name: tensor for p, tensor in zip(plan.inventory.params, surveyed.tensors, strict=True)}
-    return [_torch_group(group, [tensors[name] for name in group.params], plan) for group in plan.groups]
+    return [_torch_group(group, [tensors[name] for name in group.params]) for group in plan.groups]
 
 
-def _torch_group(group: Group, tensors: list[nn.Parameter], plan: Plan) -> dict[str, Any]:
+def _torch_group(group: Group, tensors: list[nn.Parameter]) -> dict[str, Any]:
     options = dict(group.options)
-    if "fused" not in options and "foreach" not in options and plan_has_kernels(group):
-        options |= SWITCHES[supported(group.implementation, tensors, plan.spec.implementation)]
+    if "fused" not in options and "foreach" not in options and _has_kernels(group):
+        options |= SWITCHES[group.implementation]
     return {"params": tensors, "param_names": list(group.params), **options}
 
 
-def plan_has_kernels(group: Group) -> bool:
+def _has_kernels(group: Group) -> bool:
     """Say whether the optimizer lets its implementation be chosen."""
     return len(optimizer_type(group.optimizer).implementations) > 1
-
-
-def supported(planned: Implementation, tensors: Sequence[torch.Tensor], asked: str) -> Implementation:
-    """Return the planned implementation, or foreach where the fused kernel does not exist for a device.
-
-    Raises:
-        ConfigError: The config insists on the fused kernel.
-    """
-    devices = {tensor.device.type for tensor in tensors}
-    missing = devices - {"cpu", "cuda", "mps", "xpu", "meta"}
-    if planned != "fused" or not missing:
-        return planned
-    if asked == "fused":
-        raise ConfigError(f"there is no fused kernel for {', '.join(sorted(missing))}", "implementation")
-    return "foreach"
 
 
 def constructed(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -124,7 +109,9 @@ def constructed(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimiz
     except OptimBuildError:
         raise
     except Exception as error:
-        raise ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer") from error
+        raise ConfigError(
+            f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer"
+        ) from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(f"{kind.name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
     return optimizer
@@ -138,7 +125,7 @@ def freeze(plan: Plan, surveyed: Surveyed) -> None:
     keepers = [rule for rule in plan.rules if getattr(rule, "keep_norm_stats", False)]
     for name, module in surveyed.modules.items() if keepers else ():
         if isinstance(module, _NormBase) and any(rule.keeps_in_eval(name) for rule in keepers):
-            module.train = partial(_stay_in_eval, module)  # type: ignore[method-assign]
+            module.train = partial(_stay_in_eval, module)  # type: ignore[assignment, method-assign]
             module.train()
 
 
@@ -150,17 +137,3 @@ def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
     """Stand in for ``train`` of a batch norm that must not update its statistics."""
     module.training = False
     return module
-
-
-def same_model(plan: Plan, surveyed: Surveyed) -> None:
-    """Raise a ModelError where a plan was made for another model.
-
-    Args:
-        plan: The plan.
-        surveyed: The module.
-    """
-    theirs = [(p.name, p.shape) for p in plan.inventory.params]
-    ours = [(p.name, p.shape) for p in surveyed.inventory.params]
-    if theirs != ours:
-        different = [name for name, _ in set(theirs) ^ set(ours)]
-        raise ModelError(f"the plan was made for another model; different: {', '.join(sorted(different)[:20])}")

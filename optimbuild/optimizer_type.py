@@ -155,7 +155,7 @@ def _options_of(name: str, cls: type) -> type[pydantic.BaseModel]:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in KERNELS]
     made: dict[str, Any] = {p.name: _field(p) for p in named if not p.name.startswith("_")}
-    return pydantic.create_model(  # type: ignore[no-any-return, call-overload]
+    return pydantic.create_model(
         f"Options of {name}",
         __config__=pydantic.ConfigDict(extra="allow" if takes_any else "forbid", protected_namespaces=()),
         **made,

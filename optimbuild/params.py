@@ -240,6 +240,12 @@ def _depth(answer: Any) -> tuple[int, int]:
 class Inventory:
     """A model's parameters in ``named_parameters()`` order, and its hooks.
 
+    Args:
+        params: The parameters.
+        hooks: What the model's own methods answer.
+        model: Class name of the model.
+        unfused: Names that no fused kernel can take, for their sparse gradients or their device.
+
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
 
@@ -251,6 +257,7 @@ class Inventory:
     params: tuple[ParamInfo, ...]
     hooks: Hooks = field(default_factory=Hooks, compare=False, repr=False)
     model: str = field(default="", compare=False)
+    unfused: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.params:
@@ -319,6 +326,7 @@ class Inventory:
             "model": self.model,
             "params": [param_to_dict(param) for param in self.params],
             "hooks": self.hooks.answers,
+            **({"unfused": sorted(self.unfused)} if self.unfused else {}),
         }
 
     @classmethod
@@ -336,7 +344,7 @@ class Inventory:
         if not isinstance(hooks, dict) or not set(hooks) <= set(HOOKS):
             raise ModelError(f"`hooks` must be an object with any of: {listing(HOOKS)}")
         params = tuple([param_from_dict(row, i, shapes) for i, row in enumerate(rows)])
-        inventory = cls(params, Hooks(_checked(hooks)), str(data.get("model") or ""))
+        inventory = cls(params, Hooks(_checked(hooks)), str(data.get("model") or ""), _unfused(data))
         inventory._positions  # noqa: B018  # refuses a name that stands twice
         return inventory
 
@@ -354,6 +362,13 @@ class Inventory:
             raise ModelError(f"inventory {shown(os.fspath(path))}: {reason}") from None
         except ModelError as error:
             raise ModelError(f"inventory {shown(os.fspath(path))}: {error}") from error
+
+
+def _unfused(data: Mapping[str, Any]) -> frozenset[str]:
+    names = data.get("unfused") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"`unfused` must be a list of names, not {shown(names)}")
+    return frozenset(names)
 
 
 def param_to_dict(param: ParamInfo) -> dict[str, Any]:

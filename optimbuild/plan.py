@@ -12,6 +12,7 @@ from typing import Any
 from optimbuild.diff import PlanDiff
 from optimbuild.edits import Bound, Call, Edit, Setting, Step, fold
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, listing, shown
+from optimbuild.implementations import implementation
 from optimbuild.optimizer_type import Implementation, OptimizerType
 from optimbuild.params import Inventory, ParamInfo, param_to_dict
 from optimbuild.patterns import Pattern, widened
@@ -140,7 +141,7 @@ class Plan:
                 options=setting.options or {},
                 params=tuple([param.name for param in params]),
                 numel=sum([param.numel for param in params]),
-                implementation=implementation(self.spec, setting, {param.dtype for param in params}),
+                implementation=implementation(self.spec, setting, params, self.inventory.unfused),
             )
             for setting, params in zip(self.settings, members, strict=True)
             if not setting.frozen
@@ -220,6 +221,7 @@ class Plan:
             "spec": self.spec.to_dict(),
             "model": self.inventory.model,
             "hooks": self.inventory.hooks.answers,
+            "unfused": sorted(self.inventory.unfused),
         }
 
     def to_json(self) -> str:
@@ -237,7 +239,7 @@ class Plan:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("version") != VERSION:
                 raise ModelError(f"not a plan of version {VERSION}")
-            inventory = Inventory.from_dict({key: data[key] for key in ("model", "params", "hooks")})
+            inventory = Inventory.from_dict({key: data[key] for key in ("model", "params", "hooks", "unfused")})
             rows = [_setting_of(row) for row in data["params"]]
             settings = {setting.key: setting for setting in rows}
             index = {key: i for i, key in enumerate(settings)}
@@ -314,31 +316,6 @@ def base_options(spec: Spec) -> Any:
         return known[name]
 
     return base
-
-
-def implementation(spec: Spec, setting: Setting, dtypes: set[str]) -> Implementation:
-    """Return how the step of a group is computed: the fastest that class and tensors support, or as told.
-
-    Raises:
-        ConfigError: The config asks for one that the optimizer or the tensors do not support.
-    """
-    options, possible = setting.options or {}, optimizer_type(str(setting.optimizer)).implementations
-    for told in ("fused", "foreach"):
-        if options.get(told):
-            return told  # type: ignore[return-value]
-    if options.get("differentiable") or options.get("foreach") is False:
-        possible = ("for-loop",)
-    if not all(dtype.startswith(("float", "bfloat")) for dtype in dtypes) or options.get("fused") is False:
-        possible = tuple(kernel for kernel in possible if kernel != "fused")
-    if spec.implementation == "auto":
-        return possible[0]
-    if spec.implementation not in possible:
-        raise ConfigError(
-            f"{setting.optimizer} has no {spec.implementation} implementation for {', '.join(sorted(dtypes))} "
-            f"with these options. It has: {', '.join(possible)}.",
-            "implementation",
-        )
-    return spec.implementation
 
 
 def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> Plan:

@@ -221,7 +221,9 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
 
     def register(cls: type[T]) -> type[T]:
         if not isinstance(cls, type) or not ("__call__" in dir(cls) or hasattr(cls, "bind")):
-            raise RegistrationError(f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)")
+            raise RegistrationError(
+                f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
+            )
         config = pydantic.ConfigDict(extra="forbid")
         made: type[T] = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
         RULES.register_module(name=name, module=made, force=force)

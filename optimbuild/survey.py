@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
 
 from optimbuild.errors import ModelError, shown
 from optimbuild.params import HOOKS, Hooks, Inventory, ParamInfo, kinds_of
+
+FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
+"""Where fused kernels exist; a model on the meta device is planned for one of them."""
 
 OLD_SPELLING = {"lr_decay_keywords": "lr_decay_keywards"}
 """How early releases of InternImage spelt a hook."""
@@ -81,8 +85,13 @@ def survey(model: nn.Module) -> Surveyed:
     params = tuple(
         [_info(*found[i], tensor, tuple(dict.fromkeys(aliases.get(i, ())))) for i, tensor in enumerate(tensors)]
     )
+    unfused = frozenset(
+        info.name
+        for info, tensor, (_, module) in zip(params, tensors, found, strict=True)
+        if getattr(module, "sparse", False) is True or tensor.device.type not in FUSED_DEVICES
+    )
     root = unwrapped(model)
-    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__), tensors, modules)
+    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, unfused), tensors, modules)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -127,7 +136,7 @@ def _walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _info(name: str, module: nn.Module, tensor: nn.Parameter, aliases: tuple[str, ...]) -> ParamInfo:
-    owner, bases = _owner(type(module))
+    owner, bases = _owner(type(module))  # type: ignore[arg-type]
     weight = module._parameters.get("weight")
     kinds = _kinds(name, owner, bases, weight)
     shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
@@ -144,7 +153,9 @@ def _kinds(name: str, owner: str, bases: tuple[str, ...], weight: Any) -> frozen
     if weight is None or "Conv" not in owner and not any("Conv" in base for base in bases):
         return kinds_of(name, owner, bases)
     shape = getattr(weight, "ds_shape", None)
-    return kinds_of(name, owner, bases, None if isinstance(weight, nn.UninitializedParameter) else shape or weight.shape)
+    return kinds_of(
+        name, owner, bases, None if isinstance(weight, nn.UninitializedParameter) else shape or weight.shape
+    )
 
 
 @lru_cache(maxsize=None)

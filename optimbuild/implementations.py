@@ -1,0 +1,49 @@
+"""How the step of a group is computed: fused, foreach, or one tensor after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from optimbuild.edits import Setting
+from optimbuild.errors import ConfigError, listing
+from optimbuild.optimizer_type import KERNELS, Implementation
+from optimbuild.params import ParamInfo
+from optimbuild.registry import optimizer_type
+from optimbuild.spec import Spec
+
+FUSABLE = frozenset(("float16", "bfloat16", "float32", "float64"))
+"""The dtypes for which torch has fused kernels."""
+
+
+def implementation(
+    spec: Spec, setting: Setting, params: Sequence[ParamInfo], unfused: Collection[str] = ()
+) -> Implementation:
+    """Return how the step of a group is computed: the fastest that class and tensors support, or as told.
+
+    Args:
+        spec: The canonical config; its ``implementation`` may insist.
+        setting: What the group gets; ``fused`` or ``foreach`` among its options is an order too.
+        params: The group's parameters.
+        unfused: Names that no fused kernel can take, for their sparse gradients or their device.
+
+    Raises:
+        ConfigError: The config asks for one that the optimizer or the tensors do not support.
+    """
+    options, possible = setting.options or {}, optimizer_type(str(setting.optimizer)).implementations
+    for kernel in KERNELS:
+        if options.get(kernel):
+            return kernel
+    if options.get("differentiable") or options.get("foreach") is False:
+        possible = ("for-loop",)
+    unable = [param.name for param in params if param.dtype not in FUSABLE or param.name in unfused]
+    if unable or options.get("fused") is False:
+        possible = tuple(kernel for kernel in possible if kernel != "fused")
+    if spec.implementation == "auto":
+        return possible[0]
+    if spec.implementation not in possible:
+        reason = f" for {listing(unable, 5)} (dtype, device or sparse gradients)" if unable else " with these options"
+        raise ConfigError(
+            f"{setting.optimizer} has no {spec.implementation} implementation{reason}. It has: {', '.join(possible)}.",
+            "implementation",
+        )
+    return spec.implementation

@@ -1,0 +1,242 @@
+"""From a plan to an optimizer: groups, names, freezing, implementations, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from optimbuild import ConfigError, OptimBuildError, build_optimizer, make_plan
+from tests.models import CONFIG, Net, Tied
+
+
+def test_the_optimizer_has_one_group_for_each_distinct_setting_with_names_and_the_plan():
+    model = Net()
+    optimizer = build_optimizer(CONFIG, model)
+    named = dict(model.named_parameters())
+    assert type(optimizer) is torch.optim.AdamW
+    assert len(optimizer.param_groups) == len({(g["lr"], g["weight_decay"]) for g in optimizer.param_groups})
+    for group, planned in zip(optimizer.param_groups, optimizer.plan.groups, strict=True):
+        assert group["param_names"] == list(planned.params)
+        assert all(tensor is named[name] for name, tensor in zip(group["param_names"], group["params"], strict=True))
+        assert {key: group[key] for key in planned.options} == planned.options
+    assert make_plan(CONFIG, model) == optimizer.plan
+
+
+def test_groups_carry_nothing_that_the_optimizer_does_not_know():
+    optimizer = build_optimizer(CONFIG, Net())
+    plain = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    for group in optimizer.param_groups:
+        assert set(group) - {"param_names"} <= set(plain.param_groups[0])
+
+
+RULES: list[dict[str, Any]] = [
+    {"type": "no_decay"},
+    {"type": "no_decay", "bias": False},
+    {"type": "layer_decay", "ratio": 0.5},
+    {"type": "freeze", "patterns": ["stem"]},
+    {"type": "freeze", "patterns": ["blocks.0", "norm"]},
+    {"type": "match", "table": {"head": {"lr_mult": 10.0}, "**.mlp": {"decay_mult": 0.5}}},
+    {"type": "match", "table": [{"kinds": ["bias"], "lr": 0.25}]},
+]
+
+
+@given(rules=st.lists(st.sampled_from(RULES), max_size=5), kind=st.sampled_from(["adamw", "sgd", "Adam"]))
+@settings(max_examples=60, deadline=None)
+def test_every_trainable_parameter_is_in_exactly_one_group_and_no_frozen_one_in_any(rules, kind):
+    model = Net()
+    optimizer = build_optimizer({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.1}, "rules": rules}, model)
+    grouped = [name for group in optimizer.param_groups for name in group["param_names"]]
+    trainable = [name for name, tensor in model.named_parameters() if tensor.requires_grad]
+    assert sorted(grouped) == sorted(trainable)
+    assert len(grouped) == len(set(grouped))
+    settings_seen = [
+        sorted((k, repr(v)) for k, v in g.items() if k not in ("params", "param_names")) for g in optimizer.param_groups
+    ]
+    assert all(one != other for i, one in enumerate(settings_seen) for other in settings_seen[:i])
+
+
+def _trained(optimizer: torch.optim.Optimizer, model: nn.Module, steps: int = 20) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(16, 8, generator=generator)).square().mean().backward()
+        optimizer.step()
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("implementation", ["fused", "foreach", "for-loop"])
+def test_merged_groups_train_bit_for_bit_like_one_group_a_parameter(kind, implementation):
+    torch.manual_seed(0)
+    model = Net()
+    twin = copy.deepcopy(model)
+    config = {
+        "optimizer": {"type": kind, "lr": 0.01, "weight_decay": 0.1},
+        "rules": CONFIG["rules"],
+        "implementation": implementation,
+    }
+    optimizer = build_optimizer(config, model)
+    switch = {"fused": True} if implementation == "fused" else {"foreach": implementation == "foreach"}
+    groups = [
+        {"params": [tensor], **optimizer.plan[name].options, **switch} for name, tensor in twin.named_parameters()
+    ]
+    single = type(optimizer)(groups, **switch)
+    assert len(single.param_groups) > len(optimizer.param_groups)
+    merged, alone = _trained(optimizer, model), _trained(single, twin)
+    assert all(torch.equal(merged[name], alone[name]) for name in merged)
+    assert any(not torch.equal(merged[name], value) for name, value in Net().state_dict().items())
+
+
+@pytest.mark.parametrize(("implementation", "switch"), [("fused", "fused"), ("foreach", "foreach")])
+def test_the_implementation_is_told_to_torch_and_shown_by_the_plan(implementation, switch):
+    optimizer = build_optimizer({**CONFIG, "implementation": implementation}, Net())
+    assert all(group[switch] is True for group in optimizer.param_groups)
+    assert {group.implementation for group in optimizer.plan.groups} == {implementation}
+
+
+def test_auto_takes_the_fused_kernel_where_class_and_tensors_have_one_else_foreach_else_the_loop():
+    def chosen(kind: str, dtype: torch.dtype = torch.float32, **options: Any) -> set[str]:
+        model = nn.ParameterDict({"w": torch.zeros(2, 2, dtype=dtype)})
+        return {g.implementation for g in build_optimizer({"optimizer": {"type": kind, **options}}, model).plan.groups}
+
+    assert chosen("adamw") == {"fused"}
+    assert chosen("adamw", torch.bfloat16) == {"fused"}
+    assert chosen("adamw", torch.complex64) == {"foreach"}
+    assert chosen("RAdam") == {"foreach"}
+    assert chosen("SparseAdam") == {"for-loop"}
+    assert chosen("adamw", differentiable=True) == {"for-loop"}
+
+
+def test_an_implementation_that_does_not_exist_is_refused_and_nothing_is_frozen():
+    model = Net()
+    config = {
+        "optimizer": {"type": "RAdam"},
+        "rules": [{"type": "freeze", "patterns": ["stem"]}],
+        "implementation": "fused",
+    }
+    with pytest.raises(ConfigError, match=r"implementation: RAdam has no fused implementation.*It has: foreach"):
+        build_optimizer(config, model)
+    assert all(tensor.requires_grad for tensor in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"type": "LBFGS"}, {"type": "adamw", "fused": True, "foreach": True}, {"type": "Optimizer"}, {"type": "Rprop", "etas": [2, 1]}],
+)  # fmt: skip
+def test_what_the_class_itself_refuses_is_a_config_error_and_nothing_is_changed(options):
+    model = Net()
+    config = {
+        "optimizer": options,
+        "rules": [{"type": "freeze", "patterns": ["stem"]}, {"type": "match", "table": {"head": {"lr_mult": 0.5}}}],
+    }
+    with pytest.raises(OptimBuildError):
+        build_optimizer(config, model)
+    assert all(tensor.requires_grad for tensor in model.parameters())
+
+
+def test_sparse_gradients_are_not_given_to_a_kernel_that_cannot_take_them():
+    model = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 2))
+    optimizer = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1, "momentum": 0, "nesterov": False}}, model)
+    before = model[0].weight.detach().clone()
+    model(torch.tensor([1, 2])).sum().backward()
+    optimizer.step()
+    assert not torch.equal(before, model[0].weight)
+    assert optimizer.plan.groups[0].implementation == "foreach"
+
+
+def test_frozen_parameters_lose_their_gradient_and_stay_out_of_the_optimizer():
+    model = Net()
+    optimizer = build_optimizer(
+        {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["stem"]}]}, model
+    )
+    assert not any(tensor.requires_grad for tensor in model.stem.parameters())
+    assert all(tensor.requires_grad for tensor in model.blocks.parameters())
+    assert not {id(t) for t in model.stem.parameters()} & {id(t) for g in optimizer.param_groups for t in g["params"]}
+
+
+FREEZE_STATS = {**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"], "keep_norm_stats": True}]}
+
+
+@pytest.mark.parametrize("copied", [lambda m: m, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_kept_batch_norms_stay_in_eval_mode_also_in_a_copy(copied):
+    model = Net()
+    build_optimizer(FREEZE_STATS, model)
+    original, model = model, copied(model)
+    model.train()
+    norm = model.stem[1]
+    before = norm.running_mean.clone()
+    model(torch.randn(16, 8))
+    assert model.training and model.stem[0].training and not norm.training
+    assert torch.equal(before, norm.running_mean)
+    assert norm.train() is norm
+    assert model is original or norm is not original.stem[1]
+
+
+def test_batch_norms_update_their_statistics_where_nobody_asked_to_keep_them():
+    model = Net()
+    build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"]}]}, model)
+    model.train()
+    assert model.stem[1].training
+
+
+def test_a_batch_norm_without_parameters_is_kept_too():
+    model = nn.ModuleDict(
+        {"stem": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)), "head": nn.Linear(2, 2)}
+    )
+    build_optimizer(FREEZE_STATS, model)
+    assert not model.train()["stem"][1].training
+
+
+def test_a_tied_tensor_is_optimized_once_and_a_rule_for_its_alias_applies():
+    model = Tied()
+    config = {
+        "optimizer": {"type": "adamw", "lr": 1.0},
+        "rules": [{"type": "match", "table": {"lm_head": {"lr": 0.5}}}],
+    }
+    optimizer = build_optimizer(config, model)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+    assert optimizer.plan["lm_head.weight"].name == "embed.weight"
+    assert optimizer.plan["embed.weight"].lr == 0.5
+
+
+def test_a_meta_model_builds():
+    with torch.device("meta"):
+        model = Net()
+    assert len(build_optimizer(CONFIG, model).param_groups) == len(make_plan(CONFIG, model).groups)
+
+
+def test_lr_schedulers_keep_the_relative_learning_rates():
+    optimizer = build_optimizer(CONFIG, Net())
+    base = [group["lr"] for group in optimizer.param_groups]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == [lr * 0.1 for lr in base]
+    assert scheduler.base_lrs == base
+
+
+def test_a_fixed_option_reaches_every_group():
+    optimizer = build_optimizer({"optimizer": {"type": "sgd_linear_probing", "lr": 0.1}}, Net())
+    assert {(g["momentum"], g["nesterov"], g["weight_decay"]) for g in optimizer.param_groups} == {(0.9, False, 0.0)}
+
+
+def test_two_optimizers_in_one_plan_are_planned_but_not_built():
+    from optimbuild import RULES, Edit, rule
+
+    @rule("embeddings_elsewhere", force=True)
+    class Elsewhere:
+        def __call__(self, param: Any) -> Edit | None:
+            return Edit(optimizer="sgd", why="test") if param.name == "head.weight" else None
+
+    config = {"optimizer": {"type": "adamw", "lr": 0.5}, "rules": [{"type": "embeddings_elsewhere"}]}
+    model = Net()
+    plan = make_plan(config, model)
+    assert (plan["head.weight"].optimizer, plan["head.weight"].lr) == ("sgd", 0.5)
+    with pytest.raises(ConfigError, match="2 optimizers"):
+        build_optimizer(config, model)
+    del RULES._module_dict["embeddings_elsewhere"]
