@@ -21,7 +21,7 @@ KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
 class Options(pydantic.BaseModel):
     """The options of an optimizer: types and defaults. Unknown keys are forbidden."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

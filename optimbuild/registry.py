@@ -6,6 +6,7 @@ one. MMEngine imports ``optimbuild.registry`` by itself when a config says ``opt
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import sys
@@ -109,6 +110,13 @@ class Registry(mmengine.registry.Registry):
         'optimbuild.rules.no_decay'
         """
         return origin(self.get(key))
+
+    def import_from_location(self) -> None:
+        """Import our own modules once. MMEngine's own version writes a log line, for which it imports torch."""
+        if not self._imported:
+            for location in self._locations:
+                importlib.import_module(location)
+            self._imported = True
 
     def _own(self, name: str) -> Any:
         self.import_from_location()
@@ -224,7 +232,7 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
             raise RegistrationError(
                 f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
             )
-        config = pydantic.ConfigDict(extra="forbid")
+        config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
         made: type[T] = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
