@@ -13,8 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import mmengine.registry
 import pydantic
@@ -179,9 +180,15 @@ def origin(entry: Any) -> Origin:
 
 
 def _package_of(module: str) -> str:
-    for name in metadata.packages_distributions().get(module.partition(".")[0], ()):
+    for name in _distributions(tuple(sys.path)).get(module.partition(".")[0], ()):
         return f"{name} {metadata.version(name)}"
     return ""
+
+
+@lru_cache(maxsize=1)
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:  # noqa: ARG001  # another path, another answer
+    """Return which distributions hold a top-level module; kept, because it reads every installed file list."""
+    return metadata.packages_distributions()
 
 
 RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
@@ -228,12 +235,12 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     """
 
     def register(cls: type[T]) -> type[T]:
-        if not isinstance(cls, type) or not ("__call__" in dir(cls) or hasattr(cls, "bind")):
+        if not inspect.isclass(cls) or not {"__call__", "bind"} & set(dir(cls)):
             raise RegistrationError(
                 f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
             )
         config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
-        made: type[T] = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
+        made = cast(type[T], pydantic.dataclasses.dataclass(frozen=True, config=config)(cls))
         RULES.register_module(name=name, module=made, force=force)
         return made
 
@@ -339,7 +346,7 @@ def load_plugins() -> None:
         _loaded.add((entry.name, entry.value))
         try:
             entry.load()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything
             package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
             warnings.warn(
                 f"plugin {entry.name!r} of {package} ({entry.value}) failed to import and is left out: "
