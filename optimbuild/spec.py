@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from optimbuild.errors import ConfigError, shown
 from optimbuild.values import plain, validated
@@ -47,13 +47,32 @@ class RuleSpec(_Typed):
     """Do not mind if the rule, or a pattern of it, touches no parameter."""
 
 
+def _first_stage(value: object) -> object:
+    if value != 1 or isinstance(value, bool):
+        raise ValueError(
+            "must be 1, the stage of torch's ZeroRedundancyOptimizer; for stages 2 and 3 leave `zero` off, "
+            "and shard the model with FSDP2 (fully_shard) or DeepSpeed"
+        )
+    return value
+
+
 class ZeroSpec(_Part):
     """How to shard the optimizer state."""
 
-    stage: Literal[1] = 1
+    stage: Annotated[Literal[1], BeforeValidator(_first_stage)] = 1
     """ZeRO stage; torch's ``ZeroRedundancyOptimizer`` does stage 1. For 2 and 3 see FSDP2 and DeepSpeed."""
     bucket_view: Switch = True
     """Keep the parameters of a rank in one flat buffer, so that a step sends few large messages."""
+
+
+def _switch_or_options(value: object) -> str:
+    return "-options" if isinstance(value, (Mapping, ZeroSpec)) else "-switch"
+
+
+Zero = Annotated[
+    Annotated[Switch, Tag("-switch")] | Annotated[ZeroSpec, Tag("-options")], Discriminator(_switch_or_options)
+]
+"""``true``, ``false`` or a mapping of options; the hyphens keep pydantic's tags out of the paths in messages."""
 
 
 class Spec(_Part):
@@ -68,12 +87,19 @@ class Spec(_Part):
     """The optimizer's type and its base options."""
     rules: tuple[RuleSpec, ...] = ()
     """The rules, in the order in which they apply."""
-    zero: Switch | ZeroSpec = False
+    zero: Zero = False
     """Shard the optimizer state over the ranks: ``true``, or a mapping of options."""
     implementation: Literal["auto", "fused", "foreach", "for-loop"] = "auto"
     """How the step is computed; ``auto`` takes the fastest that the optimizer and the tensors support."""
     strict: Switch = True
     """Whether a rule or pattern that touches no parameter is an error (else a warning)."""
+
+    @property
+    def sharding(self) -> ZeroSpec | None:
+        """How to shard the optimizer state; None where every rank keeps all of it."""
+        if isinstance(self.zero, ZeroSpec):
+            return self.zero
+        return ZeroSpec() if self.zero else None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], path: str = "") -> Spec:

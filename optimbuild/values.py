@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -130,7 +130,7 @@ def _complaint(detail: ErrorDetails, schema: Any, path: str) -> tuple[str, str]:
     keys = [k for k in detail["loc"] if not (isinstance(k, str) and ("[" in k or "-" in k))]
     where = join(path, *keys)
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return join(path, *keys[:-1]), _unknown_key(str(keys[-1]), schema if len(keys) == 1 else None)
+        return join(path, *keys[:-1]), _unknown_key(str(keys[-1]), _part(schema, keys[:-1]))
     if detail["type"] in ("missing", "missing_argument"):
         return where, "is required"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -138,6 +138,22 @@ def _complaint(detail: ErrorDetails, schema: Any, path: str) -> tuple[str, str]:
     if detail["msg"].startswith("Input should be "):
         message = f"must be {message}"
     return where, f"{message} (given: {shown(detail['input'])})"
+
+
+def _part(schema: Any, keys: Sequence[str | int]) -> Any:
+    """Return the model that stands at ``keys`` inside a model; None where there is none."""
+    for key in keys:
+        field = getattr(schema, "model_fields", {}).get(key)
+        schema = None if field is None else next(_models(field.annotation), None)
+    return schema
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type, whatever it is wrapped in."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _unknown_key(key: str, schema: Any) -> str:

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from optimbuild.dialects.types import Reading
 from optimbuild.errors import ConfigError, closest, shown
 from optimbuild.registry import optimizer_type
-from optimbuild.spec import Spec, Switch, ZeroSpec, _Part
+from optimbuild.spec import Spec, Switch, Zero, _Part
 from optimbuild.values import Index, NonNegative, Number, plain, validated
 
 PUBLISHED = frozenset(
@@ -56,7 +56,7 @@ class OptimizerKeys(_Part):
     """LR factor of deformable convolutions."""
     RULES: Annotated[tuple[Any, ...], Literal] = ()
     """More rules, as in our own dialect; they apply after those that the other keys stand for."""
-    ZERO: Annotated[Switch | ZeroSpec, Literal] = False
+    ZERO: Annotated[Zero, Literal] = False
     """``zero`` of our own dialect."""
     IMPLEMENTATION: str = "auto"
     """``implementation`` of our own dialect."""
