@@ -17,12 +17,12 @@ if TYPE_CHECKING:
         RegistrationError,
         UnknownNameError,
     )
-    from optimbuild.survey import inventory
     from optimbuild.params import Inventory, ParamInfo
     from optimbuild.plan import Plan
     from optimbuild.planning import make_plan
     from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
     from optimbuild.spec import Spec
+    from optimbuild.survey import inventory
 
 __version__ = "0.1.0"
 

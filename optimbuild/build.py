@@ -12,11 +12,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from optimbuild.dialects import read
 from optimbuild.errors import ConfigError, OptimBuildError, shown
-from optimbuild.survey import Surveyed, survey
 from optimbuild.optimizer_type import Implementation
 from optimbuild.plan import Group, Plan
 from optimbuild.planning import plan_of
 from optimbuild.registry import optimizer_type
+from optimbuild.survey import Surveyed, survey
 
 SWITCHES: Mapping[Implementation, dict[str, bool]] = {
     "fused": {"fused": True},
@@ -134,6 +134,7 @@ def _frozen(plan: Plan) -> list[bool]:
 
 
 def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
-    """Stand in for ``train`` of a batch norm that must not update its statistics."""
+    """Stand in for ``train`` of a batch norm that must not update its statistics, whatever the mode."""
+    del mode
     module.training = False
     return module

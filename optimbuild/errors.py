@@ -84,7 +84,9 @@ def suggest(word: str, choices: Iterable[str]) -> str:
 
 def closest(word: str, choices: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return at most ``n`` choices that resemble ``word``, best first, whatever their case."""
-    by_folded = {choice.lower(): choice for choice in choices}
+    by_folded: dict[str, str] = {}
+    for choice in choices:
+        by_folded.setdefault(choice.lower(), choice)
     found = difflib.get_close_matches(word[:200].lower(), by_folded, n=n, cutoff=cutoff)
     return [by_folded[name] for name in found]
 
@@ -107,7 +109,7 @@ def shown(value: object, limit: int = 80) -> str:
     """
     try:
         text = repr(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  # a broken __repr__ must not hide the real mistake
         text = f"<{type(value).__name__}>"
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 3] + "..."

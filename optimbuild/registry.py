@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 import mmengine.registry
 import pydantic
@@ -33,7 +33,7 @@ from optimbuild.errors import (
     shown,
     suggest,
 )
-from optimbuild.optimizer_type import OptimizerType
+from optimbuild.optimizer_type import OptimizerType, State
 
 SCOPE = "optimbuild"
 PLUGINS = "optimbuild.plugins"
@@ -234,13 +234,13 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     SlowEmbeddings(factor=0.5)
     """
 
-    def register(cls: type[T]) -> type[T]:
+    def register(cls: Any) -> Any:
         if not inspect.isclass(cls) or not {"__call__", "bind"} & set(dir(cls)):
             raise RegistrationError(
                 f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
             )
         config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
-        made = cast(type[T], pydantic.dataclasses.dataclass(frozen=True, config=config)(cls))
+        made = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
 
@@ -256,6 +256,7 @@ def optimizer(
     fixed: Mapping[str, Any] = ...,
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
+    state: Callable[[Mapping[str, Any]], State] | None = ...,
     force: bool = ...,
 ) -> OptimizerType: ...
 
@@ -268,6 +269,7 @@ def optimizer(
     fixed: Mapping[str, Any] = ...,
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
+    state: Callable[[Mapping[str, Any]], State] | None = ...,
     force: bool = ...,
 ) -> Callable[[type[T]], type[T]]: ...
 
@@ -280,6 +282,7 @@ def optimizer(
     fixed: Mapping[str, Any] | None = None,
     options: type[pydantic.BaseModel] | None = None,
     implementations: Iterable[str] | None = None,
+    state: Callable[[Mapping[str, Any]], State] | None = None,
     force: bool = False,
 ) -> Any:
     """Register an optimizer: as data, or as a decorator of its class.
@@ -292,6 +295,8 @@ def optimizer(
         options: A pydantic model of the options, their types and defaults, so that planning
             imports nothing. Without it they are read from the signature of the class.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
+        state: What it keeps for a parameter under given options, so that :meth:`~optimbuild.Plan.memory`
+            imports nothing. Without it a step on the meta device shows it.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -317,6 +322,7 @@ def optimizer(
             fixed=dict(fixed or {}),
             schema=options,
             kernels=None if implementations is None else tuple(implementations),
+            state=state,
             where=where,
         )
         OPTIMIZERS.register_module(name=name, module=made, force=force)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -150,7 +150,7 @@ def _info(name: str, module: nn.Module, tensor: nn.Parameter, aliases: tuple[str
 
 
 def _kinds(name: str, owner: str, bases: tuple[str, ...], weight: Any) -> frozenset[str]:
-    if weight is None or "Conv" not in owner and not any("Conv" in base for base in bases):
+    if weight is None or not any("Conv" in cls for cls in (owner, *bases)):
         return kinds_of(name, owner, bases)
     shape = getattr(weight, "ds_shape", None)
     return kinds_of(
@@ -158,7 +158,7 @@ def _kinds(name: str, owner: str, bases: tuple[str, ...], weight: Any) -> frozen
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 

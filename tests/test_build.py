@@ -128,8 +128,13 @@ def test_an_implementation_that_does_not_exist_is_refused_and_nothing_is_frozen(
 
 @pytest.mark.parametrize(
     "options",
-    [{"type": "LBFGS"}, {"type": "adamw", "fused": True, "foreach": True}, {"type": "Optimizer"}, {"type": "Rprop", "etas": [2, 1]}],
-)  # fmt: skip
+    [
+        {"type": "LBFGS"},
+        {"type": "adamw", "fused": True, "foreach": True},
+        {"type": "Optimizer"},
+        {"type": "Rprop", "etas": [2, 1]},
+    ],
+)
 def test_what_the_class_itself_refuses_is_a_config_error_and_nothing_is_changed(options):
     model = Net()
     config = {
@@ -173,7 +178,7 @@ def test_kept_batch_norms_stay_in_eval_mode_also_in_a_copy(copied):
     norm = model.stem[1]
     before = norm.running_mean.clone()
     model(torch.randn(16, 8))
-    assert model.training and model.stem[0].training and not norm.training
+    assert (model.training, model.stem[0].training, norm.training) == (True, True, False)
     assert torch.equal(before, norm.running_mean)
     assert norm.train() is norm
     assert model is original or norm is not original.stem[1]

@@ -17,6 +17,7 @@ from torch import nn
 from optimbuild.build import built, freeze, parameter_groups
 from optimbuild.dialects import read
 from optimbuild.dialects.reading import read_raw
+from optimbuild.errors import ConfigError
 from optimbuild.patterns import keyword_in
 from optimbuild.planning import plan_of
 from optimbuild.survey import survey
@@ -101,6 +102,8 @@ def set_weight_decay_and_lr(
     }
     rules = [reference]
     if lr_layer_decay:
+        if lr_layer_decay_ratio is None:
+            raise ConfigError("layer decay needs a ratio, such as 0.9", "lr_layer_decay_ratio")
         reference["layer_decay_ratio"] = lr_layer_decay_ratio
         if dcn_lr_mul is not None:
             rules.append({"type": "dcn_lr", "factor": dcn_lr_mul, "optional": True})
