@@ -21,7 +21,7 @@ Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "defo
 class Entry(BaseModel):
     """One entry of the table: which parameters, and what they get."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     pattern: PatternText | None = None
     """A pattern over names."""
