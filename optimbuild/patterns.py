@@ -19,8 +19,8 @@ class Pattern:
     """A compiled pattern over fully qualified names.
 
     ``*`` and ``?`` stay inside a segment, ``**`` crosses segments, ``{n}`` is the index of a
-    numbered module, and a pattern that names a module covers everything below it. ``re:`` in
-    front makes a regular expression, which is searched and not anchored.
+    numbered module, and a pattern that names a module covers everything below it; ``**`` at the end is all that
+    lies below. ``re:`` in front makes a regular expression, which is searched and not anchored.
 
     Raises:
         ValueError: The pattern is empty or not a regular expression.
@@ -52,7 +52,7 @@ class Pattern:
     def index(self, name: str) -> tuple[int, ...] | None:
         """Return the numbers that stand for ``{n}`` in the name, or None where it does not match."""
         found = self.regex.search(name)
-        return None if found is None else tuple(int(n) for n in found.groups() if n and n.isdigit())
+        return None if found is None else tuple(int(n) for n in found.groups() if n and n.isdecimal())
 
 
 @lru_cache(maxsize=4096)
@@ -60,31 +60,32 @@ def _compiled(text: str) -> re.Pattern[str]:
     if text.startswith(REGEX) and len(text) > len(REGEX):
         try:
             return re.compile(text[len(REGEX) :])
-        except (re.error, RecursionError, OverflowError) as error:
+        except (re.error, RecursionError, OverflowError, FutureWarning) as error:  # the last where warnings are errors
             raise ValueError(f"is not a regular expression: {error}") from None
     if not text or text == REGEX:
         raise ValueError("a pattern must not be empty")
     if text.startswith(".") or text.endswith(".") or ".." in text:
         raise ValueError("a pattern has no empty segment: no dot at its ends and no two together")
-    return re.compile(rf"\A{_segments(text.split('.'))}(?:\.|\Z)")
+    segments = text.split(".")
+    if any("**" in segment and segment != "**" for segment in segments):
+        raise ValueError("`**` is a segment of its own, as in `**.norm`; inside a segment there is `*`")
+    return re.compile(rf"\A{_segments(segments)}(?:\.|\Z)")
 
 
 def _segments(segments: list[str]) -> str:
-    parts, crossing = [], ""
-    for i, segment in enumerate(segments):
-        if segment == "**":
-            crossing = r"(?:[^.]+\.)*"
-        else:
-            parts.append(("" if i == 0 or (crossing and not parts) else r"\.") + crossing + _segment(segment))
-            crossing = ""
-    if crossing:
-        parts.append(r"\." if parts else "")
-    return "".join(parts)
+    """Return the expression; every segment but the last one ends with its dot, and ``**`` is any number of those."""
+    *above, last = segments
+    above = [segment for segment, before in zip(above, ["", *above], strict=False) if not segment == before == "**"]
+    parts = [CROSSING if segment == "**" else _segment(segment) + r"\." for segment in above]
+    return "".join([*parts, "[^.]+" if last == "**" else _segment(last)])
+
+
+CROSSING = r"(?:[^.]+\.)*"
 
 
 def _segment(segment: str) -> str:
     pieces = {"*": "[^.]*", "?": "[^.]", INDEX: r"(\d+)"}
-    return "".join(pieces.get(p) or re.escape(p) for p in re.split(r"(\{n\}|\*+|\?)", segment.replace("**", "*")) if p)
+    return "".join(pieces.get(p) or re.escape(p) for p in re.split(r"(\{n\}|\*|\?)", segment) if p)
 
 
 def _is_pattern(text: str) -> str:

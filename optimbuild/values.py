@@ -13,6 +13,7 @@ from optimbuild.errors import ConfigError, shown, suggest
 
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
+MAX_BITS = 64
 
 
 def _not_bool(value: object) -> object:
@@ -28,6 +29,9 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Ratio = Annotated[Number, Field(gt=0, le=1)]
 """A number in (0, 1]."""
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+"""A number in [0, 1]."""
 
 Index = Annotated[int, BeforeValidator(_not_bool), Field(ge=0)]
 """A whole number from 0."""
@@ -49,9 +53,9 @@ def plain(value: Any, path: str = "") -> Any:
     Lists become tuples, so that what was planned cannot change afterwards.
 
     Raises:
-        ConfigError: Something in it is not plain data, or it is nested deeper than
+        ConfigError: Something in it is not plain data, is a whole number of more than 64 bits, is nested deeper than
             64 levels, or holds more than a million values (as an alias that
-            multiplies itself in YAML does).
+            multiplies itself in YAML does); or a key stands twice.
 
     >>> plain({"betas": [0.9, 0.999]})
     {'betas': (0.9, 0.999)}
@@ -66,14 +70,19 @@ def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
         raise ConfigError(f"holds more than {MAX_NODES} values")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"must be a finite number, not {value}", path)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ConfigError(f"must be a number of at most {MAX_BITS} bits, not one of {value.bit_length()}", path)
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        copy = {}
+        copy: dict[str, Any] = {}
         for key, item in value.items():
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 raise ConfigError(f"keys must be names, not {shown(key)}", path)
-            copy[str(key)] = _plain(item, join(path, str(key)), depth + 1, budget)
+            name = str(_plain(key, path, depth, budget))
+            if name in copy:
+                raise ConfigError(f"key {shown(name)} stands twice", path)
+            copy[name] = _plain(item, join(path, name), depth + 1, budget)
         return copy
     if isinstance(value, (list, tuple)):
         return tuple(_plain(item, f"{path}[{i}]", depth + 1, budget) for i, item in enumerate(value))
@@ -92,7 +101,7 @@ def join(path: str, *keys: str | int) -> str:
     for key in keys:
         if isinstance(key, int):
             path = f"{path}[{key}]"
-        elif key.isidentifier():
+        elif key.isidentifier() and len(key) < 80:
             path = f"{path}.{key}" if path else key
         else:
             path = f"{path}[{shown(key)}]"
@@ -108,36 +117,78 @@ def validated(schema: Any, value: Any, path: str = "") -> Any:
         path: Where the value stands in the config.
 
     Raises:
-        ConfigError: With the path of the first wrong key, and every other complaint after it.
+        ConfigError: With the path of the first wrong key, and two more complaints after it.
     """
     adapter = schema if isinstance(schema, TypeAdapter) else TypeAdapter(schema)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise _translated(error, schema, path) from None
+        raise _translated(error, schema, value, path) from None
     except (RecursionError, OverflowError) as error:
         raise ConfigError(f"cannot be read: {type(error).__name__}", path) from None
 
 
-def _translated(error: ValidationError, schema: Any, path: str) -> ConfigError:
-    found = [_complaint(detail, schema, path) for detail in error.errors(include_url=False)]
-    first, *others = dict.fromkeys(found)
-    message = "; ".join([first[1], *(f"{where}: {what}" if where else what for where, what in others)])
-    return ConfigError(message, first[0])
+def _translated(error: ValidationError, schema: Any, value: Any, path: str) -> ConfigError:
+    details = error.errors(include_url=False, include_context=False)
+    by_path: dict[str, str] = {}
+    for detail in details[:MAX_DETAILS]:
+        where, what = _complaint(detail, schema, value, path)
+        by_path.setdefault(where, what)
+    (first, message), *others = by_path.items()
+    return ConfigError("; ".join([message, *(f"{where}: {what}" if where else what for where, what in others[:2])]), first)
 
 
-def _complaint(detail: ErrorDetails, schema: Any, path: str) -> tuple[str, str]:
-    keys = [k for k in detail["loc"] if not (isinstance(k, str) and ("[" in k or "-" in k))]
+MAX_DETAILS = 20
+"""How many of pydantic's complaints are looked at."""
+
+WORDS = {
+    "bool": "must be true or false",
+    "dataclass": "must be a mapping",
+    "dict": "must be a mapping",
+    "float": "must be a number",
+    "int": "must be a whole number",
+    "list": "must be a list",
+    "mapping": "must be a mapping",
+    "model": "must be a mapping",
+    "string": "must be a string",
+    "tuple": "must be a list",
+}
+"""What pydantic's types are called in a config, by the first word of its error types."""
+
+
+def _complaint(detail: ErrorDetails, schema: Any, value: Any, path: str) -> tuple[str, str]:
+    kind, given, missing = detail["type"], detail["input"], detail["type"] in ("missing", "missing_argument")
+    keys = _keys(detail["loc"], value, missing)
     where = join(path, *keys)
-    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return join(path, *keys[:-1]), _unknown_key(str(keys[-1]), _part(schema, keys[:-1]))
-    if detail["type"] in ("missing", "missing_argument"):
+    if missing:
         return where, "is required"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message[0].lower() + message[1:]
-    if detail["msg"].startswith("Input should be "):
-        message = f"must be {message}"
-    return where, f"{message} (given: {shown(detail['input'])})"
+    word, _, sort = kind.partition("_")
+    if kind == "string_too_short":
+        message = "must not be empty"
+    elif word in WORDS and sort in ("type", "parsing", "from_float", "attributes_type", "unicode"):
+        message = WORDS[word]
+    else:
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ", 1)
+        message = message[:1].lower() + message[1:]
+    return where, message if isinstance(given, Mapping) and keys == [] else f"{message} (given: {shown(given)})"
+
+
+def _keys(location: Sequence[str | int], value: Any, missing: bool) -> list[str | int]:
+    """Return the keys of a location that stand in the config; pydantic names the branches of a union as well."""
+    keys: list[str | int] = []
+    for depth, key in enumerate(location, start=1):
+        if isinstance(value, Mapping) and isinstance(key, int) and key < len(value):
+            key = list(value)[key]  # a mapping that was read as a list of entries
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, (list, tuple)) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        elif not (missing and depth == len(location)):
+            continue
+        keys.append(key)
+    return keys
 
 
 def _part(schema: Any, keys: Sequence[str | int]) -> Any:
@@ -171,4 +222,6 @@ def fields(schema: Any) -> list[str]:
 
 def finite(value: object) -> bool:
     """Say whether a value is a real, finite number, and no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= MAX_BITS
