@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -25,6 +25,19 @@ class Options(pydantic.BaseModel):
 
 
 @dataclass(frozen=True)
+class State:
+    """What an optimizer keeps for a parameter.
+
+    Args:
+        copies: How many tensors of the parameter's shape and dtype.
+        scalars: How many single float32 numbers, such as a step count.
+    """
+
+    copies: int
+    scalars: int = 0
+
+
+@dataclass(frozen=True)
 class OptimizerType:
     """A registered optimizer. Calling it builds the optimizer, as MMEngine's registries expect.
 
@@ -35,6 +48,7 @@ class OptimizerType:
         fixed: Options that a config may not change.
         schema: A pydantic model of the options; without it they are read from the class's signature.
         kernels: Which of ``fused`` and ``foreach`` the class has; None reads the signature.
+        state: What it keeps for a parameter under given options; None takes a step on the meta device to see.
         where: Module, file and line of the registration.
     """
 
@@ -44,6 +58,7 @@ class OptimizerType:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     schema: type[pydantic.BaseModel] | None = None
     kernels: tuple[str, ...] | None = None
+    state: Callable[[Mapping[str, Any]], State] | None = field(default=None, compare=False)
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
 
     @classmethod

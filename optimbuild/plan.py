@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optimbuild.diff import PlanDiff
 from optimbuild.edits import Bound, Call, Edit, Setting, Step, fold
@@ -17,8 +17,12 @@ from optimbuild.optimizer_type import Implementation, OptimizerType
 from optimbuild.params import Inventory, ParamInfo, param_to_dict
 from optimbuild.patterns import Pattern, widened
 from optimbuild.registry import optimizer_type, rule_class
+from optimbuild.sharding import fallbacks
 from optimbuild.spec import RuleSpec, Spec
 from optimbuild.values import plain, validated
+
+if TYPE_CHECKING:
+    from optimbuild.memory import Memory
 
 VERSION = 1
 
@@ -153,6 +157,34 @@ class Plan:
         out = [setting.frozen for setting in self.settings]
         pairs = zip(self.inventory.params, self.chosen, strict=True)
         return tuple([param.name for param, setting in pairs if out[setting]])
+
+    @property
+    def trainable_dtypes(self) -> frozenset[str]:
+        """The dtypes of the parameters that are not frozen."""
+        out = [setting.frozen for setting in self.settings]
+        pairs = zip(self.inventory.params, self.chosen, strict=True)
+        return frozenset([param.dtype for param, setting in pairs if not out[setting]])
+
+    def memory(self, world_size: int = 1) -> Memory:
+        """Return what parameters, gradients and optimizer state take on each rank, without building anything.
+
+        With ``zero`` the state is sharded; without it every rank keeps all of it.
+
+        Args:
+            world_size: The number of ranks, at least 1.
+
+        Raises:
+            ConfigError: The world size is no whole number from 1, or the state of an optimizer cannot be foreseen.
+
+        >>> from optimbuild import Inventory, ParamInfo, make_plan
+        >>> model = Inventory((ParamInfo("fc.weight", (4, 4)), ParamInfo("fc.bias", (4,))))
+        >>> memory = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}, "zero": True}, model).memory(world_size=2)
+        >>> [rank.state for rank in memory.ranks], memory.largest.parameters
+        ([64, 16], 80)
+        """
+        from optimbuild.memory import memory_of
+
+        return memory_of(self, world_size)
 
     @cached_property
     def rules(self) -> tuple[Any, ...]:
@@ -347,8 +379,9 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
         raise ConfigError(
             "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
         )
-    plan.groups  # noqa: B018  # settles the implementations, and refuses an impossible one
-    return plan
+    kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
+    reasons = fallbacks(spec, plan.trainable_dtypes, kernels) if spec.sharding else ()
+    return replace(plan, notes=(*notes, *reasons)) if reasons else plan
 
 
 def _column(call: Call, inventory: Inventory, path: str) -> list[Edit | None]:

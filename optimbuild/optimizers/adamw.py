@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from optimbuild.optimizer_type import KERNELS, Options
+from optimbuild.optimizer_type import KERNELS, Options, State
 from optimbuild.registry import optimizer
 from optimbuild.values import NonNegative, Number
 
@@ -37,4 +38,8 @@ class AdamWOptions(Options):
     """Let autograd run through the step; needs the for-loop implementation."""
 
 
-optimizer("adamw", "torch.optim:AdamW", options=AdamWOptions, implementations=KERNELS)
+def _state(options: Mapping[str, Any]) -> State:
+    return State(copies=3 if options["amsgrad"] else 2, scalars=1)
+
+
+optimizer("adamw", "torch.optim:AdamW", options=AdamWOptions, implementations=KERNELS, state=_state)

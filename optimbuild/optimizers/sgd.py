@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import model_validator
 from typing_extensions import Self
 
-from optimbuild.optimizer_type import KERNELS, Options
+from optimbuild.optimizer_type import KERNELS, Options, State
 from optimbuild.registry import optimizer
 from optimbuild.values import NonNegative, Number
 
@@ -35,12 +38,17 @@ class SGDOptions(Options):
         return self
 
 
+def _state(options: Mapping[str, Any]) -> State:
+    return State(copies=1 if options["momentum"] else 0)
+
+
 optimizer(
     "sgd",
     "torch.optim:SGD",
     defaults={"momentum": 0.9, "nesterov": True},
     options=SGDOptions,
     implementations=KERNELS,
+    state=_state,
 )
 optimizer(
     "sgd_linear_probing",
@@ -48,4 +56,5 @@ optimizer(
     fixed={"momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
     options=SGDOptions,
     implementations=KERNELS,
+    state=_state,
 )
