@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import pydantic
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError, shown, suggest
-from optimbuild.values import NonNegative, Number, fields, join, plain, validated
+from optimbuild.values import NonNegative, Number, Whole, fields, join, plain, validated
 
 Implementation = Literal["fused", "foreach", "for-loop"]
 KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
@@ -187,7 +187,7 @@ def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
     elif isinstance(default, float):
         kind = Number
     elif isinstance(default, int):
-        kind = int | Number
+        kind = Whole | Number
     elif isinstance(default, tuple) and default and all(isinstance(n, float) for n in default):
         kind = tuple[(Number,) * len(default)]  # type: ignore[misc]
     else:

@@ -33,7 +33,10 @@ Ratio = Annotated[Number, Field(gt=0, le=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 """A number in [0, 1]."""
 
-Index = Annotated[int, BeforeValidator(_not_bool), Field(ge=0)]
+Whole = Annotated[int, BeforeValidator(_not_bool)]
+"""A whole number."""
+
+Index = Annotated[Whole, Field(ge=0)]
 """A whole number from 0."""
 
 

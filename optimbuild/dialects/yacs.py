@@ -116,10 +116,12 @@ def read(raw: Mapping[str, Any]) -> Reading:
         raise error.moved(PATHS) from error.__cause__
     if keys.OPTIMIZER.REFERENCE_QUIRKS:
         return Reading(published, paths=_paths(published, keys), rival=("without REFERENCE_QUIRKS", corrected))
-    rival = ("under the published code (REFERENCE_QUIRKS: True)", published)
-    return Reading(corrected, paths=_paths(corrected, keys), rival=rival)
+    known = corrected.optimizer.type in PUBLISHED_OPTIMIZERS
+    rival = ("under the published code (REFERENCE_QUIRKS: True)", published) if known else None
+    return Reading(corrected, _unused(keys), _paths(corrected, keys), rival)
 
 
+PUBLISHED_OPTIMIZERS = ("adamw", "sgd", "sgd_linear_probing")
 NODE = "TRAIN.OPTIMIZER"
 PATHS = {
     "optimizer": NODE,
@@ -184,23 +186,43 @@ def _spec(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, Any]
 
 def _optimizer(keys: TrainKeys) -> dict[str, Any]:
     """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
-    node, options = keys.OPTIMIZER, {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY}
-    kind = optimizer_type(node.NAME)
-    shared: dict[str, Any] = {**options, "eps": node.EPS, "betas": node.BETAS, "momentum": node.MOMENTUM}
-    taken = {key: value for key, value in shared.items() if key in kind.known and key not in kind.fixed}
-    return {"type": kind.name, **taken}
+    kind = optimizer_type(keys.OPTIMIZER.NAME)
+    asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys.OPTIMIZER)}
+    return {"type": kind.name, **{k: v for k, v in asked.items() if k in kind.known and k not in kind.fixed}}
+
+
+def _given(node: OptimizerKeys) -> dict[str, Any]:
+    """Return the options that only some optimizers share, where the config gives them."""
+    return {key.lower(): getattr(node, key) for key in ("EPS", "BETAS", "MOMENTUM") if key in node.model_fields_set}
+
+
+def _unused(keys: TrainKeys) -> tuple[str, ...]:
+    """Return a warning for each option that the config gives and the optimizer fixes or does not take."""
+    kind, given = optimizer_type(keys.OPTIMIZER.NAME), _given(keys.OPTIMIZER)
+    warnings = []
+    if "WEIGHT_DECAY" in keys.model_fields_set:
+        given["weight_decay"] = keys.WEIGHT_DECAY
+        if "weight_decay" not in kind.known:
+            warnings.append(f"TRAIN.WEIGHT_DECAY is not used: {kind.name} takes no weight decay")
+    for key in given.keys() & kind.fixed.keys():
+        if given[key] != kind.fixed[key]:
+            where = PATHS[f"optimizer.{key}"]
+            warnings.append(f"{where} is not used: {kind.name} fixes {key} to {kind.fixed[key]!r}, not {given[key]!r}")
+    return tuple(sorted(warnings))
 
 
 def _corrected(keys: TrainKeys) -> Spec:
-    node = keys.OPTIMIZER
-    rules: list[dict[str, Any]] = [{"type": "no_decay", "optional": True}]
+    node, optimizer = keys.OPTIMIZER, _optimizer(keys)
+    rules: list[dict[str, Any]] = []
+    if "weight_decay" in optimizer_type(node.NAME).known:
+        rules.append({"type": "no_decay", "optional": True})
     if keys.LR_LAYER_DECAY:
         rules.append({"type": "layer_decay", "ratio": keys.LR_LAYER_DECAY_RATIO})
     if node.DCN_LR_MUL is not None:
         rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL})
     if node.FREEZE_BACKBONE:
         rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE})
-    return _spec(keys, _optimizer(keys), rules)
+    return _spec(keys, optimizer, rules)
 
 
 def _published(keys: TrainKeys) -> Spec:
