@@ -17,6 +17,7 @@ from optimbuild.plan import Group, Plan
 from optimbuild.planning import plan_of
 from optimbuild.registry import optimizer_type
 from optimbuild.survey import Surveyed, survey
+from optimbuild.zero import agreed, sharded, tell
 
 SWITCHES: Mapping[Implementation, dict[str, bool]] = {
     "fused": {"fused": True},
@@ -48,8 +49,16 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     (['weight', 'bias'], 0.1)
     """
     reading = read(config)
-    surveyed = survey(model)
-    return built(plan_of(reading, surveyed.inventory), surveyed)
+    try:
+        surveyed = survey(model)
+        plan = plan_of(reading, surveyed.inventory)
+    except OptimBuildError as error:
+        tell(reading.spec, error)
+        raise
+    try:
+        return built(plan, surveyed)
+    except ConfigError as error:
+        raise error.moved(reading.paths) from error.__cause__
 
 
 def built(plan: Plan, surveyed: Surveyed) -> torch.optim.Optimizer:
@@ -60,12 +69,13 @@ def built(plan: Plan, surveyed: Surveyed) -> torch.optim.Optimizer:
         surveyed: The module, as :func:`~optimbuild.survey.survey` saw it.
 
     Raises:
-        ConfigError: The optimizer refuses its options, or the plan names two optimizers.
+        ConfigError: The optimizer refuses its options, or the plan names two optimizers; with ``zero``
+            also what :func:`optimbuild.zero.agreed` refuses.
     """
-    if plan.spec.zero is not False:
-        raise ConfigError("sharding by ZeRO is planned but not built yet", "zero")
-    groups = parameter_groups(plan, surveyed)
-    optimizer = constructed(plan, groups)
+    bucket_view = False
+    if plan.spec.sharding is not None:
+        plan, bucket_view = agreed(plan, surveyed)
+    optimizer = constructed(plan, parameter_groups(plan, surveyed), bucket_view)
     freeze(plan, surveyed)
     optimizer.plan = plan  # type: ignore[attr-defined]
     return optimizer
@@ -95,7 +105,7 @@ def _has_kernels(group: Group) -> bool:
     return len(optimizer_type(group.optimizer).implementations) > 1
 
 
-def constructed(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def constructed(plan: Plan, groups: list[dict[str, Any]], bucket_view: bool = False) -> torch.optim.Optimizer:
     """Construct the torch optimizer, whose refusals become ours."""
     kind = optimizer_type(plan.groups[0].optimizer)
     cls = kind.load()
@@ -105,7 +115,7 @@ def constructed(plan: Plan, groups: list[dict[str, Any]]) -> torch.optim.Optimiz
         if len(values) == 1 and (value := values.pop()) is not None:
             common[switch] = value
     try:
-        optimizer = cls(groups, **common)
+        optimizer = cls(groups, **common) if plan.spec.sharding is None else sharded(cls, groups, common, bucket_view)
     except OptimBuildError:
         raise
     except Exception as error:

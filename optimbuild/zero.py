@@ -1,0 +1,262 @@
+"""ZeRO and its neighbours: what must hold before ranks shard a plan's optimizer state, and DeepSpeed's share of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from optimbuild.diff import PlanDiff
+from optimbuild.errors import ConfigError, OptimBuildError, listing, shown
+from optimbuild.plan import Plan
+from optimbuild.registry import optimizer_type
+from optimbuild.sharding import one_bucket
+from optimbuild.spec import Spec
+from optimbuild.survey import Surveyed
+
+if TYPE_CHECKING:
+    from optimbuild.zero_optimizer import ZeroOptimizer
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where one rank stands before a build: what must be the same on all of them.
+
+    Args:
+        error: Why this rank cannot build, or nothing.
+        plan: The plan's fingerprint.
+        tensors: What the fingerprint leaves out: dtypes and implementations, in group order.
+        bucket_view: Whether parameters are kept in one flat buffer.
+    """
+
+    error: str = ""
+    plan: str = ""
+    tensors: tuple[Any, ...] = ()
+    bucket_view: bool = False
+
+
+def agreed(plan: Plan, surveyed: Surveyed) -> tuple[Plan, bool]:
+    """Make sure that all ranks are about to build the same; a collective, called by every rank.
+
+    Args:
+        plan: This rank's plan.
+        surveyed: The module behind it.
+
+    Returns:
+        The plan, with the reason in its notes where this model cannot have a bucket view after all, and whether it has one.
+
+    Raises:
+        ConfigError: On every rank, where there is no process group, the model is sharded already,
+            the ranks differ (names the parameters), or one of them cannot build.
+    """
+    require_process_group()
+    try:
+        refuse_sharded(surveyed)
+    except OptimBuildError as error:
+        tell(plan.spec, error)
+        raise
+    bucket_view, plan = _bucket_view(plan, surveyed)
+    stand = Stand("", plan.fingerprint, _tensors(plan), bucket_view)
+    stands = _exchange(stand)
+    _refuse_failures(stands)
+    if any(other != stand for other in stands):
+        tables = _exchange((_table(plan), bucket_view))
+        raise ConfigError(_difference(tables), "zero")
+    return plan, bucket_view
+
+
+def tell(spec: Spec, error: Exception) -> None:
+    """Let the other ranks, which wait in :func:`agreed`, know that this one cannot build.
+
+    Args:
+        spec: The canonical config; without ``zero`` nobody waits, and nothing happens.
+        error: Why.
+    """
+    if spec.sharding is not None and _has_process_group():
+        _exchange(Stand(error=f"{type(error).__name__}: {error}"))
+
+
+def sharded(cls: type, groups: list[dict[str, Any]], options: Mapping[str, Any], bucket_view: bool) -> ZeroOptimizer:
+    """Wrap an optimizer class, all groups at once; a collective, called by every rank.
+
+    Args:
+        cls: The optimizer's class.
+        groups: The groups, the same on every rank.
+        options: What the class is constructed with.
+        bucket_view: Whether to keep parameters in one flat buffer.
+
+    Raises:
+        ConfigError: The class refuses the shard of another rank (an optimizer may mind some shapes).
+    """
+    from optimbuild.zero_optimizer import ZeroOptimizer  # costs time, and a torch built with torch.distributed
+
+    failure: Exception | None = None
+    try:
+        optimizer = ZeroOptimizer(groups, cls, bucket_view, **options)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other ranks must hear of it
+        failure = error
+    stands = _exchange(Stand(error=f"{type(failure).__name__}: {failure}" if failure else ""))
+    if failure is not None:
+        raise failure
+    _refuse_failures(stands)
+    return optimizer
+
+
+def require_process_group() -> None:
+    """Raise a ConfigError that shows how to start several processes, where there is no process group."""
+    if _has_process_group():
+        return
+    script = os.path.basename(sys.argv[0]) if sys.argv[0].endswith(".py") else "train.py"
+    raise ConfigError(
+        "sharding needs a process group, and there is none. Start the script with "
+        f"`torchrun --nproc-per-node 2 {script}` (as many processes as you have devices), and call "
+        "torch.distributed.init_process_group() before build_optimizer",
+        "zero",
+    )
+
+
+def _has_process_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def refuse_sharded(surveyed: Surveyed) -> None:
+    """Raise a ConfigError where the tensors of a model are shards already.
+
+    Args:
+        surveyed: The module.
+    """
+    tensor_module = sys.modules.get("torch.distributed.tensor")  # without it there is no DTensor either
+    found = {
+        "FSDP2 or tensor parallelism (DTensor)": lambda t: bool(tensor_module) and isinstance(t, tensor_module.DTensor),
+        "FSDP": lambda t: getattr(t, "_fsdp_flattened", False),
+        "DeepSpeed": lambda t: hasattr(t, "ds_id"),
+    }
+    for how, is_shard in found.items():
+        names = [p.name for p, t in zip(surveyed.inventory.params, surveyed.tensors, strict=True) if is_shard(t)]
+        if names:
+            raise ConfigError(
+                f"the model is sharded already, by {how}, and its optimizer state with it: {listing(names, 5)}. "
+                "Leave `zero` off; build_optimizer works on a sharded model as it is",
+                "zero",
+            )
+
+
+def _bucket_view(plan: Plan, surveyed: Surveyed) -> tuple[bool, Plan]:
+    """Return whether the parameters of a rank can share one buffer; only the tensors themselves show their layout."""
+    if not one_bucket(plan.spec, plan.trainable_dtypes):
+        return False, plan
+    frozen = set(plan.frozen)
+    pairs = zip(surveyed.inventory.params, surveyed.tensors, strict=True)
+    other = [p.name for p, tensor in pairs if p.name not in frozen and not tensor.is_contiguous()]
+    if not other:
+        return True, plan
+    why = f"zero: no bucket view, because it would lose the memory format of {listing(other, 5)}"
+    return False, replace(plan, notes=(*plan.notes, why))
+
+
+def _tensors(plan: Plan) -> tuple[Any, ...]:
+    dtypes = {param.name: param.dtype for param in plan.inventory.params}
+    return tuple((group.implementation, tuple([dtypes[name] for name in group.params])) for group in plan.groups)
+
+
+def _table(plan: Plan) -> dict[str, Mapping[str, Any] | None]:
+    """Return, for every parameter, everything in which ranks may differ."""
+    groups = plan.groups
+    return {
+        d.name: None
+        if d.options is None or d.group is None
+        else {
+            "shape": d.param.shape,
+            "dtype": d.param.dtype,
+            "implementation": groups[d.group].implementation,
+            "optimizer": d.optimizer,
+            **d.options,
+        }
+        for d in plan
+    }
+
+
+def _difference(tables: Sequence[tuple[dict[str, Any], bool]]) -> str:
+    """Return in words how the ranks differ, the same words on each of them."""
+    (first, first_view), *_ = tables
+    others = [rank for rank, table in enumerate(tables) if table != tables[0] or list(table[0]) != list(first)]
+    second, second_view = tables[others[0]]
+    lines = PlanDiff.between(first, second).lines()
+    if first_view != second_view:
+        lines.append(f"bucket_view: {first_view} → {second_view}")
+    if not lines:
+        place = next(i for i, pair in enumerate(zip(first, second, strict=True)) if pair[0] != pair[1])
+        lines.append(f"parameter {place} is {list(first)[place]} → {list(second)[place]}")
+    more = f" (so do ranks {', '.join(map(str, others[1:]))})" if others[1:] else ""
+    return (
+        f"the ranks planned differently, and nothing was built. Rank {others[0]} differs from rank 0{more}: "
+        f"{'; '.join(lines)}. Give every rank the same config and the same model"
+    )
+
+
+def _refuse_failures(stands: Sequence[Stand]) -> None:
+    failed = {rank: stand.error for rank, stand in enumerate(stands) if stand.error}
+    if failed:
+        what = "; ".join(f"rank {rank}: {error}" for rank, error in failed.items())
+        raise ConfigError(f"nothing was built, because not every rank can: {what}", "zero")
+
+
+def _exchange(mine: Any) -> list[Any]:
+    """Return what each rank says, by rank."""
+    said: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(said, mine)
+    return said
+
+
+def deepspeed_config(plan: Plan) -> dict[str, Any]:
+    """Return the part of a DeepSpeed config that belongs to the optimizer.
+
+    DeepSpeed's config holds one setting for all parameters, so pass the built optimizer as well, which
+    has a group for each; DeepSpeed then uses that one::
+
+        deepspeed.initialize(
+            model=model, optimizer=build_optimizer(config, model), config={**training, **deepspeed_config(plan)}
+        )
+
+    Args:
+        plan: A plan without ``zero``: DeepSpeed shards by itself.
+
+    Returns:
+        JSON data. ``optimizer`` is missing where the class is none that DeepSpeed can construct by name.
+
+    Raises:
+        ConfigError: The plan has ``zero``.
+
+    >>> from optimbuild import make_plan
+    >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, torch.nn.Linear(2, 2))
+    >>> deepspeed_config(plan)["optimizer"]["type"], deepspeed_config(plan)["optimizer"]["params"]["momentum"]
+    ('SGD', 0.9)
+    """
+    if plan.spec.sharding is not None:
+        raise ConfigError("DeepSpeed shards the optimizer state by itself: leave `zero` off", "zero")
+    # any torch optimizer, whatever DeepSpeed was tested with, and under its CPU offload too
+    part: dict[str, Any] = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
+    kind = optimizer_type(plan.spec.optimizer.type)
+    cls = kind.load()
+    own = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in DEEPSPEED_OWN
+    if not own:
+        return part
+    params = {key: value for key, value in kind.complete(plan.spec.optimizer.options).items() if value is not None}
+    if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes an Adam of its own, with other options
+        params |= {"torch_adam": True, "adam_w_mode": cls.__name__ == "AdamW"}
+    return part | {"optimizer": {"type": cls.__name__, "params": _json(params)}}
+
+
+DEEPSPEED_OWN = ("Adagrad", "Muon")
+"""Classes of ``torch.optim`` for whose names DeepSpeed has a class of its own, with other options."""
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, (list, tuple)) else value
