@@ -319,6 +319,14 @@ def bound(rule: Any, inventory: Inventory) -> Call:
     return call
 
 
+def _bound_at(rule: Any, inventory: Inventory, path: str) -> Call:
+    """Bind a rule; the path of an option that it complains about begins with the rule's own place."""
+    try:
+        return bound(rule, inventory)
+    except ConfigError as error:
+        raise type(error)(error.message, f"{path}.{error.path}" if error.path else path) from error.__cause__
+
+
 def edit_for(call: Call, param: ParamInfo) -> Edit | None:
     """Return what a rule wants for a parameter; an alias for which it wants something counts as well."""
     edit = call(param)
@@ -369,7 +377,7 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     found, notes = list(warnings), []
     columns: list[list[Edit | None]] = []
     for i, rule in enumerate(rules):
-        call = bound(rule, inventory)
+        call = _bound_at(rule, inventory, f"rules[{i}]")
         columns.append(_column(call, inventory, f"rules[{i}] ({spec.rules[i].type})"))
         found += _complaints(spec, i, call, columns[i], inventory)
         notes += [f"{spec.rules[i].type}: {note}" for note in getattr(call, "notes", ())]

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, overload
 
 import mmengine.registry
 import pydantic
+from mmengine.registry.root import HOOKS as MMENGINE_HOOKS
 from mmengine.registry.root import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from typing_extensions import dataclass_transform
@@ -135,7 +136,10 @@ class Registry(mmengine.registry.Registry):
         if not scope:
             return root.module_dict.get(name)
         registry = root if scope == root.scope else root.children.get(scope)
-        return None if registry is None else registry.module_dict.get(name)
+        if registry is None:
+            return None
+        registry.import_from_location()  # modules that the other package named itself
+        return registry.module_dict.get(name)
 
     def _unknown(self, key: str) -> str:
         names = self.names()
@@ -198,9 +202,15 @@ OPTIMIZERS = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, loca
 """Optimizers, by name; a child of MMEngine's registry, so its names work here too."""
 
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    "optimizer wrapper constructor", parent=MMENGINE_CONSTRUCTORS, scope=SCOPE, locations=[]
+    "optimizer wrapper constructor",
+    parent=MMENGINE_CONSTRUCTORS,
+    scope=SCOPE,
+    locations=["optimbuild.integrations.mmengine"],
 )
 """Optimizer wrapper constructors for MMEngine runners."""
+
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope=SCOPE, locations=["optimbuild.integrations.mmengine"])
+"""Hooks for MMEngine runners."""
 
 
 def fill(registry: mmengine.registry.Registry) -> None:

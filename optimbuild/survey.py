@@ -13,7 +13,8 @@ from torch import nn
 from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
 
 from optimbuild.errors import ModelError, shown
-from optimbuild.params import HOOKS, Hooks, Inventory, ParamInfo, kinds_of
+from optimbuild.hooks import HOOKS, Hooks
+from optimbuild.params import Inventory, ParamInfo, kinds_of
 
 FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
 """Where fused kernels exist; a model on the meta device is planned for one of them."""
@@ -32,12 +33,20 @@ class Surveyed:
     Args:
         inventory: What a plan may know.
         tensors: The parameters themselves.
-        modules: The modules by canonical name, in pre-order.
+        model: The module.
     """
 
     inventory: Inventory
     tensors: list[nn.Parameter]
-    modules: dict[str, nn.Module]
+    model: nn.Module
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules by canonical name, in pre-order; a shared one under its first name."""
+        found: dict[str, nn.Module] = {}
+        for prefix, module in _walk(self.model):
+            found.setdefault(prefix.removesuffix("."), module)
+        return found
 
 
 def inventory(model: nn.Module) -> Inventory:
@@ -65,33 +74,31 @@ def survey(model: nn.Module) -> Surveyed:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    place_of: dict[int, int] = {}
+    drafts: list[_Draft] = []
     tensors: list[nn.Parameter] = []
-    found: list[tuple[str, nn.Module]] = []
-    aliases: dict[int, list[str]] = {}
-    modules: dict[str, nn.Module] = {}
+    place_of: dict[int, int] = {}
+    unfused: list[str] = []
     for prefix, module in _walk(model):
-        modules.setdefault(prefix, module)
+        if not module._parameters:
+            continue
+        owner = _owner(type(module))  # type: ignore[arg-type]
+        sparse = module.__dict__.get("sparse") is True  # getattr of a module takes a microsecond to find nothing
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
-            name = f"{prefix}.{key}" if prefix else key
-            place = place_of.setdefault(id(tensor), len(tensors))
-            if place == len(tensors):
-                tensors.append(tensor)
-                found.append((name, module))
-            else:
-                aliases.setdefault(place, []).append(name)
-    params = tuple(
-        [_info(*found[i], tensor, tuple(dict.fromkeys(aliases.get(i, ())))) for i, tensor in enumerate(tensors)]
-    )
-    unfused = frozenset(
-        info.name
-        for info, tensor, (_, module) in zip(params, tensors, found, strict=True)
-        if getattr(module, "sparse", False) is True or tensor.device.type not in FUSED_DEVICES
-    )
+            if id(tensor) in place_of:
+                drafts[place_of[id(tensor)]].aliases += (prefix + key,)
+                continue
+            place_of[id(tensor)] = len(tensors)
+            tensors.append(tensor)
+            drafts.append(_Draft(prefix, key, tensor, module, owner))
+            if sparse or not (tensor.is_cpu or tensor.device.type in FUSED_DEVICES):
+                unfused.append(prefix + key)
     root = unwrapped(model)
-    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, unfused), tensors, modules)
+    params = tuple([draft.finished() for draft in drafts])
+    return Surveyed(
+        Inventory(params, _hooks(root), _class_of(type(root)).__name__, frozenset(unfused)), tensors, model
+    )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -103,12 +110,15 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 def _inner(module: nn.Module) -> nn.Module | None:
     children = module._modules
+    if _WRAPPING.isdisjoint(children):
+        return None
     for key in WRAPPED:
         if key in children:
             return children[key]
-    if "module" in children and isinstance(module, _data_parallel()):
-        return children["module"]
-    return None
+    return children["module"] if isinstance(module, _data_parallel()) else None
+
+
+_WRAPPING = frozenset((*WRAPPED, "module"))
 
 
 @lru_cache(maxsize=1)
@@ -117,45 +127,96 @@ def _data_parallel() -> tuple[type, ...]:
 
 
 def _walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module with its canonical name, in pre-order; a shared one under each of its names."""
+    """Yield every module in pre-order, with what its parameters' canonical names begin with.
+
+    A shared module comes under each of its names.
+    """
     stack: list[tuple[str, nn.Module, tuple[int, ...]]] = [("", root, ())]
     while stack:
         prefix, module, above = stack.pop()
-        inner = _inner(module)
+        children = module._modules
+        inner = _inner(module) if children else None
         if inner is not None:
             if module._parameters:  # FSDP1 keeps its flat parameter on the wrapper
                 yield prefix, module
             stack.append((prefix, inner, above))
             continue
         yield prefix, module
-        if module._modules:
+        if children:
             inside = (*above, id(module))
-            for key, child in reversed(module._modules.items()):
+            for key, child in reversed(children.items()):
                 if child is not None and id(child) not in inside:
-                    stack.append((f"{prefix}.{key}" if prefix else key, child, inside))
+                    stack.append((f"{prefix}{key}.", child, inside))
 
 
-def _info(name: str, module: nn.Module, tensor: nn.Parameter, aliases: tuple[str, ...]) -> ParamInfo:
-    owner, bases = _owner(type(module))  # type: ignore[arg-type]
-    weight = module._parameters.get("weight")
-    kinds = _kinds(name, owner, bases, weight)
-    shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
-    try:
-        shape = tuple(tensor.shape if shape is None else shape)
-    except RuntimeError:
-        raise ModelError(
-            f"parameter {name!r} of a lazy {owner} has no shape yet: run the model once before you plan"
-        ) from None
-    return ParamInfo(name, shape, _dtype(tensor.dtype), owner, bases, kinds, tensor.requires_grad, aliases)
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """What all parameters of a module class have in common.
+
+    Args:
+        name: The name of the class.
+        bases: Its ancestors (and itself) in ``torch.nn``.
+        kinds: The kinds of its parameters.
+        bias_kinds: Those of its bias.
+        convolves: Whether the kinds depend on the shape of the weight.
+    """
+
+    name: str
+    bases: tuple[str, ...]
+    kinds: frozenset[str]
+    bias_kinds: frozenset[str]
+    convolves: bool
 
 
-def _kinds(name: str, owner: str, bases: tuple[str, ...], weight: Any) -> frozenset[str]:
-    if weight is None or not any("Conv" in cls for cls in (owner, *bases)):
-        return kinds_of(name, owner, bases)
-    shape = getattr(weight, "ds_shape", None)
-    return kinds_of(
-        name, owner, bases, None if isinstance(weight, nn.UninitializedParameter) else shape or weight.shape
-    )
+class _Draft:
+    """A :class:`ParamInfo` in the making.
+
+    Constructing a frozen dataclass takes four times as long as setting the same slots and then changing the class,
+    and that is a tenth of a whole build.
+    """
+
+    __slots__ = ParamInfo.__slots__  # the same ones, or the class could not be changed
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    owner: str
+    bases: tuple[str, ...]
+    kinds: frozenset[str]
+    trainable: bool
+    aliases: tuple[str, ...]
+
+    def __init__(self, prefix: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: _Owner) -> None:
+        self.name = prefix + key
+        shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
+        try:
+            self.shape = tuple(tensor.shape if shape is None else shape)
+        except RuntimeError:
+            raise ModelError(
+                f"parameter {self.name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
+            ) from None
+        self.dtype = _dtype(tensor.dtype)
+        self.owner = owner.name
+        self.bases = owner.bases
+        if owner.convolves:
+            self.kinds = _kinds_of_convolution(self.name, owner, module._parameters.get("weight"))
+        else:
+            self.kinds = owner.bias_kinds if key == "bias" else owner.kinds
+        self.trainable = tensor.requires_grad
+        self.aliases = ()
+
+    def finished(self) -> ParamInfo:
+        """Return this very object, as the value that it was drafted for."""
+        if self.aliases:
+            self.aliases = tuple(dict.fromkeys(self.aliases))
+        self.__class__ = ParamInfo  # type: ignore[assignment]
+        return self  # type: ignore[return-value]
+
+
+def _kinds_of_convolution(name: str, owner: _Owner, weight: nn.Parameter | None) -> frozenset[str]:
+    if weight is None or isinstance(weight, nn.UninitializedParameter):
+        return kinds_of(name, owner.name, owner.bases)
+    return kinds_of(name, owner.name, owner.bases, getattr(weight, "ds_shape", None) or weight.shape)
 
 
 @cache
@@ -164,13 +225,23 @@ def _dtype(dtype: torch.dtype) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _owner(cls: type) -> tuple[str, tuple[str, ...]]:
-    """Return the name of a module's class, and that of its ancestors (and itself) in ``torch.nn``."""
+def _owner(cls: type) -> _Owner:
+    """Return what a module class says about its parameters.
+
+    The deformable convolutions of mmcv count as classes of ``torch.nn``, because ``paramwise`` asks for them by type.
+    """
     cls = _class_of(cls)
-    torch_names = [base.__name__ for base in cls.__mro__ if base.__module__.startswith("torch.nn.modules")]
+    torch_names = [base.__name__ for base in cls.__mro__ if _is_known(base)]
     torch_names.remove("Module")
-    public = [name for name in torch_names if not name.startswith("_")]
-    return cls.__name__, tuple(public or torch_names)
+    name, bases = cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names)
+    convolves = any("Conv" in known for known in (name, *bases))
+    return _Owner(name, bases, kinds_of("", name, bases), kinds_of("bias", name, bases), convolves)
+
+
+def _is_known(cls: type) -> bool:
+    return cls.__module__.startswith("torch.nn.modules") or (
+        cls.__module__.startswith("mmcv.ops.") and "DeformConv" in cls.__name__
+    )
 
 
 def _class_of(cls: type) -> type:

@@ -9,21 +9,22 @@ from typing import Any
 
 import yaml
 
-from optimbuild.dialects import own, yacs
+from optimbuild.dialects import mmengine, own, yacs
 from optimbuild.dialects.files import load, loaded_value
 from optimbuild.dialects.types import Reading
 from optimbuild.errors import ConfigError, shown
 from optimbuild.spec import Spec
 from optimbuild.values import plain
 
-DIALECTS = (own, yacs)
+DIALECTS = (mmengine, own, yacs)
 
 
 def read(config: Any, overrides: Sequence[str] = ()) -> Reading:
     """Return the spec that a config describes, whatever its dialect.
 
     Args:
-        config: A :class:`~optimbuild.spec.Spec`, a mapping, a yacs ``CfgNode``, or the path of a YAML or JSON file.
+        config: A :class:`~optimbuild.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, or the path
+            of a YAML or JSON file; of a Python file as well, which is an MMEngine config and **is run**.
         overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
 
     Raises:
@@ -36,17 +37,21 @@ def read(config: Any, overrides: Sequence[str] = ()) -> Reading:
     raw = overridden(read_raw(config), overrides)
     for dialect in DIALECTS:
         if dialect.recognises(raw):
-            return dialect.read(raw)
+            reading: Reading = dialect.read(raw)
+            return reading
     raise ConfigError(
-        f"this config is of no known dialect. A config has `optimizer` (our own) or `TRAIN` (yacs); "
-        f"here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
+        f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or `optim_wrapper` "
+        f"(MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
     )
 
 
 def read_raw(config: Any) -> dict[str, Any]:
     """Return a config as plain data, its files read and its inheritance resolved."""
     if isinstance(config, (str, os.PathLike)):
-        return load(os.fspath(config))
+        path = os.fspath(config)
+        return mmengine.from_file(path) if path.endswith(".py") else load(path)
+    if mmengine.owns(config):
+        return mmengine.prepared(config)
     if not isinstance(config, Mapping):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     raw: dict[str, Any] = plain(config)

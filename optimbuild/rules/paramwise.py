@@ -1,0 +1,252 @@
+"""MMEngine's ``paramwise_cfg``, read as MMEngine and MMPretrain read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from optimbuild.edits import Bound, Edit
+from optimbuild.errors import ConfigError
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import keyword_in
+from optimbuild.registry import rule
+from optimbuild.values import NonNegative
+
+NORMS = frozenset(
+    f"{lazy}{norm}{suffix}"
+    for norm, suffixes in {"BatchNorm": ("1d", "2d", "3d"), "InstanceNorm": ("1d", "2d", "3d")}.items()
+    for lazy in ("", "Lazy")
+    for suffix in suffixes
+) | {"SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "GroupNorm", "LayerNorm"}
+"""What MMEngine calls a norm, by the classes of torch; an RMS norm is none of them."""
+
+DEFORMABLE = frozenset({"DeformConv2d", "ModulatedDeformConv2d"})
+"""The deformable convolutions of mmcv, the only ones that MMEngine knows."""
+
+
+class CustomKey(BaseModel):
+    """What the parameters get whose name contains a custom key."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    lr_mult: NonNegative = 1.0
+    """A factor for the learning rate."""
+    decay_mult: NonNegative = 1.0
+    """A factor for the weight decay."""
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Options that are set as they stand; ``lr`` and ``weight_decay`` here win over the factors."""
+        return self.model_extra or {}
+
+
+@dataclass
+class _Wish:
+    """What is wanted for one parameter, gathered cause by cause."""
+
+    set: dict[str, Any] = field(default_factory=dict)
+    scale: dict[str, float] = field(default_factory=dict)
+    why: list[str] = field(default_factory=list)
+
+    def scaled(self, option: str, factor: float, why: str) -> None:
+        self.scale[option] = factor
+        self.why.append(why)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a parameter stands, in the terms in which MMEngine asks.
+
+    Args:
+        param: The parameter.
+        module: The dotted name of the module that owns it.
+        name: Its name in that module.
+        in_deformable: Whether that module is a child of a deformable convolution.
+    """
+
+    param: ParamInfo
+    module: str
+    name: str
+    in_deformable: bool
+
+    @property
+    def is_norm(self) -> bool:
+        return not NORMS.isdisjoint(self.param.bases)
+
+    @property
+    def is_depthwise(self) -> bool:
+        return "Conv2d" in self.param.bases and "depthwise" in self.param.kinds
+
+    @property
+    def is_offset(self) -> bool:
+        return self.in_deformable and "conv_offset" in self.module and "Conv2d" in self.param.bases
+
+    @property
+    def dotted(self) -> str:
+        """The name as MMEngine builds it: one of the root module itself begins with a dot."""
+        return f"{self.module}.{self.name}"
+
+
+def _places(inventory: Inventory) -> Iterator[_Place]:
+    split = [param.name.rpartition(".") for param in inventory.params]
+    deformable = {
+        module
+        for param, (module, _, _) in zip(inventory.params, split, strict=True)
+        if not DEFORMABLE.isdisjoint(param.bases)
+    }
+    for param, (module, _, name) in zip(inventory.params, split, strict=True):
+        yield _Place(param, module, name, bool(module) and module.rpartition(".")[0] in deformable)
+
+
+@rule("paramwise")
+class Paramwise:
+    """Apply the classic keys of MMEngine's ``paramwise_cfg`` with its exact meaning.
+
+    The factors multiply the optimizer's ``lr`` and ``weight_decay``. A parameter whose name contains
+    one of the ``custom_keys`` gets what that key says and nothing else; the longest key counts. With
+    ``layer_decay_rate`` the keys are read as MMPretrain's constructor for layer-wise LR decay reads
+    them: ``custom_keys`` change the weight decay only, and ``bias_lr_mult``, ``dwconv_decay_mult``
+    and ``dcn_offset_lr_mult`` do nothing. Shared tensors are judged by their first name.
+
+    Example:
+        ``{type: paramwise, norm_decay_mult: 0.0, custom_keys: {backbone: {lr_mult: 0.1}}}``
+    """
+
+    custom_keys: Mapping[str, CustomKey] = field(default_factory=dict)
+    """By a piece of the name: ``lr_mult``, ``decay_mult``, and any option that the optimizer takes. The name
+    of a parameter of the root module begins with a dot, so ``.cls_token`` finds it there and anywhere."""
+    bias_lr_mult: NonNegative | None = None
+    """LR factor of biases, but for those of norms and of what stands inside a deformable convolution."""
+    bias_decay_mult: NonNegative | None = None
+    """Weight decay factor of biases, but for those of norms and inside a deformable convolution."""
+    norm_decay_mult: NonNegative | None = None
+    """Weight decay factor of batch, instance, group and layer norms; of no other norm."""
+    flat_decay_mult: NonNegative | None = None
+    """Weight decay factor of tensors with exactly one dimension, where no other key applies."""
+    dwconv_decay_mult: NonNegative | None = None
+    """Weight decay factor of 2-d convolutions with one input channel a group, where none before applies."""
+    dcn_offset_lr_mult: NonNegative | None = None
+    """LR factor of the ``conv_offset`` of mmcv's deformable convolutions; wins over ``bias_lr_mult``."""
+    bypass_duplicate: bool = False
+    """Accepted and without effect: shared tensors are always planned once."""
+    layer_decay_rate: NonNegative | None = None
+    """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""
+
+    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+        """Find each parameter's factors.
+
+        Raises:
+            ConfigError: ``layer_decay_rate`` is given and the model has no ``get_layer_depth(name)``.
+        """
+        if self.layer_decay_rate is not None and not inventory.hooks.offers("get_layer_depth"):
+            raise ConfigError(
+                f"asks {inventory.model or 'the model'} for get_layer_depth(name), as MMPretrain's models answer it, "
+                "and it has no such method. The rule layer_decay finds the depths otherwise: "
+                f"rules=[dict(type='layer_decay', ratio={self.layer_decay_rate})]",
+                "layer_decay_rate",
+            )
+        wish = self._wish if self.layer_decay_rate is None else self._layered(inventory)
+        edits: dict[str, Edit] = {}
+        known: dict[str, Edit] = {}
+        won: set[str] = set()
+        for place in _places(inventory):
+            key = self._custom_key(place)
+            wanted = wish(place, key)
+            if key is not None:
+                won.add(key)
+            if wanted.why:
+                signature = repr(wanted)
+                if signature not in known:
+                    known[signature] = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
+                edits[place.param.name] = known[signature]
+        return Bound(edits, warnings=[*self._idle_keys(inventory, won), *self._ignored()])
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """The custom keys, the longest first and those of one length in alphabetical order."""
+        return sorted(sorted(self.custom_keys), key=len, reverse=True)
+
+    def _custom_key(self, place: _Place) -> str | None:
+        return keyword_in(place.dotted if self.layer_decay_rate is None else place.param.name, self._keys)
+
+    def _wish(self, place: _Place, key: str | None) -> _Wish:
+        """Return what MMEngine's ``DefaultOptimWrapperConstructor`` gives."""
+        wish = _Wish()
+        if key is not None:
+            self._from_custom_key(wish, key, self.custom_keys[key].lr_mult)
+            return wish
+        if self.dcn_offset_lr_mult is not None and place.is_offset:
+            wish.scaled("lr", self.dcn_offset_lr_mult, "offset of a deformable convolution: dcn_offset_lr_mult")
+        elif self.bias_lr_mult is not None and place.name == "bias" and not (place.is_norm or place.in_deformable):
+            wish.scaled("lr", self.bias_lr_mult, "bias: bias_lr_mult")
+        self._decayed(wish, place, deformable=place.in_deformable)
+        return wish
+
+    def _layered(self, inventory: Inventory) -> Callable[[_Place, str | None], _Wish]:
+        """Return what gives the wishes of MMPretrain's ``LearningRateDecayOptimWrapperConstructor``."""
+
+        def wish(place: _Place, key: str | None) -> _Wish:
+            wanted = _Wish()
+            if key is not None:
+                self._from_custom_key(wanted, key, 1.0)
+                wanted.set.pop("lr", None)
+            else:
+                self._decayed(wanted, place, deformable=False)
+            layer, layers = inventory.hooks.get_layer_depth(place.param.name)
+            factor = (self.layer_decay_rate or 0.0) ** (layers - layer - 1)
+            wanted.scaled("lr", factor, f"layer {layer} of {layers}: layer_decay_rate")
+            return wanted
+
+        return wish
+
+    def _from_custom_key(self, wish: _Wish, key: str, lr_mult: float) -> None:
+        custom = self.custom_keys[key]
+        wish.set.update(custom.extra)
+        for option, factor in (("lr", lr_mult), ("weight_decay", custom.decay_mult)):
+            if factor != 1.0 and option not in custom.extra:
+                wish.scale[option] = factor
+        wish.why.append(f"name contains {key!r}: custom_keys")
+
+    def _decayed(self, wish: _Wish, place: _Place, *, deformable: bool) -> None:
+        """Scale the weight decay by the first cause that holds, in MMEngine's order."""
+        depthwise = self.dwconv_decay_mult if self.layer_decay_rate is None else None
+        flat = len(place.param.shape) == 1
+        causes = (
+            ("norm", self.norm_decay_mult, "norm_decay_mult", place.is_norm),
+            ("bias", self.bias_decay_mult, "bias_decay_mult", place.name == "bias" and not deformable),
+            ("depthwise convolution", depthwise, "dwconv_decay_mult", place.is_depthwise),
+            ("one-dimensional", self.flat_decay_mult, "flat_decay_mult", flat and not deformable),
+        )
+        for cause, factor, option, holds in causes:
+            if factor is not None and holds:
+                wish.scaled("weight_decay", factor, f"{cause}: {option}")
+                return
+
+    def _idle_keys(self, inventory: Inventory, won: set[str]) -> list[str]:
+        """Say which custom keys no parameter got; shared configs carry keys of several models."""
+        names = [place.dotted if self.layer_decay_rate is None else place.param.name for place in _places(inventory)]
+        warnings = []
+        for key in self._keys:
+            if key in won:
+                continue
+            if any(key in name for name in names):
+                warnings.append(f"custom_keys[{key!r}] does nothing: longer keys take every name that contains it")
+            else:
+                warnings.append(f"custom_keys[{key!r}] does nothing: no parameter's name contains it")
+        return warnings
+
+    def _ignored(self) -> list[str]:
+        """Say what MMPretrain's constructor does not look at."""
+        if self.layer_decay_rate is None:
+            return []
+        idle = [k for k in ("bias_lr_mult", "dwconv_decay_mult", "dcn_offset_lr_mult") if getattr(self, k) is not None]
+        for key, custom in self.custom_keys.items():
+            if custom.lr_mult != 1.0:
+                idle.append(f"custom_keys[{key!r}].lr_mult")
+            if "lr" in custom.extra:
+                idle.append(f"custom_keys[{key!r}].lr")
+        return [f"{key} does nothing beside layer_decay_rate, as in MMPretrain" for key in idle]
