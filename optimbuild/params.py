@@ -1,4 +1,4 @@
-"""What a plan knows about a model: its parameters, and what its hooks answer."""
+"""What a plan knows about a model: its parameters, in an inventory with its hooks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from optimbuild.errors import ModelError, closest, listing, shown
+from optimbuild.hooks import HOOKS, Hooks, checked_answers
 from optimbuild.patterns import Pattern
-from optimbuild.values import finite
 
 KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable")
 """What a parameter can be; it may be several of them, or none."""
@@ -24,6 +24,8 @@ _CONV = re.compile(r"^_?(Lazy)?Conv(Transpose)?(\d[dD]|Nd)$")
 _EMBEDDING = re.compile(r"Embedding(Bag)?$")
 _DEFORMABLE = re.compile(r"Deform(able)?_?Conv|^DCN", re.IGNORECASE)
 _MARKUP = re.compile(r"\[[a-z/#@][^\[\]]*\]|<[a-zA-Z/!][^<>]*>")
+LONGEST = 1000
+"""How many characters a name may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,134 +108,10 @@ def kinds_of(
     kinds = _owner_kinds(owner, bases)
     if name == "bias" or name.endswith(".bias"):
         kinds |= {"bias"}
-    if "conv" in kinds and weight_shape is not None and len(weight_shape) > 2 and weight_shape[1] == 1:
-        if any(_DEPTHWISE.match(c) for c in (owner, *bases)):
-            kinds |= {"depthwise"}
+    one_channel = weight_shape is not None and len(weight_shape) > 2 and weight_shape[1] == 1
+    if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
+        kinds |= {"depthwise"}
     return kinds
-
-
-HOOKS = ("no_weight_decay", "no_weight_decay_keywords", "lr_decay_keywords", "get_layer_depth", "group_matcher")
-RATIOS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95)
-"""The ratios for which an inventory file keeps what ``lr_decay_keywords(ratio)`` answers, unless told others."""
-
-
-class Hooks:
-    """What a model's own methods answer: asked when needed, or looked up where they were written down.
-
-    Args:
-        answers: By hook; those that take an argument by its ``repr`` (the name itself for ``get_layer_depth``).
-        live: The model's bound methods, by hook.
-    """
-
-    def __init__(
-        self, answers: Mapping[str, Any] | None = None, live: Mapping[str, Callable[..., Any]] | None = None
-    ) -> None:
-        self.answers: dict[str, Any] = dict(answers or {})
-        self._live = dict(live or {})
-
-    def offers(self, hook: str) -> bool:
-        """Say whether the model has this hook."""
-        return hook in self._live or hook in self.answers
-
-    def no_weight_decay(self) -> frozenset[str]:
-        """Return the names for which the model wants no weight decay."""
-        return frozenset(self._ask("no_weight_decay", _names))
-
-    def no_weight_decay_keywords(self) -> tuple[str, ...]:
-        """Return the pieces of names for which the model wants no weight decay."""
-        return tuple(self._ask("no_weight_decay_keywords", _names))
-
-    def lr_decay_keywords(self, ratio: float) -> dict[str, float]:
-        """Return LR factors by a piece of the name, in the model's order.
-
-        Raises:
-            ModelError: An inventory file does not hold the answer for this ratio.
-        """
-        found: dict[str, float] = self._ask_for("lr_decay_keywords", repr(ratio), ratio, _factors)
-        return found
-
-    def get_layer_depth(self, name: str) -> tuple[int, int]:
-        """Return a parameter's layer, counted from the input, and the number of layers."""
-        found = self._ask_for("get_layer_depth", name, name, _depth)
-        return found[0], found[1]
-
-    def group_matcher(self, coarse: bool = False) -> Any:
-        """Return what timm calls a group matcher: regular expressions by layer, or a callable."""
-        return self._ask_for("group_matcher", repr(coarse), coarse, lambda answer: answer)
-
-    def record(self, names: Sequence[str], ratios: Sequence[float] = RATIOS) -> None:
-        """Ask everything that an inventory file keeps, so that :attr:`answers` holds it."""
-        for hook in ("no_weight_decay", "no_weight_decay_keywords"):
-            if hook in self._live:
-                getattr(self, hook)()
-        for ratio in ratios if "lr_decay_keywords" in self._live else ():
-            self.lr_decay_keywords(ratio)
-        for name in names if "get_layer_depth" in self._live else ():
-            self.get_layer_depth(name)
-        if "group_matcher" in self._live:
-            matcher = self.group_matcher()
-            if not isinstance(matcher, Mapping):
-                raise ModelError("group_matcher() answers with a callable, which an inventory file cannot hold")
-
-    def _ask(self, hook: str, check: Callable[[str, Any], Any]) -> Any:
-        if hook not in self.answers:
-            if hook not in self._live:
-                return ()
-            self.answers[hook] = check(hook, self._call(hook))
-        return self.answers[hook]
-
-    def _ask_for(self, hook: str, key: str, argument: Any, check: Callable[[Any], Any]) -> Any:
-        known = self.answers.setdefault(hook, {})
-        if key not in known:
-            if hook not in self._live:
-                raise ModelError(
-                    f"this inventory does not know what {hook}({shown(argument)}) answers, only for: "
-                    f"{listing(list(known), 10) or 'nothing'}. Write it again from the model with "
-                    "`optimbuild inventory`" + (f" --ratio {argument}" if hook == "lr_decay_keywords" else "")
-                )
-            answer = self._call(hook, argument)
-            try:
-                known[key] = check(answer)
-            except (TypeError, ValueError) as error:
-                raise ModelError(f"{hook}({shown(argument)}) of the model answered {shown(answer)}: {error}") from None
-        return known[key]
-
-    def _call(self, hook: str, *arguments: Any) -> Any:
-        try:
-            return self._live[hook](*arguments)
-        except Exception as error:
-            asked = ", ".join(shown(a) for a in arguments)
-            raise ModelError(
-                f"{hook}({asked}) of the model raised {type(error).__name__}: {shown(str(error), 200)}. "
-                "Mend the hook, or switch it off: `hints: false` in no_decay, `layers` by hand in layer_decay."
-            ) from error
-
-
-def _names(hook: str, answer: Any) -> list[str]:
-    if answer is None:
-        return []
-    if isinstance(answer, (str, bytes)) or not hasattr(answer, "__iter__"):
-        raise ModelError(f"{hook}() of the model must answer with names, not {shown(answer)}")
-    names = list(answer)
-    if not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{hook}() of the model must answer with names, not {shown(names)}")
-    return sorted(names) if isinstance(answer, (set, frozenset)) else names
-
-
-def _factors(answer: Any) -> dict[str, float]:
-    if not isinstance(answer, Mapping):
-        raise TypeError("it must be a mapping from a piece of a name to an LR factor")
-    for keyword, factor in answer.items():
-        if not isinstance(keyword, str) or not keyword or not finite(factor) or factor < 0:
-            raise ValueError(f"{shown(keyword)}: {shown(factor)} is no LR factor for a piece of a name")
-    return dict(answer)
-
-
-def _depth(answer: Any) -> tuple[int, int]:
-    layer, layers = answer
-    if not all(isinstance(n, int) and not isinstance(n, bool) for n in (layer, layers)) or not 0 <= layer < layers:
-        raise ValueError("it must be the layer, counted from 0, and the number of layers")
-    return layer, layers
 
 
 @dataclass(frozen=True)
@@ -260,15 +138,18 @@ class Inventory:
     unfused: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
+        _refuse_unreadable("model name", self.model)
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
         for param in self.params:
-            name = param.name
-            if not name.isprintable() or (("[" in name or "<" in name) and _MARKUP.search(name)):
-                raise ModelError(
-                    f"parameter name {shown(name)} holds control characters or markup, which would garble "
-                    "every log and report. Rename the module or parameter."
-                )
+            _refuse_unreadable("parameter name", param.name)
+            for alias in param.aliases:
+                _refuse_unreadable("parameter name", alias)
+        self._positions  # noqa: B018  # refuses a name that stands twice
+
+    def apart(self) -> Inventory:
+        """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""
+        return replace(self, hooks=self.hooks.copy())
 
     def __len__(self) -> int:
         return len(self.params)
@@ -338,15 +219,16 @@ class Inventory:
         """
         if not isinstance(data, dict) or not isinstance(data.get("params"), list):
             raise ModelError("not an inventory: it must be an object with a list `params`")
-        rows = data["params"]
-        shapes = {row["name"]: row.get("shape") for row in rows if isinstance(row, dict) and "name" in row}
-        hooks = data.get("hooks") or {}
+        rows, hooks, model = data["params"], data.get("hooks") or {}, data.get("model") or ""
         if not isinstance(hooks, dict) or not set(hooks) <= set(HOOKS):
             raise ModelError(f"`hooks` must be an object with any of: {listing(HOOKS)}")
-        params = tuple([param_from_dict(row, i, shapes) for i, row in enumerate(rows)])
-        inventory = cls(params, Hooks(_checked(hooks)), str(data.get("model") or ""), _unfused(data))
-        inventory._positions  # noqa: B018  # refuses a name that stands twice
-        return inventory
+        if not isinstance(model, str):
+            raise ModelError(f"`model` must be a name, not {shown(model)}")
+        for i, row in enumerate(rows):
+            _refuse_row(row, i)
+        shapes = {row["name"]: row["shape"] for row in rows}
+        params = tuple([param_from_dict(row, shapes) for row in rows])
+        return cls(params, Hooks(checked_answers(hooks)), model, _unfused(data))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:
@@ -385,51 +267,67 @@ def param_to_dict(param: ParamInfo) -> dict[str, Any]:
     }
 
 
-def param_from_dict(row: Any, position: int, shapes: Mapping[str, Any]) -> ParamInfo:
+def param_from_dict(row: Mapping[str, Any], shapes: Mapping[str, Any]) -> ParamInfo:
     """Return the parameter that :func:`param_to_dict` wrote; ``shapes`` are those of the model, by name."""
-    try:
-        name, owner, bases = row["name"], row.get("owner", ""), tuple(row.get("bases", ()))
-        shape = tuple(row["shape"])
-        right = (
-            isinstance(name, str)
-            and isinstance(owner, str)
-            and all(type(n) is int and n >= 0 for n in shape)
-            and all(isinstance(base, str) for base in bases)
-            and isinstance(row.get("trainable", True), bool)
-            and isinstance(row.get("dtype", ""), str)
-            and isinstance(row.get("kinds", []), list)
-            and isinstance(row.get("aliases", []), list)
-            and all(isinstance(alias, str) for alias in row.get("aliases", ()))
-        )
-    except (TypeError, KeyError, AttributeError):
-        right = False
-    if not right:
-        raise ModelError(
-            f"params[{position}] is {shown(row)}; it must have `name`, `shape` (whole numbers), `owner`, "
-            "`bases` and `trainable`"
-        )
-    if "kinds" in row:
-        kinds = frozenset(row["kinds"])
-        if not kinds <= set(KINDS):
-            raise ModelError(f"params[{position}].kinds must be any of: {listing(KINDS)}")
-    else:
+    name, owner, bases, kinds = row["name"], row.get("owner", ""), tuple(row.get("bases", ())), row.get("kinds")
+    if kinds is None:
         module, dot, _ = name.rpartition(".")
-        kinds = kinds_of(name, owner, bases, shapes.get(f"{module}{dot}weight"))
+        known = kinds_of(name, owner, bases, shapes.get(f"{module}{dot}weight"))
+    else:
+        known = frozenset(kinds)
     return ParamInfo(
-        name, shape, row.get("dtype", "float32"), owner, bases, kinds, row.get("trainable", True), tuple(row.get("aliases", ()))
-    )  # fmt: skip
+        name,
+        tuple(row["shape"]),
+        row.get("dtype", "float32"),
+        owner,
+        bases,
+        known,
+        row.get("trainable", True),
+        tuple(row.get("aliases", ())),
+    )
 
 
-def _checked(hooks: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answers of hooks as a file holds them, checked as the model's own would be."""
-    checked: dict[str, Any] = {}
-    for hook, answer in hooks.items():
-        try:
-            if hook.startswith("no_weight_decay"):
-                checked[hook] = _names(hook, answer)
-            else:
-                check = {"lr_decay_keywords": _factors, "get_layer_depth": _depth}.get(hook, lambda found: found)
-                checked[hook] = {key: check(found) for key, found in answer.items()}
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"hooks.{hook}: {error}") from None
-    return checked
+def _refuse_row(row: Any, position: int) -> None:
+    """Raise a ModelError for a row of an inventory file that is no parameter."""
+    if not isinstance(row, dict):
+        raise ModelError(f"params[{position}] must be an object, not {shown(row)}")
+    for key, (form, fits) in _FORMS.items():
+        if (key in row or key in ("name", "shape")) and not fits(row.get(key)):
+            raise ModelError(f"params[{position}].{key} must be {form}, not {shown(row.get(key))}")
+
+
+def _is_readable(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= LONGEST and text.isprintable() and not _MARKUP.search(text)
+
+
+def _are_readable(texts: Any) -> bool:
+    return isinstance(texts, list) and all(map(_is_readable, texts))
+
+
+_FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a name", lambda found: isinstance(found, str) and found != ""),
+    "shape": (
+        "a list of whole numbers",
+        lambda found: isinstance(found, list) and all(type(size) is int and size >= 0 for size in found),
+    ),
+    "dtype": ("a name, such as float32", _is_readable),
+    "owner": ("the name of a class", _is_readable),
+    "bases": ("a list of names of classes", _are_readable),
+    "kinds": (
+        f"a list of any of {', '.join(KINDS)}",
+        lambda found: isinstance(found, list) and all(kind in KINDS for kind in found),
+    ),
+    "trainable": ("true or false", lambda found: isinstance(found, bool)),
+    "aliases": ("a list of names", _are_readable),
+}
+"""What a row of an inventory file holds; everything but name and shape may be missing."""
+
+
+def _refuse_unreadable(what: str, text: str) -> None:
+    if len(text) > LONGEST:
+        raise ModelError(f"{what} {shown(text)} has {len(text)} characters; at most {LONGEST} can be read")
+    if not text.isprintable() or (("[" in text or "<" in text) and _MARKUP.search(text)):
+        raise ModelError(
+            f"{what} {shown(text)} holds control characters or markup, which would garble every log and report. "
+            "Rename it in the model."
+        )

@@ -16,7 +16,7 @@ INDEX = "{n}"
 
 @dataclass(frozen=True)
 class Pattern:
-    """A compiled pattern over fully qualified names.
+    r"""A compiled pattern over fully qualified names.
 
     ``*`` and ``?`` stay inside a segment, ``**`` crosses segments, ``{n}`` is the index of a
     numbered module, and a pattern that names a module covers everything below it; ``**`` at the end is all that
@@ -29,7 +29,7 @@ class Pattern:
     (True, False)
     >>> Pattern("**.norm").matches("norm.bias"), Pattern("*.norm").matches("a.b.norm.bias")
     (True, False)
-    >>> Pattern(r"re:norm\\d+$").matches("layers.0.norm12")
+    >>> Pattern(r"re:norm\d+$").matches("layers.0.norm12")
     True
     >>> Pattern("blocks.{n}").index("blocks.7.mlp.weight")
     (7,)

@@ -38,7 +38,7 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
 def inventory_of(model: Any) -> Inventory:
     """Return the inventory of a module or a file; torch is imported for a module only."""
     if isinstance(model, Inventory):
-        return model
+        return model.apart()
     if isinstance(model, (str, os.PathLike)):
         return Inventory.read(model)
     from optimbuild.survey import inventory

@@ -78,21 +78,25 @@ def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        copy: dict[str, Any] = {}
-        for key, item in value.items():
-            if not isinstance(key, (str, int)) or isinstance(key, bool):
-                raise ConfigError(f"keys must be names, not {shown(key)}", path)
-            name = str(_plain(key, path, depth, budget))
-            if name in copy:
-                raise ConfigError(f"key {shown(name)} stands twice", path)
-            copy[name] = _plain(item, join(path, name), depth + 1, budget)
-        return copy
+        return _plain_mapping(value, path, depth, budget)
     if isinstance(value, (list, tuple)):
         return tuple(_plain(item, f"{path}[{i}]", depth + 1, budget) for i, item in enumerate(value))
     for kind in (bool, int, float, str):  # subclasses, such as numpy's float64
         if isinstance(value, kind):
             return kind(value)
     raise ConfigError(f"must be plain data, not {shown(value)} of type {type(value).__name__}", path)
+
+
+def _plain_mapping(value: Mapping[Any, Any], path: str, depth: int, budget: Iterator[int]) -> dict[str, Any]:
+    copy: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, (str, int)) or isinstance(key, bool):
+            raise ConfigError(f"keys must be names, not {shown(key)}", path)
+        name = str(_plain(key, path, depth, budget))
+        if name in copy:
+            raise ConfigError(f"key {shown(name)} stands twice", path)
+        copy[name] = _plain(item, join(path, name), depth + 1, budget)
+    return copy
 
 
 def join(path: str, *keys: str | int) -> str:
@@ -138,7 +142,8 @@ def _translated(error: ValidationError, schema: Any, value: Any, path: str) -> C
         where, what = _complaint(detail, schema, value, path)
         by_path.setdefault(where, what)
     (first, message), *others = by_path.items()
-    return ConfigError("; ".join([message, *(f"{where}: {what}" if where else what for where, what in others[:2])]), first)
+    more = [f"{where}: {what}" if where else what for where, what in others[:2]]
+    return ConfigError("; ".join([message, *more]), first)
 
 
 MAX_DETAILS = 20
@@ -184,9 +189,7 @@ def _keys(location: Sequence[str | int], value: Any, missing: bool) -> list[str 
     for depth, key in enumerate(location, start=1):
         if isinstance(value, Mapping) and isinstance(key, int) and key < len(value):
             key = list(value)[key]  # a mapping that was read as a list of entries
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, (list, tuple)) and isinstance(key, int) and key < len(value):
+        if key in (value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, tuple) else ()):
             value = value[key]
         elif not (missing and depth == len(location)):
             continue

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from optimbuild.errors import ConfigError, ModelError, shown
+from optimbuild.errors import ConfigError, ModelError
 from optimbuild.params import Inventory
 from optimbuild.patterns import INDEX, Pattern
 
@@ -39,53 +38,22 @@ def by_layer_depth(inventory: Inventory) -> Depths:
     counts = {layers for _, layers in found.values()}
     if len(counts) > 1:
         raise ModelError(f"get_layer_depth of the model gives different numbers of layers: {sorted(counts)}")
-    return Depths({name: layer for name, (layer, _) in found.items()}, counts.pop(), "the model's get_layer_depth(name)")
+    return Depths(
+        {name: layer for name, (layer, _) in found.items()}, counts.pop(), "the model's get_layer_depth(name)"
+    )
 
 
 def by_group_matcher(inventory: Inventory) -> Depths:
     """Ask timm's ``group_matcher(coarse=False)`` and order its groups as timm does."""
-    matcher = inventory.hooks.group_matcher(False)
-    ordinal = _ordinal(matcher)
-    try:
-        found = {param.name: ordinal(param.name) for param in inventory}
-        layer_of_group: dict[tuple[float, ...], int] = {}
-        layer = -1
-        for group in sorted(set(found.values())):
-            if layer < 0 or group[-1] != TOGETHER:
-                layer += 1
-            layer_of_group[group] = layer
-    except (TypeError, ValueError, IndexError) as error:
-        raise ModelError(f"group_matcher of the model gives groups that cannot be ordered: {error}") from None
+    found = {param.name: inventory.hooks.group_of(param.name) for param in inventory}
+    layer_of_group: dict[tuple[float, ...], int] = {}
+    layer = -1
+    for group in sorted(set(found.values())):
+        if layer < 0 or group[-1] != TOGETHER:
+            layer += 1
+        layer_of_group[group] = layer
     layer_of = {name: layer_of_group[group] for name, group in found.items()}
     return Depths(layer_of, layer + 1, "the model's group_matcher()")
-
-
-def _ordinal(matcher: Any) -> Callable[[str], tuple[float, ...]]:
-    """Return what gives a name its place in timm's order; names that nothing matches come last."""
-    if callable(matcher):
-        return lambda name: _as_tuple(matcher(name))
-    if not isinstance(matcher, Mapping):
-        raise ModelError(f"group_matcher of the model must answer with a mapping or a callable, not {shown(matcher)}")
-    expressions: list[tuple[re.Pattern[str], int, Sequence[int] | None]] = []
-    for place, wanted in enumerate(matcher.values()):
-        try:
-            for expression, suffix in [(wanted, None)] if isinstance(wanted, str) else wanted or ():
-                expressions.append((re.compile(expression), place, suffix))
-        except (TypeError, ValueError, re.error) as error:
-            raise ModelError(f"group_matcher of the model answers {shown(wanted)}: {error}") from None
-
-    def ordinal(name: str) -> tuple[float, ...]:
-        for expression, place, suffix in expressions:
-            found = expression.match(name)
-            if found:
-                return (float(place), *(float(g) for g in found.groups() if g is not None), *(suffix or ()))
-        return (float("inf"),)
-
-    return ordinal
-
-
-def _as_tuple(found: Any) -> tuple[float, ...]:
-    return tuple(found) if isinstance(found, Iterable) else (found,)
 
 
 def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Depths:
@@ -109,7 +77,9 @@ def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Dept
 
 
 _NUMBERED = re.compile(r"^(.*?[A-Za-z_])??(\d+)$")
-_BLOCK = re.compile(r"^(dense|residual|res|basic|conv)?_?(blocks?|layers?|units?|bottlenecks?|stages?|cells?)$", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"^(dense|residual|res|basic|conv)?_?(blocks?|layers?|units?|bottlenecks?|stages?|cells?)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -188,7 +158,11 @@ def _nested(cuts: Sequence[_Numbered]) -> str | None:
     indices: dict[str, set[int]] = {}
     for cut in cuts:
         inner = _cut(cut.rest, 0, True)
-        if inner is not None and len(inner.rest) > 1 and (not inner.container or _BLOCK.match(inner.container.rstrip("#"))):
+        if (
+            inner is not None
+            and len(inner.rest) > 1
+            and (not inner.container or _BLOCK.match(inner.container.rstrip("#")))
+        ):
             tensors[inner.container] += 1
             indices.setdefault(inner.container, set()).add(inner.index)
     for container, count in tensors.most_common(1):
@@ -241,7 +215,9 @@ def _ambiguous(names: Sequence[str], containers: Sequence[str]) -> ConfigError:
 def _example(names: Sequence[str], containers: Sequence[str]) -> str:
     top: dict[str, None] = {}
     for name in names:
-        container = next((c for c in containers if name.startswith(c.replace("#", "") + ("" if "#" in c else "."))), None)
+        container = next(
+            (c for c in containers if name.startswith(c.replace("#", "") + ("" if "#" in c else "."))), None
+        )
         pattern = name.split(".")[0] if container is None else f"{container}.{{n}}".replace("#.", "").lstrip(".")
         top[pattern] = None
     return "\n".join(["  layers:", *(f'    - "{pattern}"' for pattern in list(top)[:12])])
