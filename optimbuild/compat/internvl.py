@@ -1,8 +1,9 @@
 """A drop-in for ``optimizer.py`` of InternVL and InternImage.
 
-Change the import and nothing else. As in the published code, :data:`quirks <optimbuild.rules.internvl_reference>`
-included, unless the config says ``TRAIN.OPTIMIZER.REFERENCE_QUIRKS: False``; where the documented behaviour would
-differ, that is logged as a warning. Frozen parameters are in no group, and equal settings share one.
+Change the import and nothing else. Every parameter gets what the published code gives it, quirks included (see
+the rule ``internvl_reference``), unless the config says ``TRAIN.OPTIMIZER.REFERENCE_QUIRKS: False``; where the
+documented behaviour would differ, that is logged as a warning. Frozen parameters are in no group, and equal
+settings share one.
 """
 
 from __future__ import annotations
