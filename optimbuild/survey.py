@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
 
 import torch
 from torch import nn
@@ -96,9 +95,7 @@ def survey(model: nn.Module) -> Surveyed:
                 unfused.append(prefix + key)
     root = unwrapped(model)
     params = tuple([draft.finished() for draft in drafts])
-    return Surveyed(
-        Inventory(params, _hooks(root), _class_of(type(root)).__name__, frozenset(unfused)), tensors, model
-    )
+    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, frozenset(unfused)), tensors, model)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
