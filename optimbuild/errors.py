@@ -111,5 +111,16 @@ def shown(value: object, limit: int = 80) -> str:
         text = repr(value)
     except Exception:  # noqa: BLE001  # a broken __repr__ must not hide the real mistake
         text = f"<{type(value).__name__}>"
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: limit + 1])
+    text = printable(text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def printable(text: str) -> str:
+    """Return the text with everything escaped that a terminal would obey: control and format characters, line breaks.
+
+    >>> printable("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
