@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -141,10 +142,11 @@ class Inventory:
         _refuse_unreadable("model name", self.model)
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
-        for param in self.params:
-            _refuse_unreadable("parameter name", param.name)
-            for alias in param.aliases:
-                _refuse_unreadable("parameter name", alias)
+        names = [param.name for param in self.params]
+        names += [alias for param in self.params if param.aliases for alias in param.aliases]
+        if len(max(names, key=len)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
+            for name in names:
+                _refuse_unreadable("parameter name", name)
         self._positions  # noqa: B018  # refuses a name that stands twice
 
     def apart(self) -> Inventory:
@@ -178,9 +180,12 @@ class Inventory:
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        positions: dict[str, int] = {}
-        for position, param in enumerate(self.params):
-            for name in param.names if param.aliases else (param.name,):
+        positions = {param.name: position for position, param in enumerate(self.params)}
+        if len(positions) < len(self.params):
+            twice, _ = Counter([param.name for param in self.params]).most_common(1)[0]
+            raise ModelError(f"two parameters have the name {shown(twice)}")
+        for position, aliases in [(i, param.aliases) for i, param in enumerate(self.params) if param.aliases]:
+            for name in aliases:
                 if positions.setdefault(name, position) != position:
                     raise ModelError(f"two parameters have the name {shown(name)}")
         return positions
@@ -323,10 +328,14 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 """What a row of an inventory file holds; everything but name and shape may be missing."""
 
 
+def _garbles(text: str) -> bool:
+    return not text.isprintable() or (("[" in text or "<" in text) and _MARKUP.search(text) is not None)
+
+
 def _refuse_unreadable(what: str, text: str) -> None:
     if len(text) > LONGEST:
         raise ModelError(f"{what} {shown(text)} has {len(text)} characters; at most {LONGEST} can be read")
-    if not text.isprintable() or (("[" in text or "<" in text) and _MARKUP.search(text)):
+    if _garbles(text):
         raise ModelError(
             f"{what} {shown(text)} holds control characters or markup, which would garble every log and report. "
             "Rename it in the model."
