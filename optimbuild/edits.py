@@ -10,7 +10,7 @@ from typing import Any
 from optimbuild.errors import ConfigError, shown
 from optimbuild.optimizer_type import OptimizerType
 from optimbuild.params import ParamInfo
-from optimbuild.values import finite, plain
+from optimbuild.values import finite, join, plain
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -50,13 +50,14 @@ class Bound:
 
     Args:
         edits: What the rule wants, by the parameter's name.
-        unmatched: The rule's patterns that touch no parameter, by the path of the option they stand in.
+        patterns: The rule's patterns: the path of the option, such as ``patterns[0]``, the pattern, and the
+            parameters that match. One that nothing matches is an error, unless the rule is ``optional``.
         warnings: What the user should know.
         notes: Where the rule took its knowledge from.
     """
 
     edits: Mapping[str, Edit]
-    unmatched: Sequence[tuple[str, str]] = ()
+    patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -103,9 +104,14 @@ class Step:
         return f"{self.rule}: {changes} ({self.why})"
 
 
-def fold(
-    trainable: bool, edits: Sequence[tuple[int, Edit]], base: Callable[[str | None], tuple[OptimizerType, dict[str, Any]]]
-) -> tuple[Setting, list[tuple[int, Mapping[str, Any], Mapping[str, Any]]]]:
+Base = Callable[[str | None], tuple[OptimizerType, dict[str, Any]]]
+"""Returns an optimizer, by its name, and its base options; None asks for the config's own."""
+
+Change = tuple[int, Mapping[str, Any], Mapping[str, Any]]
+"""The position of a rule, and what it changed, before and after."""
+
+
+def fold(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> tuple[Setting, list[Change]]:
     """Fold the edits of the rules, in their order, into one setting.
 
     For each edit, ``set`` replaces and then ``scale`` multiplies. Of the optimizers that edits name the
@@ -114,38 +120,61 @@ def fold(
     Args:
         trainable: ``requires_grad`` before the build.
         edits: With the position of each rule.
-        base: Returns an optimizer, by its name, and its base options; None asks for the config's own.
+        base: What to start from.
 
     Returns:
-        The setting, and for each edit that changed something the rule's position, the options before and after.
+        The setting, and what each edit changed that changed something.
 
     Raises:
-        ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
+        ConfigError: An edit is malformed, asks for an option that the optimizer does not take, or for a value that it
+            refuses.
     """
-    named = [edit.optimizer for _, edit in edits if edit.optimizer is not None]
-    kind, options = base(named[-1] if named else None)
-    frozen, changes = not trainable, []
-    default = base(None)[0].name if named else kind.name
+    kind, options = base(None)
+    optimizer, frozen = kind.name, not trainable
+    changes: list[Change] = []
     for position, edit in edits:
-        before: dict[str, Any] = {"optimizer": default} if edit.optimizer is not None else {}
-        after: dict[str, Any] = {"optimizer": edit.optimizer} if edit.optimizer is not None else {}
-        path = f"rules[{position}]"
-        kind.refuse_unknown(edit.set, path)
-        kind.refuse_unknown(edit.scale, path)
-        new = {**options, **{key: plain(value, path) for key, value in edit.set.items()}}
-        for key, factor in edit.scale.items():
-            new[key] = _scaled(new.get(key), factor, key, path)
-        if new != options:
-            new = _checked(kind, new, path)
+        _refuse_malformed(edit, f"rules[{position}]")
+        if edit.optimizer is not None:
+            kind, options = _named(edit.optimizer, base, f"rules[{position}]")
+    for position, edit in edits:
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        if edit.optimizer is not None and base(edit.optimizer)[0].name != optimizer:
+            before["optimizer"], after["optimizer"] = optimizer, base(edit.optimizer)[0].name
+            optimizer = after["optimizer"]
+        new = _edited(options, edit, kind, f"rules[{position}]")
         for key, value in new.items():
             if key not in options or repr(options[key]) != repr(value):
                 before[key], after[key] = options.get(key), value
-        if edit.freeze and not frozen:
-            before["frozen"], after["frozen"], frozen = False, True, True
-        options = new
-        if after and (trainable or not frozen):
+        if edit.freeze:
+            before["frozen"], after["frozen"] = False, True
+        if after and not frozen:
             changes.append((position, before, after))
+        options, frozen = new, frozen or edit.freeze
     return (Setting(True, None, None) if frozen else Setting(False, kind.name, options)), changes
+
+
+def _named(name: str, base: Base, path: str) -> tuple[OptimizerType, dict[str, Any]]:
+    try:
+        return base(name)
+    except ConfigError as error:
+        raise ConfigError(f"of the optimizer {shown(name)} for this parameter: {error}", path) from None
+
+
+def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str) -> dict[str, Any]:
+    """Return the options after one edit, checked and coerced by the optimizer's own types."""
+    if not edit.set and not edit.scale:
+        return options
+    try:
+        kind.refuse_unknown([*edit.set, *edit.scale], path)
+        new = {**options, **{key: plain(value, join(path, key)) for key, value in edit.set.items()}}
+        for key, factor in edit.scale.items():
+            new[key] = _scaled(new.get(key), factor, key, path)
+        return kind.complete(new, path)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error.message} (asked for by: {edit.why})" if edit.why else error.message, error.path
+        ) from None
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:
@@ -154,11 +183,13 @@ def _scaled(value: Any, factor: Any, key: str, path: str) -> float:
     return float(value * factor)
 
 
-def _checked(kind: OptimizerType, options: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Have the optimizer check and coerce the options that a rule changed."""
-    try:
-        return kind.complete(options, path)
-    except ConfigError as error:
-        if kind.fixed and any(options.get(key) != value for key, value in kind.fixed.items()):
-            raise ConfigError(f"a rule would change what {kind.name} fixes: {error}") from None
-        raise
+def _refuse_malformed(edit: Any, path: str) -> None:
+    """Raise a ConfigError for an edit that a rule filled with something else than its fields say."""
+    for name in ("set", "scale"):
+        found = getattr(edit, name)
+        if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+            raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
+    if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):
+        raise ConfigError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
+    if edit.optimizer is not None and not isinstance(edit.optimizer, str):
+        raise ConfigError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)

@@ -29,7 +29,8 @@ class Hooks:
     def __init__(
         self, answers: Mapping[str, Any] | None = None, live: Mapping[str, Callable[..., Any]] | None = None
     ) -> None:
-        self.answers = {hook: dict(a) if isinstance(a, dict) else list(a) for hook, a in (answers or {}).items()}
+        known = (answers or {}).items()
+        self.answers: dict[str, Any] = {hook: dict(a) if isinstance(a, dict) else list(a) for hook, a in known}
         self._live = dict(live or {})
         self._place: Callable[[str], list[float] | None] | None = None
 

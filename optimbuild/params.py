@@ -206,6 +206,10 @@ class Inventory:
         found = pattern.regex.search
         return [p for p in self.params if found(p.name) or (p.aliases and any(found(a) for a in p.aliases))]
 
+    def containing(self, keyword: str) -> list[ParamInfo]:
+        """Return the parameters of which the name or an alias contains a piece of text."""
+        return [p for p in self.params if keyword in p.name or any(keyword in alias for alias in p.aliases)]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""
         return {

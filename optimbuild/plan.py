@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from optimbuild.applying import Applied, Column, bound, complaints, edit_for, made_rule
 from optimbuild.diff import PlanDiff
-from optimbuild.edits import Bound, Call, Edit, Setting, Step, fold
-from optimbuild.errors import ConfigError, ModelError, OptimBuildError, listing, shown
+from optimbuild.edits import Base, Setting, Step, fold
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError, UnknownNameError, listing, shown
 from optimbuild.implementations import implementation
 from optimbuild.optimizer_type import Implementation, OptimizerType
 from optimbuild.params import Inventory, ParamInfo, param_to_dict
-from optimbuild.patterns import Pattern, widened
-from optimbuild.registry import optimizer_type, rule_class
+from optimbuild.registry import optimizer_type
 from optimbuild.sharding import fallbacks
-from optimbuild.spec import RuleSpec, Spec
-from optimbuild.values import plain, validated
+from optimbuild.spec import Spec
+from optimbuild.values import plain
 
 if TYPE_CHECKING:
     from optimbuild.memory import Memory
@@ -101,7 +101,7 @@ class Plan:
     >>> plan["fc.bias"].weight_decay, plan["fc.weight"].weight_decay, len(plan.groups)
     (0.0, 0.01, 2)
     >>> print(plan.explain("fc.bias")[0])
-    no_decay: weight_decay: 0.01 → 0.0 (one-dimensional)
+    no_decay: weight_decay: 0.01 → 0.0 (bias)
     """
 
     spec: Spec
@@ -198,7 +198,10 @@ class Plan:
             ModelError: No parameter has this name.
         """
         param = self.inventory[name]
-        calls = [bound(rule, self.inventory) for rule in self.rules]
+        calls = [
+            bound(rule, spec, f"rules[{i}]", self.inventory)
+            for i, (rule, spec) in enumerate(zip(self.rules, self.spec.rules, strict=True))
+        ]
         edits = [(i, edit) for i, call in enumerate(calls) if (edit := edit_for(call, param)) is not None]
         _, changes = fold(param.trainable, edits, base_options(self.spec))
         why = {position: edit.why for position, edit in edits}
@@ -209,7 +212,7 @@ class Plan:
         return PlanDiff.between(self._by_name(), other._by_name())
 
     def _by_name(self) -> dict[str, Mapping[str, Any] | None]:
-        return {d.name: d.options and {"optimizer": d.optimizer, **d.options} for d in self}
+        return {d.name: None if d.frozen else {"optimizer": d.optimizer, **(d.options or {})} for d in self}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -223,8 +226,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON data."""
-        groups, kinds = self.groups, base_options(self.spec)(None)
-        return {
+        kinds = base_options(self.spec)(None)
+        data: dict[str, Any] = {
             "version": VERSION,
             "fingerprint": self.fingerprint,
             "optimizer": {"type": kinds[0].name, "options": kinds[1]},
@@ -246,7 +249,7 @@ class Plan:
                     "numel": group.numel,
                     "implementation": group.implementation,
                 }
-                for group in groups
+                for group in self.groups
             ],
             "warnings": list(self.warnings),
             "notes": list(self.notes),
@@ -255,6 +258,7 @@ class Plan:
             "hooks": self.inventory.hooks.answers,
             "unfused": sorted(self.inventory.unfused),
         }
+        return {**data, "checksum": _checksum(data)}
 
     def to_json(self) -> str:
         """Return the plan as JSON text that :meth:`from_json` reads again."""
@@ -265,7 +269,7 @@ class Plan:
         """Return the plan that :meth:`to_json` wrote.
 
         Raises:
-            ModelError: The text is not a plan, or was altered: its fingerprint is not that of its content.
+            ModelError: The text is not a plan, or was altered: its checksum or fingerprint is not that of its content.
         """
         try:
             data = json.loads(text)
@@ -283,13 +287,14 @@ class Plan:
                 tuple(data["warnings"]),
                 tuple(data["notes"]),
             )
-            altered = plan.fingerprint != data["fingerprint"]
+            checksum = data.pop("checksum")
+            altered = checksum != _checksum(data) or plan.fingerprint != data["fingerprint"]
         except OptimBuildError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"not a plan: {type(error).__name__}: {shown(str(error), 200)}") from None
         if altered:
-            raise ModelError("the plan was altered: its fingerprint is not that of its content")
+            raise ModelError("the plan was altered: its checksum or fingerprint is not that of its content")
         return plan
 
     def __str__(self) -> str:
@@ -298,57 +303,22 @@ class Plan:
         return plan_text(self)
 
 
+def _checksum(data: Mapping[str, Any]) -> str:
+    """Return a digest of everything that a saved plan holds, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
 def _setting_of(row: Mapping[str, Any]) -> Setting:
     return Setting(bool(row["frozen"]), row["optimizer"], row["options"] and plain(row["options"]))
 
 
-def made_rule(spec: RuleSpec, path: str) -> Any:
-    """Return a rule with its options, checked and coerced from the types of its fields."""
-    cls = rule_class(spec.type) if spec.type else None
-    if hasattr(cls, "__pydantic_fields__"):
-        return validated(cls, spec.options, path)
-    try:
-        return cls(**spec.options)  # type: ignore[misc]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"rule {spec.type!r} refuses its options: {shown(str(error), 200)}", path) from error
-
-
-def bound(rule: Any, inventory: Inventory) -> Call:
-    """Return the callable of a rule, after it has seen the whole model where it wants to."""
-    call: Call = rule.bind(inventory) if hasattr(rule, "bind") else rule
-    return call
-
-
-def _bound_at(rule: Any, inventory: Inventory, path: str) -> Call:
-    """Bind a rule; the path of an option that it complains about begins with the rule's own place."""
-    try:
-        return bound(rule, inventory)
-    except ConfigError as error:
-        raise type(error)(error.message, f"{path}.{error.path}" if error.path else path) from error.__cause__
-
-
-def edit_for(call: Call, param: ParamInfo) -> Edit | None:
-    """Return what a rule wants for a parameter; an alias for which it wants something counts as well."""
-    edit = call(param)
-    if edit is None and param.aliases and not isinstance(call, Bound):
-        for alias in param.aliases:
-            edit = call(_renamed(param, alias))
-            if edit is not None:
-                break
-    return edit
-
-
-def _renamed(param: ParamInfo, alias: str) -> ParamInfo:
-    return ParamInfo(alias, param.shape, param.dtype, param.owner, param.bases, param.kinds, param.trainable)
-
-
-def base_options(spec: Spec) -> Any:
+def base_options(spec: Spec) -> Base:
     """Return what :func:`~optimbuild.edits.fold` starts from: an optimizer by name, and its base options."""
     known: dict[str | None, tuple[OptimizerType, dict[str, Any]]] = {}
 
     def base(name: str | None) -> tuple[OptimizerType, dict[str, Any]]:
         if name not in known:
-            kind = optimizer_type(spec.optimizer.type if name is None else name)
+            kind = _optimizer(spec.optimizer.type, "optimizer.type") if name is None else optimizer_type(name)
             given = spec.optimizer.options
             if name is not None:  # another optimizer takes over what both know
                 given = {key: value for key, value in given.items() if key in kind.known and key not in kind.fixed}
@@ -356,6 +326,13 @@ def base_options(spec: Spec) -> Any:
         return known[name]
 
     return base
+
+
+def _optimizer(name: str, path: str) -> OptimizerType:
+    try:
+        return optimizer_type(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.message, path) from None
 
 
 def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> Plan:
@@ -373,15 +350,10 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     """
     base = base_options(spec)
     base(None)
-    rules = [made_rule(rule, f"rules[{i}]") for i, rule in enumerate(spec.rules)]
-    found, notes = list(warnings), []
-    columns: list[list[Edit | None]] = []
-    for i, rule in enumerate(rules):
-        call = _bound_at(rule, inventory, f"rules[{i}]")
-        columns.append(_column(call, inventory, f"rules[{i}] ({spec.rules[i].type})"))
-        found += _complaints(spec, i, call, columns[i], inventory)
-        notes += [f"{spec.rules[i].type}: {note}" for note in getattr(call, "notes", ())]
-    settings, chosen = _folded(inventory, columns, base)
+    applied = [Applied.of(rule, f"rules[{i}]", inventory) for i, rule in enumerate(spec.rules)]
+    found = [*warnings, *complaints(applied, inventory, spec.strict)]
+    notes = [note for rule in applied for note in rule.notes]
+    settings, chosen = _folded(inventory, [rule.edits for rule in applied], base)
     plan = Plan(spec, inventory, settings, chosen, tuple(found), tuple(notes))
     if all(setting.frozen for setting in settings):
         raise ConfigError(
@@ -392,25 +364,7 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     return replace(plan, notes=(*notes, *reasons)) if reasons else plan
 
 
-def _column(call: Call, inventory: Inventory, path: str) -> list[Edit | None]:
-    """Return what a rule wants for every parameter."""
-    try:
-        if isinstance(call, Bound):
-            return [call.edits.get(param.name) for param in inventory.params]
-        column = [edit_for(call, param) for param in inventory.params]
-    except OptimBuildError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"the rule raised {type(error).__name__}: {shown(str(error), 200)}", path) from error
-    for edit in column:
-        if edit is not None and not isinstance(edit, Edit):
-            raise ConfigError(f"the rule must return an Edit or None, not {shown(edit)}", path)
-    return column
-
-
-def _folded(
-    inventory: Inventory, columns: Sequence[Sequence[Edit | None]], base: Any
-) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
+def _folded(inventory: Inventory, columns: Sequence[Column], base: Base) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold every parameter's edits; each distinct combination of edits is folded once."""
     by_edits: dict[tuple[Any, ...], int] = {}
     by_key: dict[tuple[Any, ...], int] = {}
@@ -429,36 +383,3 @@ def _folded(
             by_edits[combination] = index
         chosen.append(index)
     return tuple(settings), tuple(chosen)
-
-
-def _complaints(
-    spec: Spec, position: int, call: Call, column: Sequence[Edit | None], inventory: Inventory
-) -> list[str]:
-    """Return the warnings about a rule; what touches no parameter is an error where the spec is strict."""
-    rule, path = spec.rules[position], f"rules[{position}]"
-    warnings = [f"{path} ({rule.type}): {warning}" for warning in getattr(call, "warnings", ())]
-    missed = [
-        (f"{path}.{where}", f"pattern {shown(pattern)} matches no parameter.{_hint(pattern, inventory)}")
-        for where, pattern in getattr(call, "unmatched", ())
-    ]
-    touched = [param for param, edit in zip(inventory.params, column, strict=True) if edit is not None]
-    if not touched and not missed:
-        missed = [(path, f"rule {rule.type!r} touches no parameter of {inventory.model or 'the model'}")]
-    if missed and not rule.optional:
-        if spec.strict:
-            where, message = missed[0]
-            more = "".join(f"; {w}: {m}" for w, m in missed[1:])
-            raise ConfigError(f"{message} Nothing would happen where something was asked for{more}", where)
-        warnings += [f"{where}: {message}" for where, message in missed]
-    if touched and not any(param.trainable for param in touched):
-        warnings.append(f"{path} ({rule.type}) touches only frozen parameters: {listing([p.name for p in touched], 5)}")
-    return warnings
-
-
-def _hint(pattern: str, inventory: Inventory) -> str:
-    for wider in widened(pattern):
-        count = len(inventory.matching(Pattern(wider)))
-        if count:
-            return f" {shown(wider)} would match {count} (`*` stays inside one segment, `**` crosses them)."
-    names = inventory.closest(pattern.removeprefix("re:"))
-    return f" Closest: {listing(names)}." if names else ""

@@ -42,5 +42,4 @@ class DcnLr:
                     break
         if self.keywords == KEYWORDS:
             return Bound(edits)
-        names = [name for param in inventory.params for name in param.names]
-        return Bound(edits, [("keywords", k) for k in self.keywords if not any(k in name for name in names)])
+        return Bound(edits, [(f"keywords[{i}]", k, inventory.containing(k)) for i, k in enumerate(self.keywords)])

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optimbuild.errors import ConfigError, ModelError
-from optimbuild.params import Inventory
-from optimbuild.patterns import INDEX, Pattern
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import INDEX, REGEX, Pattern
 
 TOGETHER = 99999
 """Timm's mark for a layer that belongs to the one before it."""
@@ -23,13 +23,13 @@ class Depths:
         layer_of: By name, counted from the input.
         layers: The number of layers.
         source: Where the depths come from, in words.
-        unmatched: Patterns that claim nothing, by the path of the option.
+        patterns: What the patterns of ``layers`` match, by the path of the option.
     """
 
     layer_of: Mapping[str, int]
     layers: int
     source: str
-    unmatched: tuple[tuple[str, str], ...] = ()
+    patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
 
 
 def by_layer_depth(inventory: Inventory) -> Depths:
@@ -59,21 +59,20 @@ def by_group_matcher(inventory: Inventory) -> Depths:
 def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Depths:
     """Take the layers from input to output as they were written; the first entry that matches counts."""
     place_of: dict[str, tuple[int, tuple[int, ...]]] = {}
-    unmatched: list[tuple[str, str]] = []
+    patterns = []
     for place, entry in enumerate(layers):
         for text in (entry,) if isinstance(entry, str) else entry:
-            pattern, found = Pattern(text), 0
-            numbered = INDEX in text or (text.startswith("re:") and pattern.regex.groups > 0)
+            pattern, found = Pattern(text), []
+            numbered = INDEX in text or (text.startswith(REGEX) and pattern.regex.groups > 0)
             for param in inventory:
                 index = next((i for name in param.names if (i := pattern.index(name)) is not None), None)
                 if index is not None:
-                    found += 1
+                    found.append(param)
                     place_of.setdefault(param.name, (place, index if numbered else ()))
-            if not found:
-                unmatched.append((f"layers[{place}]", text))
+            patterns.append((f"layers[{place}]", text, found))
     layer_of_place = {where: layer for layer, where in enumerate(sorted(set(place_of.values())))}
     layer_of = {name: layer_of_place[where] for name, where in place_of.items()}
-    return Depths(layer_of, len(layer_of_place), "`layers` of the config", tuple(unmatched))
+    return Depths(layer_of, len(layer_of_place), "`layers` of the config", patterns)
 
 
 _NUMBERED = re.compile(r"^(.*?[A-Za-z_])??(\d+)$")

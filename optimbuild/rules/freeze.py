@@ -36,27 +36,26 @@ class Freeze:
             raise ValueError("freeze needs `patterns` or `levels`")
 
     @cached_property
-    def _all(self) -> list[tuple[str, str, Pattern]]:
+    def _all(self) -> list[tuple[str, Pattern]]:
         return [
-            *(("patterns", text, Pattern(text)) for text in self.patterns),
-            *(("levels", f"**.levels.{level}", Pattern(f"**.levels.{level}")) for level in self.levels),
+            *((f"patterns[{i}]", Pattern(text)) for i, text in enumerate(self.patterns)),
+            *((f"levels[{i}]", Pattern(f"**.levels.{level}")) for i, level in enumerate(self.levels)),
         ]
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Find the parameters of every pattern."""
         edits: dict[str, Edit] = {}
-        unmatched = []
-        for where, text, pattern in self._all:
+        patterns = []
+        for where, pattern in self._all:
             found = inventory.matching(pattern)
-            if not found:
-                unmatched.append((where, text))
-            edit = Edit(freeze=True, why=f"{'level' if where == 'levels' else 'pattern'} {text!r}")
+            patterns.append((where, pattern.text, found))
+            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
             for param in found:
                 edits.setdefault(param.name, edit)
-        return Bound(edits, unmatched)
+        return Bound(edits, patterns)
 
     def keeps_in_eval(self, module: str) -> bool:
         """Say whether a batch norm of this name must stay in eval mode."""
         if not self.keep_norm_stats:
             return False
-        return any(p.matches(module) or p.matches(f"{module}.weight") for _, _, p in self._all)
+        return any(pattern.matches(module) or pattern.matches(f"{module}.weight") for _, pattern in self._all)

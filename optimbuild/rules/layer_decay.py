@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -53,7 +53,7 @@ class LayerDecay:
         depths = self._depths(inventory)
         by_layer = [self._edit(layer, depths.layers) for layer in range(depths.layers)]
         edits = {name: by_layer[layer] for name, layer in depths.layer_of.items()}
-        return self._bound(inventory, edits, depths.source, depths.unmatched)
+        return self._bound(inventory, edits, depths.source, depths.patterns)
 
     def _depths(self, inventory: Inventory) -> Depths:
         if self.layers != "auto":
@@ -72,7 +72,9 @@ class LayerDecay:
     def _by_keywords(self, inventory: Inventory) -> Bound:
         """Take the factors as the model gives them: the first keyword that is a piece of the name counts."""
         by_keyword = {
-            keyword: Edit(scale={"lr": max(factor, self.min_scale)}, why=f"lr_decay_keywords gives {keyword!r}: {factor}")
+            keyword: Edit(
+                scale={"lr": max(factor, self.min_scale)}, why=f"lr_decay_keywords gives {keyword!r}: {factor}"
+            )
             for keyword, factor in inventory.hooks.lr_decay_keywords(self.ratio).items()
         }
         edits: dict[str, Edit] = {}
@@ -87,8 +89,12 @@ class LayerDecay:
         return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio})")
 
     def _bound(
-        self, inventory: Inventory, edits: dict[str, Edit], source: str, unmatched: tuple[tuple[str, str], ...] = ()
+        self,
+        inventory: Inventory,
+        edits: dict[str, Edit],
+        source: str,
+        patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = (),
     ) -> Bound:
         unclaimed = [param.name for param in inventory.params if param.name not in edits]
         warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
-        return Bound(edits, unmatched, warnings if unclaimed and edits else (), [f"depths from {source}"])
+        return Bound(edits, patterns, warnings if unclaimed and edits else (), [f"depths from {source}"])

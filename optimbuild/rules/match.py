@@ -75,6 +75,9 @@ def _entries(table: Any) -> Any:
     return [{"pattern": pattern, **options} for pattern, options in table.items()]
 
 
+Table = tuple[Entry, ...] | dict[str, dict[str, Any]]
+
+
 @rule("match")
 class Match:
     """Give options by pattern and kind; for each parameter the first entry that matches counts.
@@ -87,7 +90,7 @@ class Match:
         list: ``table: [{kinds: [embedding], lr_mult: 0.5}, {pattern: neck, kinds: [norm], lr: 1e-4}]``
     """
 
-    table: Annotated[tuple[Entry, ...], BeforeValidator(_entries)]
+    table: Annotated[tuple[Entry, ...], BeforeValidator(_entries, json_schema_input_type=Table)]
     """The entries, in order: a mapping from pattern to options, or a list of entries."""
 
     def __post_init__(self) -> None:
@@ -97,14 +100,13 @@ class Match:
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Find each parameter's entry."""
         edits: dict[str, Edit] = {}
-        unmatched, warnings = [], []
+        patterns, warnings = [], []
         for i, entry in enumerate(self.table):
             found = [param for param in inventory.params if entry.selects(param)]
             new = [param for param in found if param.name not in edits]
-            if not found:
-                unmatched.append((f"table[{i}]", entry.pattern or entry.label))
-            elif not new:
+            patterns.append((f"table[{i}]", entry.pattern or entry.label, found))
+            if found and not new:
                 warnings.append(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
             edit = entry.edit()
             edits.update((param.name, edit) for param in new)
-        return Bound(edits, unmatched, warnings)
+        return Bound(edits, patterns, warnings)

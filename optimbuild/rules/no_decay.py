@@ -26,7 +26,7 @@ class NoDecay:
     norm: bool = True
     """Parameters of normalization layers, by the type of the owning module; custom ``*Norm`` classes too."""
     bias: bool = True
-    """Parameters whose name ends in ``.bias``."""
+    """Parameters that are called ``bias`` in their module: the name ends in ``.bias``."""
     one_dimensional: bool = True
     """Parameters with at most one dimension."""
     names: tuple[Keyword, ...] = ()
@@ -37,7 +37,7 @@ class NoDecay:
     """Whatever the model's own ``no_weight_decay()`` and ``no_weight_decay_keywords()`` name."""
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
-        """Ask the model for its hints, and find names and keywords that name nothing."""
+        """Ask the model for its hints, and find each parameter's first cause."""
         hooks = inventory.hooks
         hinted = hooks.no_weight_decay() if self.hints else frozenset()
         hinted_keywords = hooks.no_weight_decay_keywords() if self.hints else ()
@@ -50,27 +50,29 @@ class NoDecay:
                 if edit is None:
                     edit = by_cause[cause] = Edit(set={"weight_decay": 0.0}, why=cause)
                 edits[param.name] = edit
-        unmatched = [("names", name) for name in self.names if name not in inventory]
-        for keyword in self.keywords:
-            if not any(keyword in name for param in inventory.params for name in param.names):
-                unmatched.append(("keywords", keyword))
-        return Bound(edits, unmatched)
+        patterns = [
+            *(
+                (f"names[{i}]", text, [inventory[text]] if text in inventory else [])
+                for i, text in enumerate(self.names)
+            ),
+            *((f"keywords[{i}]", text, inventory.containing(text)) for i, text in enumerate(self.keywords)),
+        ]
+        return Bound(edits, patterns)
 
     def _cause(self, param: ParamInfo, hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
-        name = param.name
         if self.norm and "norm" in param.kinds:
             return f"parameter of a normalization layer, {param.owner}"
-        if self.bias and (name.endswith(".bias") or any(alias.endswith(".bias") for alias in param.aliases)):
+        if self.bias and any(f".{name}".endswith(".bias") for name in param.names):
             return "bias"
         if self.one_dimensional and len(param.shape) <= 1:
             return "one-dimensional"
-        for known in param.names if param.aliases else (name,):
-            if known in self.names:
-                return f"named {known!r} by the rule"
-            if self.keywords and (keyword := keyword_in(known, self.keywords)):
+        for name in param.names:
+            if name in self.names:
+                return f"named {name!r} by the rule"
+            if keyword := keyword_in(name, self.keywords):
                 return f"name contains {keyword!r}"
-            if known in hinted:
+            if name in hinted:
                 return "the model's no_weight_decay() names it"
-            if hinted_keywords and (keyword := keyword_in(known, hinted_keywords)):
+            if keyword := keyword_in(name, hinted_keywords):
                 return f"name contains {keyword!r}, which the model's no_weight_decay_keywords() gives"
         return None

@@ -1,0 +1,204 @@
+"""Applying the rules of a spec to an inventory: what each wants for each parameter, and what is amiss with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from optimbuild.edits import Bound, Call, Edit
+from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError, listing, shown
+from optimbuild.params import Inventory, ParamInfo
+from optimbuild.patterns import Pattern, widened
+from optimbuild.registry import rule_class
+from optimbuild.spec import RuleSpec
+from optimbuild.values import join, validated
+
+Column = Sequence[Edit | None]
+"""What one rule wants, for every parameter in model order."""
+
+Patterns = Sequence[tuple[str, str, Sequence[ParamInfo]]]
+"""What the patterns of a rule match, by the path of the option and the pattern."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A rule of a spec, applied to an inventory.
+
+    Args:
+        spec: The rule, as the config has it.
+        path: Where it stands there.
+        call: The rule, after it has seen the model.
+        edits: What it wants for every parameter.
+    """
+
+    spec: RuleSpec
+    path: str
+    call: Call
+    edits: Column
+
+    @classmethod
+    def of(cls, spec: RuleSpec, path: str, inventory: Inventory) -> Applied:
+        """Apply a rule.
+
+        Raises:
+            ConfigError: An unknown rule or option, a wrong value; or the rule raised, or returned nonsense.
+            ModelError: A hook of the model raised, or answered nonsense.
+        """
+        call = bound(made_rule(spec, path), spec, path, inventory)
+        return cls(spec, path, call, _column(call, spec, path, inventory))
+
+    @property
+    def patterns(self) -> Patterns:
+        """What its patterns match."""
+        return self.call.patterns if isinstance(self.call, Bound) else ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What it noticed."""
+        return [f"{self}: {text}" for text in self.call.warnings] if isinstance(self.call, Bound) else []
+
+    @property
+    def notes(self) -> list[str]:
+        """Where it took its knowledge from."""
+        return [f"{self.spec.type}: {text}" for text in self.call.notes] if isinstance(self.call, Bound) else []
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.spec.type})"
+
+
+def made_rule(spec: RuleSpec, path: str) -> Any:
+    """Return a rule with its options, checked and coerced from the types of its fields."""
+    try:
+        cls = rule_class(spec.type)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.message, join(path, "type")) from None
+    if hasattr(cls, "__pydantic_fields__"):
+        return _guarded(lambda: validated(cls, spec.options, path), spec, path, "refuses its options:")
+    return _guarded(lambda: cls(**spec.options), spec, path, "refuses its options:")
+
+
+def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
+    """Return the callable of a rule, after it has seen the whole model where it wants to."""
+    try:
+        call: Call = _guarded(lambda: rule.bind(inventory), spec, path) if hasattr(rule, "bind") else rule
+    except ConfigError as error:
+        if error.path.startswith(path):
+            raise
+        raise type(error)(error.message, f"{path}.{error.path}" if error.path else path) from error.__cause__
+    return call
+
+
+def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column:
+    if isinstance(call, Bound):
+        edits: Column = [call.edits.get(param.name) for param in inventory.params]
+        if len(edits) - edits.count(None) < len(call.edits):
+            _refuse_strange(call.edits, spec, path, inventory)
+    else:
+        edits = _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
+    for edit in edits:
+        if edit is not None and not isinstance(edit, Edit):
+            raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
+    return edits
+
+
+def _refuse_strange(names: Iterable[str], spec: RuleSpec, path: str, inventory: Inventory) -> None:
+    known = {param.name for param in inventory.params}
+    strange = [shown(name) for name in names if name not in known]
+    if strange:
+        raise ConfigError(f"rule {spec.type!r} has edits for {listing(strange, 5)}, which name no parameter", path)
+
+
+def edit_for(call: Call, param: ParamInfo) -> Edit | None:
+    """Return what a rule wants for a parameter; an alias for which it wants something counts as well."""
+    edit = call(param)
+    if edit is None and param.aliases and not isinstance(call, Bound):
+        for alias in param.aliases:
+            edit = call(_renamed(param, alias))
+            if edit is not None:
+                break
+    return edit
+
+
+def _renamed(param: ParamInfo, alias: str) -> ParamInfo:
+    return ParamInfo(alias, param.shape, param.dtype, param.owner, param.bases, param.kinds, param.trainable)
+
+
+def _guarded(work: Callable[[], T], spec: RuleSpec, path: str, did: str = "raised") -> T:
+    """Do what a rule's author wrote; whatever it raises becomes an error of ours."""
+    try:
+        return work()
+    except OptimBuildError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"rule {spec.type!r} {did} {type(error).__name__}: {shown(str(error), 200)}", path) from error
+
+
+def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -> list[str]:
+    """Return the warnings about the rules.
+
+    Args:
+        applied: The rules, in their order.
+        inventory: What they were applied to.
+        strict: Whether it is an error that a rule, or a pattern of it, touches no parameter; else it is a warning.
+
+    Raises:
+        ConfigError: It is strict, and that happened to a rule that is not ``optional``.
+    """
+    frozen = [_frozen_by(rule, inventory) for rule in applied]
+    warnings: list[str] = []
+    for i, rule in enumerate(applied):
+        touched = [param for param, edit in zip(inventory.params, rule.edits, strict=True) if edit is not None]
+        missed = [] if rule.spec.optional else _missed(rule, touched, inventory)
+        if missed and strict:
+            raise _nothing_touched(missed)
+        others = frozenset().union(*frozen[:i], *(() if frozen[i] else frozen[i + 1 :]))
+        warnings += [*rule.warnings, *(f"{where}: {text}" for where, text in missed), *_idle(rule, touched, others)]
+    return warnings
+
+
+def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
+    pairs = zip(inventory.params, rule.edits, strict=True)
+    return frozenset([param.name for param, edit in pairs if edit is not None and edit.freeze])
+
+
+def _missed(rule: Applied, touched: Sequence[ParamInfo], inventory: Inventory) -> list[tuple[str, str]]:
+    """Return what touches no parameter, with its path."""
+    empty = [(where, text) for where, text, matched in rule.patterns if not matched]
+    if not empty and not touched:
+        return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {inventory.model or 'the model'}.")]
+    hints = [_hint(text, inventory) for _, text in empty[:3]]  # finding what is close takes time on large models
+    hints += [""] * (len(empty) - len(hints))
+    return [
+        (f"{rule.path}.{where}", f"{shown(text)} matches no parameter.{hint}")
+        for (where, text), hint in zip(empty, hints, strict=True)
+    ]
+
+
+def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
+    (where, message), *others = missed
+    more = "".join(f" {w}: {m}" for w, m in others[:2]) + (f" And {len(others) - 2} more." if others[2:] else "")
+    return ConfigError(f"{message}{more} Mend it, or give the rule `optional: true`.", where)
+
+
+def _idle(rule: Applied, touched: Sequence[ParamInfo], frozen: Collection[str]) -> list[str]:
+    """Return warnings about what touches only parameters that are frozen anyway."""
+
+    def idle(params: Sequence[ParamInfo]) -> bool:
+        return bool(params) and not any(param.trainable and param.name not in frozen for param in params)
+
+    if idle(touched):
+        return [f"{rule} touches only frozen parameters: {listing([param.name for param in touched], 5)}"]
+    found = [f"{where} {shown(text)}" for where, text, matched in rule.patterns if idle(matched)]
+    return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
+
+
+def _hint(text: str, inventory: Inventory) -> str:
+    for wider in widened(text):
+        count = len(inventory.matching(Pattern(wider)))
+        if count:
+            return f" {shown(wider)} would match {count} (`*` stays inside one segment, `**` crosses them)."
+    names = inventory.closest(text.removeprefix("re:"))
+    return f" Closest: {listing(names)}." if names else ""
