@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from optimbuild.build import build_optimizer
     from optimbuild.edits import Bound, Edit
     from optimbuild.errors import (
+        CheckpointError,
         ConfigError,
         MissingPackageError,
         ModelError,
@@ -30,6 +31,7 @@ _HOME = {
     "build_optimizer": "build",
     "Bound": "edits",
     "Edit": "edits",
+    "CheckpointError": "errors",
     "ConfigError": "errors",
     "MissingPackageError": "errors",
     "ModelError": "errors",
@@ -53,6 +55,7 @@ __all__ = [
     "OPTIMIZERS",
     "RULES",
     "Bound",
+    "CheckpointError",
     "ConfigError",
     "Edit",
     "Inventory",

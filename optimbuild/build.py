@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from optimbuild.checkpoint import resumable
 from optimbuild.dialects import read
 from optimbuild.errors import ConfigError, OptimBuildError, shown
 from optimbuild.optimizer_type import Implementation
@@ -78,6 +79,7 @@ def built(plan: Plan, surveyed: Surveyed) -> torch.optim.Optimizer:
     optimizer = constructed(plan, parameter_groups(plan, surveyed), bucket_view)
     freeze(plan, surveyed)
     optimizer.plan = plan  # type: ignore[attr-defined]
+    resumable(optimizer)
     return optimizer
 
 

@@ -60,6 +60,10 @@ class ModelError(OptimBuildError):
     """A model, an inventory file, or a hook of a model that cannot be used."""
 
 
+class CheckpointError(OptimBuildError, ValueError):
+    """Optimizer state that cannot be saved, is damaged, or does not fit the optimizer that shall resume."""
+
+
 class MissingPackageError(OptimBuildError, ImportError):
     """Something that was asked for needs a package that is not installed."""
 

@@ -1,0 +1,179 @@
+"""Every layout that optimizer state is found in, read as one: state and options by parameter name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optimbuild.checkpoint.options import options_of
+from optimbuild.errors import CheckpointError, OptimBuildError, listing, shown
+from optimbuild.survey import WRAPPED
+
+if TYPE_CHECKING:
+    from optimbuild.checkpoint.held import Held
+
+VERSION = 1
+OWN = f"optimbuild, version {VERSION}"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """State that was saved, by parameter name.
+
+    Args:
+        state: For each parameter what the optimizer kept; a parameter without is left out.
+        options: For each parameter, in the order of the save, the options of its group.
+        layout: How it was found, in words.
+        fingerprint: That of the plan, where the save says so.
+    """
+
+    state: Mapping[str, Mapping[str, Any]]
+    options: Mapping[str, Mapping[str, Any]]
+    layout: str
+    fingerprint: str = ""
+
+
+class Names:
+    """What a saved parameter is called in the optimizer that resumes.
+
+    Args:
+        held: That optimizer.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._known: set[str] = set(held.params)
+        self._aliases: dict[str, str] = {}
+        self.orders: list[list[str]] = []
+        self.frozen: set[str] = set()
+        if held.plan is not None:
+            params = held.plan.inventory.params
+            self.frozen = set(held.plan.frozen)
+            self._known |= {param.name for param in params}
+            self._aliases = {alias: param.name for param in params for alias in param.aliases}
+            names = [param.name for param in params]
+            trainable = [param.name for param in params if param.trainable]
+            planned = [param.name for param in params if param.name in held.params]
+            self.orders = [names, trainable, planned]
+
+    def canonical(self, name: str) -> str:
+        """Return the name without what DDP, FSDP1, torch.compile and checkpoint wrappers put into it."""
+        if name in self._known:
+            return name
+        short = ".".join([part for part in name.split(".") if part not in WRAPPED])
+        while short not in self._known and short not in self._aliases and short.startswith("module."):
+            short = short.removeprefix("module.")
+        short = self._aliases.get(short, short)
+        return short if short in self._known else name
+
+    def in_module_order(self, count: int) -> list[str] | None:
+        """Return the names of the model's parameters in its own order, where so many were saved."""
+        return next((order for order in self.orders if len(order) == count), None)
+
+
+def saved_from(state: Any, names: Names) -> Saved:
+    """Read saved state, whatever its layout.
+
+    Args:
+        state: What :func:`~optimbuild.checkpoint.optimizer_state` returned; a ``state_dict()`` of torch,
+            with ``param_names``, with a ``name`` for each group of one parameter (InternVL and InternImage),
+            or with one unnamed group a tensor in module order (MMEngine); a consolidated ZeRO state; or
+            what torch's ``get_optimizer_state_dict`` returned.
+        names: The names of the optimizer that resumes.
+
+    Raises:
+        CheckpointError: It is none of these, or nothing says which state belongs to which parameter.
+    """
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"optimizer state must be a mapping, not {shown(state)}")
+    if not state:
+        raise CheckpointError(
+            "the state is empty: optimizer_state(…, to_rank=…) returns an empty one on the ranks that were not chosen"
+        )
+    if "state" not in state or not ("params" in state or "param_groups" in state):
+        inside = [key for key, value in state.items() if isinstance(value, Mapping) and "state" in value]
+        hint = f" Pass the entry {shown(inside[0])} of it." if inside else ""
+        raise CheckpointError(
+            f"this is no optimizer state: it must have `state` and either `params` or `param_groups`, and has "
+            f"{listing([shown(key) for key in state], 10)}.{hint}"
+        )
+    try:
+        found = _torch_layout(state, names) if "param_groups" in state else _own_layout(state, names)
+    except OptimBuildError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {shown(str(error), 200)}"
+        raise CheckpointError(f"this is no optimizer state: {why}") from error
+    return found
+
+
+def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
+    if state.get("version") != VERSION:
+        raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
+    options = {names.canonical(name): options_of(given) for name, given in state["params"].items()}
+    if len(options) != len(state["params"]):
+        raise CheckpointError("two names under `params` stand for the same parameter")
+    by_name = {names.canonical(name): _entries(name, found) for name, found in state["state"].items()}
+    stray = [shown(name) for name in by_name if name not in options]
+    if stray:
+        raise CheckpointError(f"the state of {len(stray)} parameters has no entry in `params`: {listing(stray)}")
+    return Saved({name: found for name, found in by_name.items() if found}, options, OWN, str(state["fingerprint"]))
+
+
+def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
+    groups: Sequence[Mapping[str, Any]] = state["param_groups"]
+    ids = [key for group in groups for key in group["params"]]
+    called, layout = _called(groups, ids, names)
+    if len(set(called)) != len(called):
+        twice = sorted({name for name in called if called.count(name) > 1})
+        raise CheckpointError(f"{len(twice)} names stand twice in the saved groups: {listing(twice)}")
+    name_of = dict(zip(ids, called, strict=True))
+    stray = [shown(key) for key in state["state"] if key not in name_of]
+    if stray:
+        raise CheckpointError(f"the saved state has entries that are in no group: {listing(stray)}")
+    options = dict(zip(called, _options_of_each(groups), strict=True))
+    by_name = {name_of[key]: _entries(name_of[key], found) for key, found in state["state"].items()}
+    return Saved({name: found for name, found in by_name.items() if found}, options, layout)
+
+
+def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -> tuple[list[str], str]:
+    """Return the names of the saved parameters in the order of the groups, and the layout in words."""
+    if ids and all(isinstance(key, str) for key in ids):
+        return [names.canonical(key) for key in ids], "torch, keyed by name"
+    full = [group for group in groups if len(group["params"])]
+    if all(len(group.get("param_names") or ()) == len(group["params"]) for group in full):
+        return [names.canonical(name) for group in full for name in group["param_names"]], "torch, with param_names"
+    singles = all(len(group["params"]) == 1 for group in full)
+    for key in ("name", "param_name"):
+        if singles and all(isinstance(group.get(key), str) for group in full):
+            return [names.canonical(group[key]) for group in full], f"one group a parameter, with `{key}`"
+    if singles or len(full) == 1:
+        order = names.in_module_order(len(ids))
+        if order is not None:
+            return order, "one unnamed group a parameter, in module order" if singles else "unnamed, in module order"
+        counts = " or ".join(dict.fromkeys(str(len(order)) for order in names.orders))
+        why = (
+            f"it holds {len(ids)} and the model has {counts}" if counts else "the optimizer has no plan that names them"
+        )
+    else:
+        why = f"its {len(full)} groups hold several parameters each, so their order says nothing"
+    raise CheckpointError(
+        "nothing says which state belongs to which parameter: the saved groups have no `param_names` or `name`, "
+        f"and {why}. Put a list `param_names` into each of its groups."
+    )
+
+
+def _options_of_each(groups: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for group in groups:
+        options = options_of(group)
+        for _ in group["params"]:
+            yield options
+
+
+def _entries(name: str, found: Any) -> dict[str, Any]:
+    """Return what was kept for a parameter; None stands for nothing, as SGD and ZeRO wrote it."""
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"the saved state of {shown(name)} must be a mapping, not {shown(found)}")
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,71 @@
+"""Loaded tensors belong to the optimizer alone before it changes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.optim import Optimizer
+
+
+class _Guard:
+    """A hook before each step that acts once for each load."""
+
+    armed = True
+
+    def __call__(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        del args, kwargs
+        if self.armed:
+            self.armed = False
+            unshare(optimizer.state.values())
+
+
+_guards: WeakKeyDictionary[Optimizer, _Guard] = WeakKeyDictionary()
+
+
+def own_at_next_step(optimizer: Optimizer) -> None:
+    """Have an optimizer copy, before its next step, the state tensors that somebody else still holds.
+
+    Loading takes tensors over as they are, as torch does, which costs neither time nor memory. But the
+    step changes them in place, and then a state dict that was kept would change with them, and two
+    optimizers that loaded it would share their moments. Most programs drop the dict after loading it;
+    then nothing is copied.
+
+    Args:
+        optimizer: The one that was loaded into.
+    """
+    if optimizer in _guards:
+        _guards[optimizer].armed = True
+        return
+    _guards[optimizer] = guard = _Guard()
+    optimizer.register_step_pre_hook(guard)
+
+
+def unshare(state: Iterable[MutableMapping[str, Any]]) -> int:
+    """Replace each tensor that something else refers to by a copy, and return how many there were.
+
+    >>> kept = torch.zeros(2)
+    >>> state = [{"a": kept, "b": torch.zeros(2)}]
+    >>> unshare(state), state[0]["a"] is kept
+    (1, False)
+    """
+    alone = _references({"only": torch.empty(0)})["only"]
+    copies = 0
+    for entries in state:
+        for key, count in _references(entries).items():
+            if count > alone:
+                entries[key] = entries[key].clone()
+                copies += 1
+    return copies
+
+
+def _references(entries: MutableMapping[str, Any]) -> dict[str, int]:
+    """Count the references to each tensor, those of this very loop included."""
+    counts = {}
+    for key, value in entries.items():
+        if isinstance(value, torch.Tensor):
+            counts[key] = sys.getrefcount(value)
+    return counts

@@ -1,0 +1,77 @@
+"""Saved values as the optimizer needs them: the right device, dtype and memory layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from optimbuild.checkpoint.expected import Entry
+from optimbuild.checkpoint.held import is_dtensor
+from optimbuild.errors import CheckpointError, shown
+
+
+def placed(value: Any, entry: Entry | None, param: torch.Tensor, where: str) -> Any:
+    """Return a saved value, ready for the optimizer.
+
+    A tensor that is right already is taken as it is, so loading needs no second copy of the state.
+
+    Args:
+        value: A tensor or a number that :func:`~optimbuild.checkpoint.matching.misfit` let through.
+        entry: What the optimizer expects; None where nobody knows.
+        param: The parameter.
+        where: Parameter and key, for errors.
+
+    Raises:
+        CheckpointError: A number cannot be held exactly by the type that the optimizer keeps it in.
+    """
+    if entry is not None and entry.kind in ("scalar", "number"):
+        return _number(value, entry, where)
+    if not isinstance(value, torch.Tensor):
+        return value
+    if entry is None and value.shape != param.shape:
+        return value.detach() if value.ndim == 0 else value.detach().to(param.device)
+    if is_dtensor(param) or is_dtensor(value):
+        return _distributed(value, param) if value.shape == param.shape else value
+    if entry is not None and entry.kind == "other":
+        return value.detach().to(entry.device)
+    alike = value.device == param.device and value.stride() == param.stride()
+    if alike and not value.requires_grad and value.untyped_storage().nbytes() == value.nbytes:
+        return value
+    # Fused kernels walk through parameter and state side by side, so both must lie in memory alike.
+    # And a part of a larger storage may be anybody's, which only its owner knows.
+    return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+def _number(value: Any, entry: Entry, where: str) -> Any:
+    """Return a single number as the optimizer keeps it: a step count that changed on the way would be wrong."""
+    if entry.kind == "number":
+        return value.item() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+        if value.shape == () and value.dtype == entry.dtype and value.device == entry.device:
+            return value
+        value = value.reshape(()).to("cpu")
+    else:
+        value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+    exact = value.to(entry.dtype)
+    if exact.to(value.dtype) != value and value == value:  # NaN equals nothing
+        raise CheckpointError(f"{where} is {shown(value.item())}, which {entry.dtype} cannot hold; nothing was loaded")
+    return exact.to(entry.device)
+
+
+def _distributed(value: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
+    """Return a value as the parameter is: whole, or spread over the ranks as the parameter is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(param, DTensor):
+        return _whole(value).detach().to(param.device)
+    if isinstance(value, DTensor) and (value.device_mesh, value.placements) == (param.device_mesh, param.placements):
+        return value.detach()
+    local = _whole(value).detach().to(param.device)
+    return distribute_tensor(local, param.device_mesh, param.placements, src_data_rank=None)
+
+
+def _whole(value: Any) -> torch.Tensor:
+    whole: torch.Tensor = value.full_tensor() if is_dtensor(value) else value
+    return whole

@@ -1,0 +1,73 @@
+"""What the ranks of a run tell each other, so that they succeed or fail together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+from optimbuild.errors import CheckpointError, OptimBuildError, shown
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The ranks that take part; a single process is one rank.
+
+    Args:
+        group: The process group; None for all ranks, where there are several.
+
+    >>> ranks = Ranks()
+    >>> ranks.size, ranks.exchange("hello")
+    (1, ['hello'])
+    """
+
+    def __init__(self, group: Any = None) -> None:
+        self.group = group
+        self.several = dist.is_available() and dist.is_initialized()
+        self.rank: int = dist.get_rank(group) if self.several else 0
+        self.size: int = dist.get_world_size(group) if self.several else 1
+
+    def exchange(self, value: T) -> list[T]:
+        """Return what every rank gave, by rank. Every rank must call it.
+
+        Raises:
+            CheckpointError: A rank is gone.
+        """
+        if not self.several:
+            return [value]
+        found: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(found, value, group=self.group)
+        except RuntimeError as error:
+            raise lost(error) from error
+        return found
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do something on every rank; where one fails all fail, and nobody waits for ever.
+
+        Raises:
+            OptimBuildError: What ``work`` raised here, or a CheckpointError that says which other rank failed.
+        """
+        failure: OptimBuildError | None = None
+        try:
+            result = work()
+        except OptimBuildError as error:
+            failure = error
+        told = self.exchange(None if failure is None else str(failure))
+        if failure is not None:
+            raise failure
+        failed = [f"rank {rank}: {message}" for rank, message in enumerate(told) if message is not None]
+        if failed:
+            raise CheckpointError(failed[0] + (f" (and {len(failed) - 1} more ranks)" if len(failed) > 1 else ""))
+        return result
+
+    def global_rank(self, rank: int) -> int:
+        """Return the rank, counted over all processes, of one of these."""
+        return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def lost(error: BaseException) -> CheckpointError:
+    """Return the error of a collective that broke off."""
+    return CheckpointError(f"the ranks lost each other: {type(error).__name__}: {shown(str(error), 200)}")
