@@ -1,0 +1,22 @@
+"""The README shows what the files say; its snippets and commands are run elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_config_that_the_readme_shows_is_the_file_that_it_names():
+    shown = re.search(r"\[`(configs/\S+\.yaml)`\]\(\1\):\n\n```yaml\n(.*?)```", README, re.DOTALL)
+    assert shown, "the README shows no config"
+    lines = (ROOT / shown[1]).read_text("utf-8").splitlines(keepends=True)
+    assert shown[2] == "".join(line for line in lines if not line.startswith("#"))
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
