@@ -16,6 +16,7 @@ from optimbuild.errors import ConfigError, OptimBuildError, shown
 from optimbuild.optimizer_type import Implementation
 from optimbuild.plan import Group, Plan
 from optimbuild.planning import plan_of
+from optimbuild.reducers import expect_no_gradients_of_frozen
 from optimbuild.registry import optimizer_type
 from optimbuild.survey import Surveyed, survey
 from optimbuild.zero import agreed, sharded, tell
@@ -131,9 +132,11 @@ def constructed(plan: Plan, groups: list[dict[str, Any]], bucket_view: bool = Fa
 
 def freeze(plan: Plan, surveyed: Surveyed) -> None:
     """Set ``requires_grad`` of frozen parameters to False, and keep batch norms in eval mode where asked."""
-    for decision_frozen, tensor in zip(_frozen(plan), surveyed.tensors, strict=True):
-        if decision_frozen and tensor.requires_grad:
-            tensor.requires_grad_(False)
+    thawed = [t for frozen, t in zip(_frozen(plan), surveyed.tensors, strict=True) if frozen and t.requires_grad]
+    for tensor in thawed:
+        tensor.requires_grad_(False)
+    if thawed:
+        expect_no_gradients_of_frozen(surveyed.model)
     keepers = [rule for rule in plan.rules if getattr(rule, "keep_norm_stats", False)]
     for name, module in surveyed.modules.items() if keepers else ():
         if isinstance(module, _NormBase) and any(rule.keeps_in_eval(name) for rule in keepers):
