@@ -91,9 +91,8 @@ class Memory:
             f"  together         {_span(most, least, lambda rank: rank.total)}",
         ]
         if self.sharded:
-            lines.append(
-                f"  of the state, rank {most.rank} holds most ({most.share:.2%}), rank {least.rank} least ({least.share:.2%})"
-            )
+            most_of_it, least_of_it = (f"rank {end.rank} holds {end.share:.2%}" for end in (most, least))
+            lines.append(f"  of the state, {most_of_it} (most) and {least_of_it} (least)")
         return "\n".join(lines)
 
 
@@ -127,8 +126,7 @@ def memory_of(plan: Plan, world_size: int) -> Memory:
     Raises:
         ConfigError: The world size is no whole number from 1, or the state of an optimizer cannot be foreseen.
     """
-    if not isinstance(world_size, int) or isinstance(world_size, bool) or world_size < 1:
-        raise ConfigError(f"must be a whole number from 1, not {shown(world_size)}", "world_size")
+    _check(world_size)
     parameters = sum([nbytes(param) for param in plan.inventory.params])
     # group by group, the order in which ZeRO sees them
     members = [[plan.inventory[name] for name in group.params] for group in plan.groups]
@@ -142,10 +140,16 @@ def memory_of(plan: Plan, world_size: int) -> Memory:
     gradients = sum(sizes)
     return Memory(
         tuple(
-            RankMemory(rank, parameters, gradients, held, held / whole if whole else 0.0) for rank, held in enumerate(state)
+            RankMemory(rank, parameters, gradients, held, held / whole if whole else 0.0)
+            for rank, held in enumerate(state)
         ),
         sharded,
     )
+
+
+def _check(world_size: object) -> None:
+    if isinstance(world_size, bool) or not isinstance(world_size, int) or world_size < 1:
+        raise ConfigError(f"must be a whole number from 1, not {shown(world_size)}", "world_size")
 
 
 def nbytes(param: ParamInfo) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from optimbuild.diff import PlanDiff
-from optimbuild.errors import ConfigError, OptimBuildError, listing, shown
+from optimbuild.errors import ConfigError, OptimBuildError, listing
 from optimbuild.plan import Plan
 from optimbuild.registry import optimizer_type
 from optimbuild.sharding import one_bucket
@@ -48,7 +48,8 @@ def agreed(plan: Plan, surveyed: Surveyed) -> tuple[Plan, bool]:
         surveyed: The module behind it.
 
     Returns:
-        The plan, with the reason in its notes where this model cannot have a bucket view after all, and whether it has one.
+        The plan, with the reason in its notes where this model cannot have a bucket view after all; and
+        whether it has one.
 
     Raises:
         ConfigError: On every rank, where there is no process group, the model is sharded already,
@@ -57,16 +58,15 @@ def agreed(plan: Plan, surveyed: Surveyed) -> tuple[Plan, bool]:
     require_process_group()
     try:
         refuse_sharded(surveyed)
+        plan, bucket_view = _bucket_view(plan, surveyed)
     except OptimBuildError as error:
         tell(plan.spec, error)
         raise
-    bucket_view, plan = _bucket_view(plan, surveyed)
     stand = Stand("", plan.fingerprint, _tensors(plan), bucket_view)
     stands = _exchange(stand)
     _refuse_failures(stands)
     if any(other != stand for other in stands):
-        tables = _exchange((_table(plan), bucket_view))
-        raise ConfigError(_difference(tables), "zero")
+        raise ConfigError(_difference(_exchange((_table(plan), bucket_view))), "zero")
     return plan, bucket_view
 
 
@@ -97,13 +97,15 @@ def sharded(cls: type, groups: list[dict[str, Any]], options: Mapping[str, Any],
 
     failure: Exception | None = None
     try:
-        optimizer = ZeroOptimizer(groups, cls, bucket_view, **options)
+        optimizer = ZeroOptimizer(groups, cls, **options)
     except Exception as error:  # noqa: BLE001  # whatever it is, the other ranks must hear of it
         failure = error
     stands = _exchange(Stand(error=f"{type(failure).__name__}: {failure}" if failure else ""))
     if failure is not None:
         raise failure
     _refuse_failures(stands)
+    if bucket_view:
+        optimizer.fill_buckets()
     return optimizer
 
 
@@ -130,14 +132,16 @@ def refuse_sharded(surveyed: Surveyed) -> None:
     Args:
         surveyed: The module.
     """
-    tensor_module = sys.modules.get("torch.distributed.tensor")  # without it there is no DTensor either
-    found = {
-        "FSDP2 or tensor parallelism (DTensor)": lambda t: bool(tensor_module) and isinstance(t, tensor_module.DTensor),
-        "FSDP": lambda t: getattr(t, "_fsdp_flattened", False),
-        "DeepSpeed": lambda t: hasattr(t, "ds_id"),
+    # while nobody has imported its module, no tensor is a DTensor
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    found: dict[str, Callable[[torch.Tensor], bool]] = {
+        "FSDP2 or tensor parallelism (DTensor)": lambda tensor: isinstance(tensor, dtensor),
+        "FSDP": lambda tensor: getattr(tensor, "_fsdp_flattened", False),
+        "DeepSpeed": lambda tensor: hasattr(tensor, "ds_id"),
     }
     for how, is_shard in found.items():
-        names = [p.name for p, t in zip(surveyed.inventory.params, surveyed.tensors, strict=True) if is_shard(t)]
+        pairs = zip(surveyed.inventory.params, surveyed.tensors, strict=True)
+        names = [param.name for param, tensor in pairs if is_shard(tensor)]
         if names:
             raise ConfigError(
                 f"the model is sharded already, by {how}, and its optimizer state with it: {listing(names, 5)}. "
@@ -146,17 +150,27 @@ def refuse_sharded(surveyed: Surveyed) -> None:
             )
 
 
-def _bucket_view(plan: Plan, surveyed: Surveyed) -> tuple[bool, Plan]:
+def _bucket_view(plan: Plan, surveyed: Surveyed) -> tuple[Plan, bool]:
     """Return whether the parameters of a rank can share one buffer; only the tensors themselves show their layout."""
-    if not one_bucket(plan.spec, plan.trainable_dtypes):
-        return False, plan
-    frozen = set(plan.frozen)
+    frozen, bucket_view = set(plan.frozen), one_bucket(plan.spec, plan.trainable_dtypes)
     pairs = zip(surveyed.inventory.params, surveyed.tensors, strict=True)
-    other = [p.name for p, tensor in pairs if p.name not in frozen and not tensor.is_contiguous()]
-    if not other:
-        return True, plan
-    why = f"zero: no bucket view, because it would lose the memory format of {listing(other, 5)}"
-    return False, replace(plan, notes=(*plan.notes, why))
+    odd = [(p.name, tensor) for p, tensor in pairs if p.name not in frozen and not tensor.is_contiguous()]
+    dense = [name for name, tensor in odd if _without_gaps(tensor)]
+    if dense and bucket_view:
+        why = f"zero: no bucket view, because it would lose the memory format of {listing(dense, 5)}"
+        plan, bucket_view = replace(plan, notes=(*plan.notes, why)), False
+    if len(dense) < len(odd) and not bucket_view:
+        raise ConfigError(
+            "these parameters are views with gaps between their elements, which no rank can send to another: "
+            f"{listing([name for name, _ in odd if name not in dense], 5)}. Make them contiguous before the build",
+            "zero",
+        )
+    return plan, bucket_view
+
+
+def _without_gaps(tensor: torch.Tensor) -> bool:
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return 1 + sum((size - 1) * stride for size, stride in pairs) == tensor.numel()
 
 
 def _tensors(plan: Plan) -> tuple[Any, ...]:

@@ -19,10 +19,20 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
     :func:`optimbuild.build_optimizer` and ``zero: true``.
     """
 
-    def __init__(self, groups: Sequence[Mapping[str, Any]], cls: type, bucket_view: bool, **options: Any) -> None:
+    # torch's type stub leaves out what a subclass builds on
+    _all_params: list[torch.Tensor]
+    _partition_parameters_cache: list[list[dict[str, Any]]]
+    _device_to_params_per_rank_cache: dict[torch.device, list[list[torch.Tensor]]]
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], cls: type, **options: Any) -> None:
         self._rank_of: dict[torch.Tensor, int] = {}
         self._addresses: list[int] = []
-        super().__init__(groups, optimizer_class=cls, parameters_as_bucket_view=bucket_view, **options)
+        super().__init__(groups, optimizer_class=cls, **options)
+
+    def fill_buckets(self) -> None:
+        """Move the parameters of each rank into one flat buffer, of which they become views."""
+        self.parameters_as_bucket_view = True
+        self._build_param_buckets()
 
     def _verify_same_dense_param_type(self) -> None:
         """Accept mixed dtypes: they never share a bucket here, and need not be alike where each is sent by itself."""
@@ -33,7 +43,7 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
     def _partition_parameters(self, params_per_rank: Any = None) -> list[list[dict[str, Any]]]:
         """Balance over all groups at once; what has its rank keeps it when a group is added later."""
         if params_per_rank is not None or self._partition_parameters_cache:
-            return super()._partition_parameters(params_per_rank)  # type: ignore[no-any-return]
+            return super()._partition_parameters(params_per_rank)  # type: ignore[misc, no-any-return]
         self._place()
         shards: list[list[dict[str, Any]]] = [
             [{**group, "params": []} for group in self.param_groups] for _ in range(self.world_size)
@@ -54,7 +64,7 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
         self._rank_of.update(zip(new, ranks, strict=True))
 
     def _build_param_buckets(self) -> None:
-        super()._build_param_buckets()
+        super()._build_param_buckets()  # type: ignore[misc]
         self._addresses = self._where()
 
     def _where(self) -> list[int]:

@@ -19,8 +19,8 @@ from typing import Any
 GRACE = 5.0
 """Seconds that the other ranks get after one has failed, to fail by themselves and say how."""
 
-PRELOADED = ["torch", "torch.distributed", "torch.distributed.optim", "optimbuild.build", "optimbuild.checkpoint"]
-"""What the fork server imports; a module that does not exist is left out."""
+PRELOADED = ["torch._dynamo", "torch.distributed.optim", "optimbuild.build", "optimbuild.checkpoint", "mmengine.optim"]
+"""What the fork server imports: what takes long, such as what torch imports at the first step of any optimizer."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,13 @@ def outcomes_of(world_size: int, check: Callable[..., Any], *args: Any, timeout:
 
 
 def _rank(
-    writer: Connection, rank: int, world_size: int, store: str, check: Callable[..., Any], args: Sequence[Any], limit: float
+    writer: Connection,
+    rank: int,
+    world_size: int,
+    store: str,
+    check: Callable[..., Any],
+    args: Sequence[Any],
+    limit: float,
 ) -> None:
     """Join the process group, run the check, and send what came of it."""
     from datetime import timedelta
@@ -97,7 +103,7 @@ def _rank(
             "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size, timeout=timedelta(seconds=limit)
         )
         answer = (check(*args), "")
-    except BaseException:  # a failing rank must report, whatever it raised
+    except BaseException:  # noqa: BLE001  # a failing rank must report, whatever it raised
         answer = (None, traceback.format_exc())
     writer.send(answer)
     writer.close()
