@@ -180,7 +180,7 @@ def _missed(rule: Applied, touched: Sequence[ParamInfo], inventory: Inventory) -
 def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
     (where, message), *others = missed
     more = "".join(f" {w}: {m}" for w, m in others[:2]) + (f" And {len(others) - 2} more." if others[2:] else "")
-    return ConfigError(f"{message}{more} Mend it, or give the rule `optional: true`.", where)
+    return ConfigError(f"{message}{more} Mend it, leave it out, or give the rule `optional: true`.", where)
 
 
 def _idle(rule: Applied, touched: Sequence[ParamInfo], frozen: Collection[str]) -> list[str]:

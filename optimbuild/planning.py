@@ -10,7 +10,6 @@ from optimbuild.dialects import Reading, read
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.params import Inventory
 from optimbuild.plan import Plan, planned
-from optimbuild.spec import Spec
 
 
 def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Plan:
@@ -57,10 +56,10 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
     return replace(plan, warnings=(*plan.warnings, *_differences(plan, *reading.rival)))
 
 
-def _differences(plan: Plan, name: str, rival: Spec) -> list[str]:
+def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:
     """Return, as a warning, what another reading of the same config would give."""
     try:
-        lines = plan.diff(planned(rival, plan.inventory)).lines()
+        lines = plan.diff(plan_of(rival, plan.inventory)).lines()
     except OptimBuildError as error:
         return [f"{name} this config would fail: {error}"]
     return [f"{name} it would differ: {'; '.join(lines[:5])}{'' if len(lines) < 6 else '; …'}"] if lines else []

@@ -25,6 +25,8 @@ from optimbuild.spec import OptimizerSpec, RuleSpec, Spec, Switch, Zero, _Part
 from optimbuild.values import fields, join, plain, validated
 
 KEY = "optim_wrapper"
+KEYS = {KEY: None}
+"""What is read of a config."""
 READ = ("optimizer", "paramwise_cfg", "constructor")
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"

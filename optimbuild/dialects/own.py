@@ -7,6 +7,9 @@ from typing import Any
 from optimbuild.dialects.types import Reading
 from optimbuild.spec import Spec
 
+KEYS = dict.fromkeys(Spec.model_fields)
+"""What is read of a config."""
+
 
 def recognises(raw: dict[str, Any]) -> bool:
     """Say whether this is our own dialect."""

@@ -22,4 +22,4 @@ class Reading:
     spec: Spec
     warnings: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
-    rival: tuple[str, Spec] | None = None
+    rival: tuple[str, Reading] | None = None

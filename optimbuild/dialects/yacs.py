@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict
 from yacs.config import CfgNode
 
 from optimbuild.dialects.types import Reading
-from optimbuild.errors import ConfigError, closest, shown
+from optimbuild.errors import ConfigError, UnknownNameError, closest, shown
+from optimbuild.optimizer_type import OptimizerType
 from optimbuild.registry import optimizer_type
 from optimbuild.spec import Spec, Switch, Zero, _Part
-from optimbuild.values import Index, NonNegative, Number, plain, validated
+from optimbuild.values import Index, NonNegative, Number, Positive, plain, validated
 
 PUBLISHED = frozenset(
-    "START_EPOCH EPOCHS WARMUP_EPOCHS WARMUP_LR MIN_LR CLIP_GRAD AUTO_RESUME ACCUMULATION_STEPS USE_CHECKPOINT "
-    "LR_SCHEDULER EMA RAND_INIT_FT_HEAD OPTIMIZER".split()
+    (
+        "START_EPOCH",
+        "EPOCHS",
+        "WARMUP_EPOCHS",
+        "WARMUP_LR",
+        "MIN_LR",
+        "CLIP_GRAD",
+        "AUTO_RESUME",
+        "ACCUMULATION_STEPS",
+        "USE_CHECKPOINT",
+        "LR_SCHEDULER",
+        "EMA",
+        "RAND_INIT_FT_HEAD",
+    )
 )
 """Keys under ``TRAIN`` of the published projects that are not ours, however close they look."""
 
@@ -27,7 +41,7 @@ def _literal(value: Any) -> Any:
     if isinstance(value, str) and len(value) < 1000:
         try:
             return ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return value
     return value
 
@@ -52,7 +66,7 @@ class OptimizerKeys(_Part):
     """Shard the optimizer state."""
     FREEZE_BACKBONE: Annotated[tuple[Index, ...] | None, Literal] = None
     """Levels to freeze, such as ``[0, 1]``."""
-    DCN_LR_MUL: Annotated[NonNegative | None, Literal] = None
+    DCN_LR_MUL: Annotated[Positive | None, Literal] = None
     """LR factor of deformable convolutions."""
     RULES: Annotated[tuple[Any, ...], Literal] = ()
     """More rules, as in our own dialect; they apply after those that the other keys stand for."""
@@ -83,6 +97,10 @@ class TrainKeys(_Part):
     """Everything else."""
 
 
+KEYS = {"TRAIN": tuple(TrainKeys.model_fields)}
+"""What is read of a config."""
+
+
 def defaults() -> CfgNode:
     """Return a fresh ``CfgNode`` with our keys and their defaults, to be put under a project's own config.
 
@@ -110,15 +128,12 @@ def read(raw: Mapping[str, Any]) -> Reading:
         raise ConfigError(f"must be a mapping, not {shown(train)}", "TRAIN")
     _refuse_misspelt(train)
     keys: TrainKeys = validated(TrainKeys, plain(train, "TRAIN"), "TRAIN")
-    try:
-        corrected, published = _corrected(keys), _published(keys)
-    except ConfigError as error:
-        raise error.moved(PATHS) from error.__cause__
+    corrected, published = _corrected(keys), _published(keys)
     if keys.OPTIMIZER.REFERENCE_QUIRKS:
-        return Reading(published, paths=_paths(published, keys), rival=("without REFERENCE_QUIRKS", corrected))
-    known = corrected.optimizer.type in PUBLISHED_OPTIMIZERS
+        return replace(published, rival=("without REFERENCE_QUIRKS", corrected))
+    known = corrected.spec.optimizer.type in PUBLISHED_OPTIMIZERS
     rival = ("under the published code (REFERENCE_QUIRKS: True)", published) if known else None
-    return Reading(corrected, _unused(keys), _paths(corrected, keys), rival)
+    return replace(corrected, warnings=_unused(keys), rival=rival)
 
 
 PUBLISHED_OPTIMIZERS = ("adamw", "sgd", "sgd_linear_probing")
@@ -138,23 +153,25 @@ PATHS = {
 """Where keys of the canonical config stand in this dialect."""
 
 RULE_PATHS = {
-    "no_decay": "TRAIN",
-    "layer_decay": "TRAIN.LR_LAYER_DECAY",
-    "dcn_lr": f"{NODE}.DCN_LR_MUL",
-    "freeze": f"{NODE}.FREEZE_BACKBONE",
-    "internvl_reference": f"{NODE}.REFERENCE_QUIRKS",
+    "no_decay": {"": "TRAIN"},
+    "layer_decay": {"": "TRAIN.LR_LAYER_DECAY", ".ratio": "TRAIN.LR_LAYER_DECAY_RATIO"},
+    "dcn_lr": {"": f"{NODE}.DCN_LR_MUL", ".factor": f"{NODE}.DCN_LR_MUL"},
+    "freeze": {"": f"{NODE}.FREEZE_BACKBONE", ".levels": f"{NODE}.FREEZE_BACKBONE"},
+    "internvl_reference": {
+        "": f"{NODE}.REFERENCE_QUIRKS",
+        ".layer_decay_ratio": "TRAIN.LR_LAYER_DECAY_RATIO",
+        ".freeze_levels": f"{NODE}.FREEZE_BACKBONE",
+    },
 }
-"""Where the rules that stand for published keys come from."""
+"""Where the options of the rules that stand for published keys come from."""
 
 
-def _paths(spec: Spec, keys: TrainKeys) -> dict[str, str]:
-    own = len(spec.rules) - len(keys.OPTIMIZER.RULES)
+def _paths(own: Sequence[Mapping[str, Any]], more: int) -> dict[str, str]:
+    """Return where everything stands, given the rules for published keys and the number of those under ``RULES``."""
     paths = dict(PATHS)
-    for i, rule in enumerate(spec.rules):
-        paths[f"rules[{i}]"] = RULE_PATHS[rule.type] if i < own else f"{NODE}.RULES[{i - own}]"
-        if rule.type == "layer_decay" and i < own:
-            paths[f"rules[{i}].ratio"] = "TRAIN.LR_LAYER_DECAY_RATIO"
-    return paths
+    for i, rule in enumerate(own):
+        paths |= {f"rules[{i}]{option}": path for option, path in RULE_PATHS[rule["type"]].items()}
+    return paths | {f"rules[{len(own) + i}]": f"{NODE}.RULES[{i}]" for i in range(more)}
 
 
 def _refuse_misspelt(train: Mapping[str, Any]) -> None:
@@ -167,26 +184,33 @@ def _refuse_misspelt(train: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown key {shown(key)}. Did you mean {close[0]!r}?", "TRAIN")
 
 
-def _spec(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, Any]]) -> Spec:
+def _reading(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, Any]]) -> Reading:
     node = keys.OPTIMIZER
-    for i, rule in enumerate(node.RULES):
-        if not isinstance(rule, Mapping):
-            raise ConfigError(f"must be a mapping with `type`, not {shown(rule)}", f"TRAIN.OPTIMIZER.RULES[{i}]")
     zero = node.ZERO if node.ZERO is not False else node.USE_ZERO
-    return Spec.of(
-        {
-            "optimizer": optimizer,
-            "rules": [*rules, *node.RULES],
-            "zero": zero if isinstance(zero, bool) else zero.model_dump(),
-            "implementation": node.IMPLEMENTATION,
-            "strict": node.STRICT,
-        }
-    )
+    paths = _paths(rules, len(node.RULES))
+    spec = {
+        "optimizer": optimizer,
+        "rules": [*rules, *node.RULES],
+        "zero": zero if isinstance(zero, bool) else zero.model_dump(),
+        "implementation": node.IMPLEMENTATION,
+        "strict": node.STRICT,
+    }
+    try:
+        return Reading(Spec.of(spec), paths=paths)
+    except ConfigError as error:
+        raise error.moved(paths) from None
+
+
+def _kind(keys: TrainKeys) -> OptimizerType:
+    try:
+        return optimizer_type(keys.OPTIMIZER.NAME)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.message, PATHS["optimizer.type"]) from None
 
 
 def _optimizer(keys: TrainKeys) -> dict[str, Any]:
     """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
-    kind = optimizer_type(keys.OPTIMIZER.NAME)
+    kind = _kind(keys)
     asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys.OPTIMIZER)}
     return {"type": kind.name, **{k: v for k, v in asked.items() if k in kind.known and k not in kind.fixed}}
 
@@ -198,7 +222,7 @@ def _given(node: OptimizerKeys) -> dict[str, Any]:
 
 def _unused(keys: TrainKeys) -> tuple[str, ...]:
     """Return a warning for each option that the config gives and the optimizer fixes or does not take."""
-    kind, given = optimizer_type(keys.OPTIMIZER.NAME), _given(keys.OPTIMIZER)
+    kind, given = _kind(keys), _given(keys.OPTIMIZER)
     warnings = []
     if "WEIGHT_DECAY" in keys.model_fields_set:
         given["weight_decay"] = keys.WEIGHT_DECAY
@@ -211,10 +235,10 @@ def _unused(keys: TrainKeys) -> tuple[str, ...]:
     return tuple(sorted(warnings))
 
 
-def _corrected(keys: TrainKeys) -> Spec:
+def _corrected(keys: TrainKeys) -> Reading:
     node, optimizer = keys.OPTIMIZER, _optimizer(keys)
     rules: list[dict[str, Any]] = []
-    if "weight_decay" in optimizer_type(node.NAME).known:
+    if "weight_decay" in _kind(keys).known:
         rules.append({"type": "no_decay", "optional": True})
     if keys.LR_LAYER_DECAY:
         rules.append({"type": "layer_decay", "ratio": keys.LR_LAYER_DECAY_RATIO})
@@ -222,10 +246,10 @@ def _corrected(keys: TrainKeys) -> Spec:
         rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL})
     if node.FREEZE_BACKBONE:
         rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE})
-    return _spec(keys, optimizer, rules)
+    return _reading(keys, optimizer, rules)
 
 
-def _published(keys: TrainKeys) -> Spec:
+def _published(keys: TrainKeys) -> Reading:
     """Return what the published code does: see :mod:`optimbuild.rules.internvl_reference`."""
     node, optimizer = keys.OPTIMIZER, _optimizer(keys)
     if optimizer["type"] == "sgd_linear_probing":  # documented without weight decay, and yet it kept it
@@ -236,4 +260,4 @@ def _published(keys: TrainKeys) -> Spec:
         reference["layer_decay_ratio"] = keys.LR_LAYER_DECAY_RATIO
         if node.DCN_LR_MUL is not None:  # it counted only while layer decay was on
             rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL, "optional": True})
-    return _spec(keys, optimizer, rules)
+    return _reading(keys, optimizer, rules)
