@@ -6,9 +6,10 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def _callable(model: str) -> nn.Module:
     """Import ``package.module:callable`` and call it."""
     name, colon, path = model.partition(":")
     if not colon or not all(map(str.isidentifier, [*name.split("."), *path.split(".")])):
-        file = f" {model} is a file, but its name does not end in .json." if os.path.exists(model) else ""
+        file = f" {model} is a file, but its name does not end in .json." if os.path.isfile(model) else ""
         raise ModelError(f"no model can be found under {shown(model)}.{file} {FORMS}")
     found: Any = _imported(name, model)
     for attribute in path.split("."):
@@ -138,21 +139,21 @@ def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
 def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
     """Return the error of somebody else's code as one of ours, with the place where it was raised."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    frames = [frame for frame in frames if not frame.filename.startswith("<")]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    theirs = [frame for frame in frames if not re.search(r"^<|importlib|site-packages", frame.filename)]
+    last = (theirs or frames)[-1:]
+    where = f" ({last[0].filename}:{last[0].lineno})" if last and not isinstance(error, SyntaxError) else ""
     message = f"{what} raised {type(error).__name__}: {shown(str(error), 300)}{where}"
     return ModelError(f"{message}. {hint}" if hint else message)
 
 
 def _hugging_face(model: str) -> nn.Module:
     """Build the model of a local Hugging Face config from transformers' own classes."""
-    data = _config(model.removeprefix(HF), model)
+    data, own_code = _config(model.removeprefix(HF), model)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # some models fetch a backbone while they are built
     try:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise MissingPackageError(f"{model} needs transformers ({error}). {INSTALL}") from error
-    own_code = data.pop("auto_map", None)
     kind, known = data["model_type"], transformers.CONFIG_MAPPING
     if not isinstance(kind, str) or kind not in known:
         raise ModelError(f"{model}: transformers knows no model_type {shown(kind)}.{_hint(kind, known, own_code)}")
@@ -171,18 +172,20 @@ def _hugging_face(model: str) -> nn.Module:
     return module
 
 
-def _config(path: str, model: str) -> dict[str, Any]:
+def _config(path: str, model: str) -> tuple[dict[str, Any], bool]:
+    """Return a config without ``auto_map``, which names code of its own, and whether it had one."""
     try:
-        data = json.loads(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
+        data = json.loads(text, object_hook=lambda part: {key: part[key] for key in part if key != "auto_map"})
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON ({shown(str(error))})"
         raise ModelError(f"{model}: {reason}") from None
     if not isinstance(data, dict) or "model_type" not in data:
         raise ModelError(f"{model}: a Hugging Face config is an object with `model_type`; this is {shown(data)}")
-    return data
+    return data, '"auto_map"' in text
 
 
-def _hint(name: Any, known: Any, own_code: Any) -> str:
+def _hint(name: Any, known: Iterable[str], own_code: bool) -> str:
     if own_code:
         return " The config brings its own code (`auto_map`), which is never run; name it as `package.module:callable`."
     return suggest(name, known) if isinstance(name, str) else ""

@@ -71,6 +71,8 @@ class Registry(mmengine.registry.Registry):
     optimbuild.errors.UnknownNameError: unknown rule 'no_decy'. Did you mean 'no_decay'?...
     """
 
+    _imported: bool
+
     def get(self, key: str) -> Any:
         """Return what is registered under a name: here, by a plugin, or in MMEngine's registry tree.
 

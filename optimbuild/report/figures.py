@@ -52,8 +52,8 @@ def column(values: Sequence[Any]) -> list[str]:
     Numbers that differ read differently. Where the short forms are not exact, all numbers get
     the same scientific notation.
 
-    >>> column([0.001, 0.05, 0.0])
-    ['0.001', '0.05', '0']
+    >>> column([0.001, 0.05, 0.0]), column([0.0001, 0.00002])
+    (['0.001', '0.05', '0'], ['1e-04', '2e-05'])
     >>> column([0.001, 0.0006123457, 0.0])
     ['1.00e-03', '6.12e-04', '0']
     >>> column([0.00061231, 0.00061232])
@@ -67,13 +67,15 @@ def column(values: Sequence[Any]) -> list[str]:
 def _plain(numbers: set[float]) -> dict[float, str]:
     texts = {number: f"{number:.5g}" for number in numbers}
     exact = all(float(text) == number for number, text in texts.items())
-    return texts if exact and all(len(text) <= 7 for text in texts.values()) else {}
+    notations = {"e" in text for number, text in texts.items() if number}
+    return texts if exact and len(notations) < 2 and all(len(text) <= 7 for text in texts.values()) else {}
 
 
 def _scientific(numbers: set[float]) -> dict[float, str]:
     texts: dict[float, str] = {}
-    for digits in range(2, 17):
+    for digits in range(17):
         texts = {number: f"{number:.{digits}e}" if number else "0" for number in numbers}
-        if len(set(texts.values())) == len(numbers):
+        exact = all(float(text) == number for number, text in texts.items())
+        if exact or (digits > 1 and len(set(texts.values())) == len(numbers)):
             break
     return texts

@@ -1,0 +1,315 @@
+"""The command line: ``optimbuild plan | explain | diff | list | inventory | schema``.
+
+What a command needs is imported inside it, so that ``--help`` is quick and a plan of an inventory
+file never imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning, printable, shown, suggest
+
+if TYPE_CHECKING:
+    from optimbuild.params import Inventory
+    from optimbuild.plan import Plan
+    from optimbuild.report.table import Line
+
+SAME, DIFFERENT, TROUBLE, BROKEN_PIPE = 0, 1, 2, 141
+KINDS = ("rules", "optimizers")
+
+app = typer.Typer(
+    name="optimbuild",
+    help="See, explain and check what every parameter of a model gets from an optimizer config.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A config file of any dialect.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="An inventory file (*.json), package.module:callable, or hf:CONFIG.json.",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, in its own dialect. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit status.
+
+    Args:
+        arguments: What stands behind the program's name; by default that of this process.
+
+    Returns:
+        0; 1 where ``diff`` found a difference; 2 after a mistake, of which one message on stderr tells.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character must not stop us
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OptimBuildWarning)
+        warnings.showwarning = _show_warning
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="optimbuild")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else SAME
+        except OptimBuildError as error:
+            tell("Error", str(error))
+        except Exception:  # noqa: BLE001  # status 1 would say that two plans differ
+            traceback.print_exc()
+            tell("Error", "this is a mistake in optimbuild itself; please report it with the lines above")
+    return TROUBLE
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # Python's own hook has them
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    if issubclass(category, OptimBuildWarning):
+        tell("Warning", str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def tell(label: str, message: str) -> None:
+    """Write a message to stderr, with nothing in it that a terminal would obey."""
+    sys.stdout.flush()
+    sys.stderr.write("\n".join(map(printable, f"{label}: {message}".split("\n"))) + "\n")
+
+
+def emit(lines: Iterable[Line]) -> None:
+    """Write lines to stdout, with their styles where it is a terminal."""
+    if not sys.stdout.isatty():
+        return write("".join(f"{text}\n" for text, _ in lines))
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for text, style in lines:
+        console.print(Text(text, style), soft_wrap=True)
+    return None
+
+
+def write(text: str) -> None:
+    """Write to stdout; a reader that has read enough, such as ``head``, ends the program quietly."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        raise SystemExit(BROKEN_PIPE) from None
+
+
+def width() -> int:
+    """Return the width to fill: that of the terminal, or always the same where there is none."""
+    from optimbuild.report.terminal import WIDTH
+
+    return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
+
+
+def plan_named(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
+    """Return the plan of a config file; whatever dialects can be read, they are found by the file itself."""
+    from optimbuild.dialects import read
+    from optimbuild.planning import plan_of
+
+    return plan_of(read(config, overrides or ()), model)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from optimbuild import __version__
+
+        write(f"optimbuild {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def plan(
+    config: Config,
+    model: Model,
+    overrides: Overrides = None,
+    params: Annotated[bool, typer.Option("--params", help="One row a parameter.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what every parameter gets, one row a group."""
+    from optimbuild.models import inventory_named
+
+    made = plan_named(config, inventory_named(model), overrides)
+    if as_json:
+        write(made.to_json() + "\n")
+    else:
+        from optimbuild.report.terminal import plan_lines
+
+        emit(plan_lines(made, params, width=width(), warnings=False))
+    for warning in made.warnings:
+        tell("Warning", warning)
+
+
+@app.command()
+def explain(
+    config: Config,
+    model: Model,
+    params: Annotated[
+        list[str], typer.Argument(metavar="PARAM", help="Names of parameters, or aliases.", show_default=False)
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Show each step that led to a parameter's setting.
+
+    Every step names its rule, with the file and line where it stands.
+    """
+    from optimbuild.models import inventory_named
+    from optimbuild.report.terminal import explain_lines
+
+    made = plan_named(config, inventory_named(model), overrides)
+    blocks = [explain_lines(made, name) for name in params]
+    emit(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="CONFIG_A", help="A config file.", show_default=False)],
+    after: Annotated[str, typer.Argument(metavar="CONFIG_B", help="Another one.", show_default=False)],
+    model: Model,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the plans of two configs.
+
+    The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
+    """
+    from optimbuild.models import inventory_named
+
+    inventory = inventory_named(model)
+    plans = []
+    for config in (before, after):
+        try:
+            plans.append(plan_named(config, inventory, overrides))
+        except ConfigError as error:
+            raise ConfigError(f"{config}: {error}") from error
+    first, second = plans
+    difference = first.diff(second)
+    if as_json:
+        write(json.dumps(difference.to_dict(), allow_nan=False) + "\n")
+    else:
+        from optimbuild.report.terminal import diff_lines
+
+        emit(diff_lines(first, second, (before, after), width=width()))
+    for config, made, other in ((before, first, second), (after, second, first)):
+        for warning in made.warnings:
+            if warning not in other.warnings:  # what both say is no difference
+                tell("Warning", f"{config}: {warning}")
+    raise typer.Exit(DIFFERENT if difference else SAME)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="rules|optimizers", help="By default both.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.", show_default=False)] = None,
+) -> None:
+    """List rules and optimizers, or the options of one.
+
+    What installed plugins register is listed with the package that it comes from.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(
+            f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}"
+        )
+    from optimbuild.report.entries import entry_lines, list_lines
+
+    if kind is None or name is None:
+        return emit(list_lines(KINDS if kind is None else (kind,)))
+    return emit(entry_lines(kind, name))
+
+
+@app.command()
+def inventory(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As for plan.", show_default=False)],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE.json", help="Where to write; by default stdout.")
+    ] = None,
+    ratios: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--ratio",
+            metavar="R",
+            help="A ratio for which the model's lr_decay_keywords is asked as well. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Write an inventory file, to plan without the model.
+
+    It holds the model's parameters and what its own methods answer.
+    """
+    from optimbuild.hooks import RATIOS
+    from optimbuild.models import inventory_named
+
+    found = inventory_named(model)
+    if ratios and not found.hooks.offers("lr_decay_keywords"):
+        raise ModelError(f"{found.model or model} has no lr_decay_keywords(ratio), so --ratio asks for nothing")
+    found.hooks.record([param.name for param in found.params], [*RATIOS, *(ratios or ())])
+    for ratio in ratios or ():
+        found.hooks.lr_decay_keywords(ratio)  # an inventory file may not know the answer
+    text = _one_row_a_line(found.to_dict())
+    if output is None:
+        return write(text)
+    try:
+        Path(output).write_text(text, "utf-8")
+    except OSError as error:
+        raise ModelError(f"cannot write {shown(output)}: {error.strerror}") from None
+    return tell("Wrote", f"{output}: {len(found)} tensors")
+
+
+def _one_row_a_line(data: dict[str, Any]) -> str:
+    """Return an inventory as JSON in which each parameter has a line, so that two files can be compared by eye."""
+    rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in data["params"])
+    text = json.dumps({**data, "params": []}, indent=1, allow_nan=False)
+    return text.replace('"params": []', f'"params": [\n  {rows}\n ]', 1) + "\n"
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of our own dialect.
+
+    Editors check and complete configs by it; it has the options of every registered rule.
+    """
+    from optimbuild.schema import config_schema
+
+    write(json.dumps(config_schema(), indent=2) + "\n")
