@@ -97,7 +97,8 @@ class Memory:
 
 
 def _span(most: RankMemory, least: RankMemory, of: Callable[[RankMemory], int]) -> str:
-    return size(of(most)) if of(most) == of(least) else f"{size(of(least))} to {size(of(most))}"
+    ends = dict.fromkeys([size(of(least)), size(of(most))])  # the same words are said once
+    return " to ".join(ends)
 
 
 def size(count: int) -> str:
