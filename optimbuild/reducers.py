@@ -27,7 +27,7 @@ def expect_no_gradients_of_frozen(model: nn.Module) -> None:
             module.require_backward_grad_sync = False
             continue
         try:
-            state = module.__getstate__()
+            state = module.__getstate__()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             warnings.warn(
                 f"DDP still waits for the gradients of parameters that are frozen now: {error}. Build the optimizer "
@@ -36,4 +36,4 @@ def expect_no_gradients_of_frozen(model: nn.Module) -> None:
                 stacklevel=3,
             )
             continue
-        module.__setstate__(state)
+        module.__setstate__(state)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from optimbuild.spec import OptimizerSpec, RuleSpec, Spec, Switch, Zero, _Part
 from optimbuild.values import fields, join, plain, validated
 
 KEY = "optim_wrapper"
-KEYS = {KEY: None}
+KEYS = {KEY: None, "_base_": None}
 """What is read of a config."""
 READ = ("optimizer", "paramwise_cfg", "constructor")
 OURS = "OptimBuildConstructor"
@@ -115,10 +116,19 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     if KEY not in config:
         whole: dict[str, Any] = plain(config.to_dict() if isinstance(config, Config) else config)
         return whole
-    return {KEY: _plain_wrapper(config[KEY], KEY)}
+    return {KEY: plain_wrapper(config[KEY], KEY)}
 
 
-def _plain_wrapper(wrapper: Any, path: str) -> Any:
+def plain_wrapper(wrapper: Any, path: str) -> Any:
+    """Return what this dialect reads of a wrapper's config as plain data; of its other keys only the names are kept.
+
+    Args:
+        wrapper: The wrapper's config.
+        path: Where it stands.
+
+    Raises:
+        ConfigError: Something in it can be no config.
+    """
     if not isinstance(wrapper, Mapping):
         raise ConfigError(f"must be a mapping, not {shown(wrapper)}", path)
     made: dict[str, Any] = {}
@@ -130,7 +140,7 @@ def _plain_wrapper(wrapper: Any, path: str) -> Any:
         elif key == "constructor":
             made[key] = value if isinstance(value, str) else getattr(value, "__name__", shown(value))
         elif isinstance(value, Mapping) and "optimizer" in value:
-            made[key] = _plain_wrapper(value, join(path, key))
+            made[key] = plain_wrapper(value, join(path, key))
         else:
             made[key] = None  # the wrapper's own business; only its name is kept
     return made
@@ -162,16 +172,58 @@ def name_of_class(cls: Any, path: str = f"{KEY}.optimizer.type") -> str:
     if not inspect.isclass(cls):
         raise ConfigError(f"must be a registered name or a class, not {shown(cls)}", path)
     fill(ROOT)
-    for registry in (ROOT, *ROOT.children.values()):
-        for name, entry in registry.module_dict.items():
-            if entry is cls or (isinstance(entry, OptimizerType) and entry.target is cls and not entry.fixed):
-                return name if registry is OPTIMIZERS else f"{registry.scope}.{name}"
     taken = {name.lower() for name in OPTIMIZERS.names()}
+    holder = _holder(ROOT, cls)
+    if holder is not None:
+        return _scoped(*holder)
     name = cls.__name__
     if name.lower() in taken:  # another class of the same name: tell them apart by their modules
         name = f"{cls.__module__}:{cls.__qualname__}".replace(".", "/")
     OPTIMIZERS.register_module(name=name, module=cls, force=True)
     return name
+
+
+def registered(root: mmengine.registry.Registry, name: str) -> tuple[mmengine.registry.Registry, str] | None:
+    """Return the registry that holds what a name means in a runner's config, and the name there.
+
+    Args:
+        root: One of MMEngine's own registries.
+        name: ``Name`` or ``scope.Name``; or the dotted path of a registered class, as MMEngine writes it when it
+            saves a config. Such a path is compared, and never imported.
+    """
+    if "." not in name:
+        return next(((registry, name) for registry in _scopes(root) if name in registry.module_dict), None)
+    scope, _, rest = name.partition(".")
+    registry = root if scope == root.scope else root.children.get(scope)
+    if registry is not None and registry is not OPTIMIZERS:
+        registry.import_from_location()
+        if rest in registry.module_dict:
+            return registry, rest
+    module, _, attribute = name.rpartition(".")
+    target = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+    return _holder(root, target) if inspect.isclass(target) else None
+
+
+def _holder(root: mmengine.registry.Registry, cls: type) -> tuple[mmengine.registry.Registry, str] | None:
+    for registry in (root, *root.children.values()):
+        for name, entry in registry.module_dict.items():
+            if entry is cls or (isinstance(entry, OptimizerType) and entry.target is cls and not entry.fixed):
+                return registry, name
+    return None
+
+
+def _scopes(root: mmengine.registry.Registry) -> Iterator[mmengine.registry.Registry]:
+    """Yield the registries in which MMEngine looks for a name: the runner's default scope, then its own."""
+    scope = DefaultScope.get_current_instance()
+    child = None if scope is None else root.children.get(scope.scope_name)
+    if child is not None and child is not OPTIMIZERS:
+        child.import_from_location()
+        yield child
+    yield root
+
+
+def _scoped(registry: mmengine.registry.Registry, name: str) -> str:
+    return name if registry is OPTIMIZERS else f"{registry.scope}.{name}"
 
 
 def _meant(name: str) -> str:
@@ -180,23 +232,11 @@ def _meant(name: str) -> str:
     A name that MMEngine knows, letter by letter, is MMEngine's: ``SGD`` is torch's own, and our ``sgd``
     with Nesterov momentum is not meant.
     """
-    if "." in name:
-        return name
-    found = next((scope for scope in _scopes() if name in scope.module_dict), None)
+    found = registered(ROOT, name)
     if found is None and name not in OPTIMIZERS.names():
         fill(ROOT)  # imports torch, so only where the name is not one of ours
-        found = next((scope for scope in _scopes() if name in scope.module_dict), None)
-    return name if found is None else f"{found.scope}.{name}"
-
-
-def _scopes() -> Iterator[mmengine.registry.Registry]:
-    """Yield the registries in which MMEngine looks for a name: the runner's default scope, then its own."""
-    scope = DefaultScope.get_current_instance()
-    child = None if scope is None else ROOT.children.get(scope.scope_name)
-    if child is not None and child is not OPTIMIZERS:
-        child.import_from_location()
-        yield child
-    yield ROOT
+        found = registered(ROOT, name)
+    return name if found is None else _scoped(*found)
 
 
 # --- translation -----------------------------------------------------------------------------

@@ -1,0 +1,199 @@
+"""The constructor that a runner's config names: it plans, builds and wraps the optimizer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import BaseOptimWrapper, OptimWrapperDict
+from torch import nn
+
+from optimbuild.build import built
+from optimbuild.dialects import Reading
+from optimbuild.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.errors import ConfigError, OptimBuildError, closest, listing, shown
+from optimbuild.integrations.mmengine.fsdp import with_full_shapes
+from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrapped, wrapper_class
+from optimbuild.plan import Plan
+from optimbuild.planning import plan_of
+from optimbuild.reducers import expect_no_gradients_of_frozen
+from optimbuild.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from optimbuild.survey import Surveyed, survey, unwrapped
+from optimbuild.values import join
+from optimbuild.zero import tell
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A wrapper that is planned and checked, and not built yet.
+
+    Args:
+        reading: The config of the wrapper, read.
+        plan: The plan of its optimizer.
+        surveyed: The module that it optimizes.
+        cls: The wrapper's class.
+        options: The wrapper's own options.
+    """
+
+    reading: Reading
+    plan: Plan
+    surveyed: Surveyed
+    cls: type
+    options: Mapping[str, Any]
+
+    def built(self) -> BaseOptimWrapper:
+        """Build the optimizer, and wrap it."""
+        try:
+            optimizer = built(self.plan, self.surveyed)
+        except ConfigError as error:
+            raise error.moved(self.reading.paths) from error.__cause__
+        wrapper = wrapped(self.cls, self.options, optimizer)
+        wrapper.plan = optimizer.plan  # type: ignore[attr-defined]  # a strategy may replace the optimizer
+        if wrapper.base_param_settings is None and optimizer.param_groups[0]["lr"] != optimizer.defaults["lr"]:
+            # MMEngine keeps the base LR beside the groups, for logs, only where there are several groups
+            wrapper.base_param_settings = {"params": torch.tensor([0.0]), **optimizer.defaults}
+        return wrapper
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class OptimBuildConstructor:
+    """Build the optimizer wrapper of an MMEngine runner from a plan.
+
+    A config needs nothing but ``constructor='optimbuild.OptimBuildConstructor'`` in its ``optim_wrapper``. The keys
+    ``optimizer`` and ``paramwise_cfg`` are ours to read, see :mod:`optimbuild.dialects.mmengine`; all others
+    go to the wrapper. Without ``optimizer``, each key names a module of the model and holds the
+    ``optim_wrapper`` of that module: an ``OptimWrapperDict`` with one plan each.
+
+    Args:
+        optim_wrapper_cfg: ``optim_wrapper`` of the config.
+        paramwise_cfg: Its ``paramwise_cfg``; with several optimizers, that of those that have none of their own.
+
+    >>> import logging
+    >>> from mmengine.optim import build_optim_wrapper
+    >>> logging.disable()  # MMEngine logs to the standard output
+    >>> wrapper = build_optim_wrapper(torch.nn.Linear(2, 2), {
+    ...     "constructor": "optimbuild.OptimBuildConstructor",
+    ...     "optimizer": {"type": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+    ...     "paramwise_cfg": {"rules": [{"type": "no_decay"}]}})
+    >>> [(group["param_names"], group["weight_decay"]) for group in wrapper.optimizer.param_groups]
+    [(['weight'], 0.05), (['bias'], 0.0)]
+    >>> logging.disable(logging.NOTSET)
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+        if not isinstance(optim_wrapper_cfg, Mapping):
+            raise ConfigError(f"must be a mapping, not {shown(optim_wrapper_cfg)}", KEY)
+        self._config = {key: value for key, value in optim_wrapper_cfg.items() if key not in READ[1:]}
+        self._paramwise = paramwise_cfg
+
+    def __call__(self, model: nn.Module) -> BaseOptimWrapper:
+        """Plan, build and wrap.
+
+        Args:
+            model: The runner's model, bare or wrapped.
+
+        Raises:
+            OptimBuildError: The config is wrong somewhere, with the key's path, or the model cannot be
+                planned. Nothing was changed.
+        """
+        several = [key for key, value in self._config.items() if isinstance(value, Mapping) and "optimizer" in value]
+        if "optimizer" in self._config or not several:
+            draft = _draft(model, {**self._config, "paramwise_cfg": self._paramwise}, KEY)
+            wrapper = draft.built()
+            _log("", draft.plan)
+            return wrapper
+        drafts = self._drafts(model)
+        wrappers = {name: draft.built() for name, draft in drafts.items()}
+        if any(draft.plan.frozen for draft in drafts.values()):
+            expect_no_gradients_of_frozen(model)
+        for name, draft in drafts.items():
+            _log(f"{name}: ", draft.plan)
+        return OptimWrapperDict(**wrappers)
+
+    def _drafts(self, model: nn.Module) -> dict[str, _Draft]:
+        """Plan the optimizer of each module that the config names."""
+        drafts: dict[str, _Draft] = {}
+        for name, config in self._config.items():
+            path = join(KEY, name)
+            if name == "type" and config in ("OptimWrapper", "OptimWrapperDict"):
+                continue  # some strategies put it there
+            if not isinstance(config, Mapping) or "optimizer" not in config:
+                raise ConfigError(
+                    "beside wrappers for several optimizers, each key must name a module and hold its `optimizer`; "
+                    f"this is {shown(config)}",
+                    path,
+                )
+            shared = {} if config.get("paramwise_cfg") is not None else {"paramwise_cfg": self._paramwise}
+            drafts[name] = _draft(_module(model, name, path), {**dict(config.items()), **shared}, path)
+        _refuse_shared(drafts)
+        _warn_of_rest(model, drafts)
+        return drafts
+
+
+def _draft(model: nn.Module, config: Mapping[str, Any], path: str) -> _Draft:
+    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path)
+    options = {key: value for key, value in config.items() if key not in READ}
+    cls = wrapper_class(options, path)
+    refuse_wrong(cls, options, path)
+    try:
+        surveyed = with_full_shapes(survey(model))
+        plan = plan_of(reading, surveyed.inventory)
+    except OptimBuildError as error:
+        tell(reading.spec, error)
+        raise
+    return _Draft(reading, plan, surveyed, cls, options)
+
+
+def _module(model: nn.Module, name: str, path: str) -> nn.Module:
+    inner = unwrapped(model)
+    try:
+        return inner.get_submodule(name)
+    except AttributeError:
+        children = [child for child, _ in inner.named_children()]
+        close = closest(name, children) or children
+        raise ConfigError(
+            f"{type(inner).__name__} has no module {shown(name)}; closest: {listing(close, 5) or 'it has none at all'}",
+            path,
+        ) from None
+
+
+def _refuse_shared(drafts: Mapping[str, _Draft]) -> None:
+    owner: dict[int, tuple[str, str]] = {}
+    for name, draft in drafts.items():
+        for decision, tensor in zip(draft.plan, draft.surveyed.tensors, strict=True):
+            if decision.frozen:
+                continue
+            other, theirs = owner.setdefault(id(tensor), (name, decision.name))
+            if other != name:
+                raise ConfigError(
+                    f"{decision.name!r} of {name!r} is the same tensor as {theirs!r} of {other!r}, and both would "
+                    "optimize it. Freeze it in one of them",
+                    join(KEY, name),
+                )
+
+
+def _warn_of_rest(model: nn.Module, drafts: Mapping[str, _Draft]) -> None:
+    taken = {id(tensor) for draft in drafts.values() for tensor in draft.surveyed.tensors}
+    everything = survey(model)
+    pairs = zip(everything.inventory.params, everything.tensors, strict=True)
+    rest = [param.name for param, tensor in pairs if param.trainable and id(tensor) not in taken]
+    if rest:
+        text = f"optimbuild: trainable, and in no optimizer: {listing(rest)}"
+        print_log(text, logger="current", level=logging.WARNING)
+
+
+def _log(prefix: str, plan: Plan) -> None:
+    """Say in one line what was built, and every warning of the plan."""
+    kernels = ", ".join(sorted({group.implementation for group in plan.groups}))
+    frozen = f", {len(plan.frozen)} frozen" if plan.frozen else ""
+    text = (
+        f"optimbuild: {prefix}{plan.groups[0].optimizer} ({kernels}), {len(plan) - len(plan.frozen)} parameters in "
+        f"{len(plan.groups)} groups{frozen}; plan {plan.fingerprint[:12]}"
+    )
+    print_log(text, logger="current")
+    for warning in plan.warnings:
+        print_log(f"optimbuild: {prefix}{warning}", logger="current", level=logging.WARNING)

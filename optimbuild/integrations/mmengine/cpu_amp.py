@@ -1,0 +1,55 @@
+"""Mixed precision on a machine without an accelerator, where MMEngine's own wrapper refuses to be built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+
+from optimbuild.errors import ConfigError, shown
+from optimbuild.values import join
+
+ACCEPTED = (None, "bfloat16", torch.bfloat16)
+
+
+class CpuAmpOptimWrapper(AmpOptimWrapper):
+    """MMEngine's ``AmpOptimWrapper`` for bfloat16 on the CPU, which needs no loss scaling.
+
+    Args:
+        loss_scale: Accepted, and without effect.
+        dtype: ``bfloat16``, or None for the same.
+        use_fsdp: Accepted, and without effect.
+        **kwargs: Passed to ``OptimWrapper``.
+    """
+
+    def __init__(self, loss_scale: Any = "dynamic", dtype: Any = None, use_fsdp: bool = False, **kwargs: Any) -> None:
+        del loss_scale, use_fsdp
+        OptimWrapper.__init__(self, **kwargs)
+        if dtype not in ACCEPTED:
+            raise ValueError(f"without an accelerator dtype must be 'bfloat16', not {shown(dtype)}")
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+        self.cast_dtype = torch.bfloat16
+
+
+def fitting_class(cls: type, options: dict[str, Any], path: str) -> type:
+    """Return the class that does on this machine what a wrapper's class does on an accelerator.
+
+    Args:
+        cls: The wrapper's class.
+        options: Its options.
+        path: Where they stand in the config.
+
+    Raises:
+        ConfigError: There is no accelerator, and the options ask for another precision than bfloat16.
+    """
+    if cls is not AmpOptimWrapper or get_device() != "cpu":
+        return cls
+    if options.get("dtype") not in ACCEPTED:
+        raise ConfigError(
+            f"without an accelerator, mixed precision is bfloat16 only, not {shown(options['dtype'])}",
+            join(path, "dtype"),
+        )
+    return CpuAmpOptimWrapper

@@ -1,0 +1,49 @@
+"""Models under torch's first FSDP, which MMEngine's FSDP strategy uses: it flattens parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch.distributed.fsdp import FlatParameter, FullyShardedDataParallel
+
+from optimbuild.errors import ModelError
+from optimbuild.params import ParamInfo, kinds_of
+from optimbuild.survey import Surveyed
+
+
+def with_full_shapes(surveyed: Surveyed) -> Surveyed:
+    """Return a survey in which every parameter has the shape that it had before FSDP flattened it.
+
+    With ``use_orig_params`` FSDP leaves a one-dimensional shard in the place of each parameter, and
+    rules that ask for the shape would take all of them for vectors.
+
+    Args:
+        surveyed: The survey of any module.
+
+    Raises:
+        ModelError: FSDP keeps its parameters in flat tensors, so that no parameter has options of its own.
+    """
+    wrapped = [module for module in surveyed.model.modules() if isinstance(module, FullyShardedDataParallel)]
+    if not wrapped:
+        return surveyed
+    if any(isinstance(tensor, FlatParameter) for tensor in surveyed.tensors):
+        raise ModelError(
+            "FSDP has put the parameters into flat tensors, so they cannot have options of their own. Set "
+            "strategy=dict(type='FSDPStrategy', model_wrapper=dict(use_orig_params=True))"
+        )
+    shapes: dict[int, tuple[int, ...]] = {}
+    for module in wrapped:
+        if module._handle is not None:
+            flat = module._handle.flat_param
+            shapes |= {id(p): tuple(shape) for p, shape in zip(flat._params or (), flat._shapes, strict=True)}
+    full = [shapes.get(id(tensor), tuple(tensor.shape)) for tensor in surveyed.tensors]
+    by_name = {param.name: shape for param, shape in zip(surveyed.inventory.params, full, strict=True)}
+    params = [
+        replace(param, shape=by_name[param.name], kinds=_kinds(param, by_name)) for param in surveyed.inventory.params
+    ]
+    return replace(surveyed, inventory=replace(surveyed.inventory, params=tuple(params)))
+
+
+def _kinds(param: ParamInfo, shapes: dict[str, tuple[int, ...]]) -> frozenset[str]:
+    module, dot, _ = param.name.rpartition(".")
+    return kinds_of(param.name, param.owner, param.bases, shapes.get(f"{module}{dot}weight"))

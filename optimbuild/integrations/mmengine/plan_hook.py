@@ -1,0 +1,88 @@
+"""A hook that logs the plan, writes it down, and compares it when a run resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from optimbuild.errors import OptimBuildError
+from optimbuild.integrations.mmengine.plans import planned_wrappers
+from optimbuild.plan import Plan
+from optimbuild.registry import HOOKS
+
+META = "optimbuild"
+"""Where plans stand in the ``meta`` of a checkpoint."""
+
+
+@HOOKS.register_module()
+class PlanHook(Hook):
+    """Log what every parameter gets, once, through the runner's logger; keep it with the run and its checkpoints.
+
+    The table comes when training starts. ``plan.json`` in the work directory is read by
+    :meth:`optimbuild.Plan.from_json`; with several optimizers there is a ``plan.NAME.json`` for each. Checkpoints get
+    the plan and its fingerprint, and a run that resumes says what changed since.
+
+    Example:
+        ``custom_hooks=[dict(type='optimbuild.PlanHook')]``
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self) -> None:
+        self._logged = False
+        self._saved: Mapping[str, Any] | None = None
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Mapping[str, Any]) -> None:
+        """Remember the plans of a checkpoint; whether the run resumes shows when training starts."""
+        del runner
+        meta = checkpoint.get("meta")
+        found = meta.get(META) if isinstance(meta, Mapping) else None
+        self._saved = found if isinstance(found, Mapping) else {}
+
+    def before_train(self, runner: Any) -> None:
+        """Log the plans, write them into the work directory, and say what changed since a checkpoint."""
+        if self._logged:
+            return
+        self._logged = True
+        plans = {name: plan for name, _, plan in planned_wrappers(runner.optim_wrapper)}
+        if not plans:
+            runner.logger.warning(
+                "PlanHook has nothing to do, because the optimizer was built by another constructor than "
+                "'optimbuild.OptimBuildConstructor'"
+            )
+        for name, plan in plans.items():
+            of = f" of {name}" if name else ""
+            runner.logger.info(f"Plan{of}:\n{plan}")
+            if is_main_process():
+                path = Path(runner.work_dir) / (f"plan.{name}.json" if name else "plan.json")
+                path.write_text(plan.to_json(), "utf-8")
+            if runner.iter > 0 and self._saved is not None:
+                runner.logger.info(
+                    f"The plan{of}, compared with the checkpoint: {_compared(plan, self._saved.get(name))}"
+                )
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Put the plans and their fingerprints into a checkpoint."""
+        plans = {
+            name: {"fingerprint": plan.fingerprint, "plan": plan.to_json()}
+            for name, _, plan in planned_wrappers(runner.optim_wrapper)
+        }
+        if plans:
+            checkpoint.setdefault("meta", {})[META] = plans
+
+
+def _compared(plan: Plan, saved: Any) -> str:
+    """Say how a plan differs from the one in a checkpoint."""
+    if not isinstance(saved, Mapping):
+        return "the checkpoint holds none, because no PlanHook wrote it"
+    if saved.get("fingerprint") == plan.fingerprint:
+        return "the same"
+    try:
+        lines = Plan.from_json(str(saved.get("plan"))).diff(plan).lines()
+    except OptimBuildError as error:
+        return f"another one, which cannot be read: {error}"
+    return "; ".join(lines) if lines else "another model with the same options"
