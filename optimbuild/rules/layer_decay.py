@@ -5,23 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from optimbuild.edits import Bound, Edit
 from optimbuild.errors import listing
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import PatternText
 from optimbuild.registry import rule
-from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth, by_names
-from optimbuild.values import NonNegative, Ratio
+from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
+from optimbuild.rules.inferred_depths import by_names
+from optimbuild.values import Ratio, Share
 
-Layer = PatternText | tuple[PatternText, ...]
+
+def _is_list(value: Any) -> str:
+    return "list" if isinstance(value, (list, tuple)) else "one"
+
+
+Layer = Annotated[
+    Annotated[PatternText, Tag("one")] | Annotated[tuple[PatternText, ...], Tag("list")], Discriminator(_is_list)
+]
+Layers = Annotated[
+    Annotated[Literal["auto"], Tag("one")] | Annotated[tuple[Layer, ...], Tag("list")], Discriminator(_is_list)
+]
 
 
 def _auto_or_list(layers: Any) -> Any:
-    if layers != "auto" and not (isinstance(layers, (list, tuple)) and layers):
+    if layers != "auto" and not (isinstance(layers, (list, tuple)) and layers and all(map(_is_claim, layers))):
         raise ValueError('must be "auto", or a list of layers from input to output')
     return layers
+
+
+def _is_claim(layer: Any) -> bool:
+    return not isinstance(layer, (list, tuple)) or bool(layer)
 
 
 @rule("layer_decay")
@@ -40,11 +55,11 @@ class LayerDecay:
 
     ratio: Ratio
     """LR factor from one layer to the next one towards the input, in (0, 1]."""
-    layers: Annotated[Literal["auto"] | tuple[Layer, ...], BeforeValidator(_auto_or_list)] = "auto"
+    layers: Annotated[Layers, BeforeValidator(_auto_or_list)] = "auto"
     """``auto``, or the layers from input to output: each a pattern, a pattern with ``{n}`` for the
     index of a numbered module, or a list of patterns that share one layer."""
-    min_scale: NonNegative = 0.0
-    """The lowest factor that any layer gets."""
+    min_scale: Share = 0.0
+    """The lowest factor that any layer gets, in [0, 1]."""
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Find every parameter's distance from the top."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from typing_extensions import Self
 
 from optimbuild.edits import Bound, Edit
-from optimbuild.errors import shown
+from optimbuild.errors import closest, shown
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, PatternText
 from optimbuild.registry import rule
@@ -35,9 +35,12 @@ class Entry(BaseModel):
     """Take the parameters out of training."""
 
     @model_validator(mode="after")
-    def _selects_something(self) -> Self:
+    def _is_meant(self) -> Self:
         if self.pattern is None and not self.kinds:
             raise ValueError("an entry needs a `pattern`, `kinds`, or both")
+        for key in self.model_extra or {}:
+            if close := closest(key, Entry.model_fields, n=1, cutoff=0.8):
+                raise ValueError(f"unknown key {shown(key)}. Did you mean {close[0]!r}?")
         return self
 
     @property

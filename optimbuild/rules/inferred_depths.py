@@ -1,0 +1,215 @@
+"""How deep every parameter lies, inferred from the numbers in the names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from optimbuild.errors import ConfigError
+from optimbuild.params import Inventory
+from optimbuild.rules.depths import Depths
+
+_NUMBERED = re.compile(r"^(.*?[A-Za-z_])??(\d+)$")
+_BLOCK = re.compile(
+    r"^(dense|residual|res|basic|conv)?_?(blocks?|layers?|units?|bottlenecks?|stages?|cells?)$", re.IGNORECASE
+)
+_TOP = re.compile(r"(^|[._])(final\w*|head|heads|classifier)(\.|$)")
+_SHOWN = 30
+
+Place = tuple[float, float]
+"""Stage and block, by which layers are ordered."""
+
+STEM: Place = (-1.0, 0.0)
+TOP: Place = (float("inf"), 0.0)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A name cut at a number: the container, the index, and the segments after it.
+
+    Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``.
+    """
+
+    container: str
+    index: int
+    rest: tuple[str, ...]
+
+    @property
+    def parent(self) -> str:
+        return self.container.rpartition(".")[0]
+
+
+def _cut(segments: Sequence[str], digits_at_end: bool) -> _Numbered | None:
+    """Cut a name at its first numbered segment: ``7`` itself, or else ``layer7``."""
+    for at, segment in enumerate(segments):
+        found = _NUMBERED.match(segment)
+        if found and (digits_at_end or not found[1]):
+            container = [*segments[:at], f"{found[1]}#"] if found[1] else segments[:at]
+            return _Numbered(".".join(container), int(found[2]), tuple(segments[at + 1 :]))
+    return None
+
+
+def by_names(inventory: Inventory) -> Depths:
+    """Infer the depths from numbered names: one trunk of blocks, or of stages with blocks inside.
+
+    What comes before the trunk in model order is the first layer, what comes after it, or is called a head or
+    final, the last one. Parts of a stage that are no block (a down-sampling, say) share the layer of the block
+    before them, or of the one after them where they come first.
+
+    Raises:
+        ConfigError: No numbered blocks, or several sequences that could be the trunk; shows how to
+            write ``layers`` by hand.
+    """
+    names = [param.name for param in inventory]
+    trunk, cuts = _trunk(names)
+    nested = _nested([cut for cut in cuts if cut is not None and cut.container == trunk])
+    blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
+    end = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block is not None)
+    places = [
+        block or (TOP if position >= end or _TOP.search(name) else STEM)
+        for position, (name, block) in enumerate(zip(names, blocks, strict=True))
+    ]
+    layer_of_place = {place: layer for layer, place in enumerate(sorted(set(places)))}
+    within = _pattern(trunk) + ("" if nested is None else f".{_pattern(nested)}")
+    return Depths(
+        {name: layer_of_place[place] for name, place in zip(names, places, strict=True)},
+        len(layer_of_place),
+        f"names: {len(layer_of_place)} layers around {within}",
+    )
+
+
+def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
+    """Return the one container of numbered modules that holds most of the model, and how names are cut.
+
+    Beside the trunk's own, only names of its companions are cut: small sequences next to it with the same indices, such
+    as one down-sampling a stage.
+    """
+    rivals: list[str] = []
+    cuts: list[_Numbered | None] = []
+    for digits_at_end in (False, True):
+        cuts = [_cut(name.split("."), digits_at_end) for name in names]
+        tensors = Counter(cut.container for cut in cuts if cut is not None)
+        indices = _indices(cuts)
+        sequences = sorted(((tensors[c], c) for c, found in indices.items() if len(found) > 1), reverse=True)
+        holds_most = bool(sequences) and 2 * sequences[0][0] > len(names)
+        if holds_most and (len(sequences) == 1 or sequences[0][0] >= 4 * sequences[1][0]):
+            trunk = sequences[0][1]
+            parent = trunk.rpartition(".")[0]
+            return trunk, [
+                cut if cut and cut.parent == parent and indices[cut.container] == indices[trunk] else None
+                for cut in cuts
+            ]
+        rivals = rivals or [container for _, container in sequences]
+    raise _ambiguous(names, rivals)
+
+
+def _indices(cuts: Iterable[_Numbered | None]) -> Mapping[str, set[int]]:
+    indices: dict[str, set[int]] = defaultdict(set)
+    for cut in cuts:
+        if cut is not None:
+            indices[cut.container].add(cut.index)
+    return indices
+
+
+def _nested(stages: Sequence[_Numbered]) -> str | None:
+    """Return the path from a stage to its numbered blocks, where most of each stage is such blocks."""
+    blocks: dict[str, dict[int, dict[int, set[tuple[str, ...]]]]] = defaultdict(lambda: defaultdict(dict))
+    tensors: Counter[str] = Counter()
+    for stage in stages:
+        inner = _cut(stage.rest, True)
+        if inner is not None and len(inner.rest) > 1 and (not inner.container or _BLOCK.match(inner.container)):
+            tensors[inner.container] += 1
+            blocks[inner.container][stage.index].setdefault(inner.index, set()).add(inner.rest)
+    for container, count in tensors.most_common(1):
+        if 2 * count > len(stages) and any(_alike(inside.values()) for inside in blocks[container].values()):
+            return container
+    return None
+
+
+def _alike(blocks: Iterable[set[tuple[str, ...]]]) -> bool:
+    """Say whether two of the numbered parts have most of their parameters in common, as blocks have.
+
+    The parts of one block (attention, MLP), which T5 numbers as well, have not.
+    """
+    parts = list(blocks)
+    pairs = ((a, b) for i, a in enumerate(parts) for b in parts[:i])
+    return any(2 * len(a & b) > min(len(a), len(b)) for a, b in pairs)
+
+
+def _block(cut: _Numbered, trunk: str, nested: str | None) -> tuple[int, int | None]:
+    """Return the stage, and the block in it or None for a part of the stage that is no block."""
+    if cut.container != trunk:
+        return cut.index, None
+    if nested is None:
+        return cut.index, 0
+    inner = _cut(cut.rest, True)
+    return cut.index, inner.index if inner is not None and inner.container == nested else None
+
+
+def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | None]:
+    """Give parts of a stage that are no block the block before them, or the first one after them."""
+    first: dict[int, int] = {}
+    for found in blocks:
+        if found is not None and found[1] is not None:
+            first[found[0]] = min(found[1], first.get(found[0], found[1]))
+    places: list[Place | None] = []
+    latest = dict(first)
+    for found in blocks:
+        if found is None:
+            places.append(None)
+            continue
+        stage, block = found
+        latest[stage] = latest.get(stage, 0) if block is None else block
+        places.append((stage, latest[stage]))
+    return places
+
+
+def _ambiguous(names: Sequence[str], rivals: Sequence[str]) -> ConfigError:
+    if len(rivals) > 1:
+        reason = f"several sequences of numbered modules could be the trunk: {', '.join(map(_pattern, rivals[:4]))}"
+    elif rivals:
+        reason = f"{_pattern(rivals[0])} is the only sequence of numbered modules, and holds too little of the model"
+    else:
+        reason = "no sequence of numbered modules is in them"
+    return ConfigError(
+        f"depth cannot be inferred from the names: {reason}. Write the layers by hand, from input to "
+        f"output, for example:\n{_example(names, rivals)}",
+        "layers",
+    )
+
+
+def _example(names: Sequence[str], rivals: Sequence[str]) -> str:
+    """Return ``layers`` in YAML: each sequence numbered, and what stands between two of them as one layer."""
+    entries: list[list[str]] = []
+    seen: set[str] = set()
+    was_numbered = True
+    for name in names:
+        cuts = (_cut(name.split("."), digits_at_end) for digits_at_end in (False, True))
+        container = next((cut.container for cut in cuts if cut is not None and cut.container in rivals), None)
+        pattern = _pattern(container) if container is not None else _outside(name, rivals)
+        if pattern not in seen:
+            seen.add(pattern)
+            if container is not None or was_numbered:
+                entries.append([])
+            entries[-1].append(pattern)
+        was_numbered = container is not None or not rivals
+    lines = [f"    - {json.dumps(entry[0] if len(entry) == 1 else entry)}" for entry in entries]
+    more = [f"    # and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join(["  layers:", *lines[:_SHOWN], *more])
+
+
+def _pattern(container: str) -> str:
+    return container.replace("#", "{n}") if container.endswith("#") else f"{container}.{{n}}".lstrip(".")
+
+
+def _outside(name: str, rivals: Sequence[str]) -> str:
+    """Return the shortest beginning of a name that covers nothing of a numbered sequence."""
+    segments = name.split(".")
+    for length in range(1, len(segments)):
+        beginning = ".".join(segments[:length])
+        if not any(f"{rival}.".startswith(f"{beginning}.") for rival in rivals):
+            return beginning
+    return name
