@@ -201,4 +201,6 @@ def _hint(text: str, inventory: Inventory) -> str:
         if count:
             return f" {shown(wider)} would match {count} (`*` stays inside one segment, `**` crosses them)."
     names = inventory.closest(text.removeprefix("re:"))
-    return f" Closest: {listing(names)}." if names else ""
+    if names:
+        return f" Closest: {listing(names)}."
+    return f" The model consists of: {listing(list(dict.fromkeys(p.name.partition('.')[0] for p in inventory)), 5)}."
