@@ -121,9 +121,11 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
-        raise SystemExit(BROKEN_PIPE) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(BROKEN_PIPE) from None
+        raise OptimBuildError(f"cannot write to stdout: {error.strerror}") from None
 
 
 def width() -> int:

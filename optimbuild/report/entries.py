@@ -77,7 +77,8 @@ def _option_lines(entry: Any, schema: Schema) -> list[Line]:
         else:
             default = f"default {option_text(about.get('default'))}"
         pairs.append((option, f"{type_text(about, schema.get('$defs', {}))}; {default}"))
-        pairs += [("", _plain(" ".join(about["description"].split())))] * ("description" in about)
+        if "description" in about:
+            pairs.append(("", _plain(" ".join(about["description"].split()))))
     if not properties:
         pairs = [("", "none" if "properties" in schema else f"{inspect.signature(entry)}, not declared with types")]
     return [(f"    {text}", style) for text, style in labelled(pairs, 100)]
@@ -87,7 +88,7 @@ def type_text(schema: Schema, definitions: Mapping[str, Schema]) -> str:
     """Return the type that a JSON Schema describes, in words.
 
     >>> type_text({"type": "array", "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}, {})
-    'list of number > 0 ≤ 1'
+    'list of number in (0, 1]'
     >>> type_text({"anyOf": [{"const": "auto"}, {"type": "null"}]}, {})
     'auto or null'
     """
@@ -109,9 +110,16 @@ def type_text(schema: Schema, definitions: Mapping[str, Schema]) -> str:
         item = type_text(schema["items"], definitions)
         return f"list of ({item})" if " or " in item and item != WORDS["boolean"] else f"list of {item}"
     kind = str(schema.get("type", "anything"))
-    return " ".join(
-        [WORDS.get(kind, kind), *(f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema)]
-    )
+    return WORDS.get(kind, kind) + _bounds(schema)
+
+
+def _bounds(schema: Schema) -> str:
+    """Return the bounds of a number as an interval, or as the one bound that there is."""
+    bounds = [(key, sign, schema[key]) for key, sign in BOUNDS.items() if key in schema]
+    if len(bounds) < 2:
+        return "".join(f" {sign} {value}" for _, sign, value in bounds)
+    (low, _, lowest), (high, _, highest) = bounds
+    return f" in {'(' if low.startswith('ex') else '['}{lowest}, {highest}{')' if high.startswith('ex') else ']'}"
 
 
 def _summary(entry: Any) -> str:
