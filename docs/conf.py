@@ -49,5 +49,3 @@ html_static_path = ["_static"]
 html_css_files = ["optimbuild.css"]
 html_copy_source = False
 html_show_sourcelink = False
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"

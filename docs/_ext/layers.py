@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def _first_line(room: str) -> str:
     for path in (ROOT / "optimbuild" / f"{room}.py", ROOT / "optimbuild" / room / "__init__.py"):
         if path.exists():
             docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-            return docstring.partition("\n\n")[0].replace("\n", " ").replace("|", "\\|").replace(":class:`~", "`")
+            line = docstring.partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+            return re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"`\1`", line)
     return ""
 
 
