@@ -24,7 +24,8 @@ def implementation(
         spec: The canonical config; its ``implementation`` may insist.
         setting: What the group gets; ``fused`` or ``foreach`` among its options is an order too.
         params: The group's parameters.
-        unfused: Names that no fused kernel can take, for their sparse gradients or their device.
+        unfused: Names that its fused kernel cannot take, for their sparse gradients, their device, or because
+            they are shards.
 
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
@@ -41,7 +42,9 @@ def implementation(
     if spec.implementation == "auto":
         return possible[0]
     if spec.implementation not in possible:
-        reason = f" for {listing(unable, 5)} (dtype, device or sparse gradients)" if unable else " with these options"
+        reason = " with these options"
+        if unable:
+            reason = f" for {listing(unable, 5)} (dtype, device, sparse gradients or DTensor)"
         raise ConfigError(
             f"{setting.optimizer} has no {spec.implementation} implementation{reason}. It has: {', '.join(possible)}.",
             "implementation",

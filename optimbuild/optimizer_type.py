@@ -106,6 +106,13 @@ class OptimizerType:
         known = _parameters(self.load()) if self.kernels is None else self.kernels
         return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
 
+    @property
+    def fuses_shards(self) -> bool:
+        """Whether its fused kernel takes a ``DTensor``, as FSDP2 makes them: torch knows how for Adam and AdamW."""
+        if isinstance(self.target, str):
+            return self.target in ("torch.optim:Adam", "torch.optim:AdamW")
+        return self.target.__module__.startswith("torch.optim") and self.target.__name__ in ("Adam", "AdamW")
+
     @cached_property
     def known(self) -> frozenset[str]:
         """The names of all options, those that choose an implementation included."""

@@ -124,6 +124,7 @@ class Inventory:
         hooks: What the model's own methods answer.
         model: Class name of the model.
         unfused: Names that no fused kernel can take, for their sparse gradients or their device.
+        sharded: Names whose tensors are shards (``DTensor``, as FSDP2 makes them), which only some fused kernels take.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -137,6 +138,7 @@ class Inventory:
     hooks: Hooks = field(default_factory=Hooks, compare=False, repr=False)
     model: str = field(default="", compare=False)
     unfused: frozenset[str] = field(default=frozenset(), compare=False)
+    sharded: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         _refuse_unreadable("model name", self.model)
@@ -217,6 +219,7 @@ class Inventory:
             "params": [param_to_dict(param) for param in self.params],
             "hooks": self.hooks.answers,
             **({"unfused": sorted(self.unfused)} if self.unfused else {}),
+            **({"sharded": sorted(self.sharded)} if self.sharded else {}),
         }
 
     @classmethod
@@ -237,7 +240,8 @@ class Inventory:
             _refuse_row(row, i)
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
-        return cls(params, Hooks(checked_answers(hooks)), model, _unfused(data))
+        unfused, sharded = _names_in(data, "unfused"), _names_in(data, "sharded")
+        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:
@@ -255,10 +259,10 @@ class Inventory:
             raise ModelError(f"inventory {shown(os.fspath(path))}: {error}") from error
 
 
-def _unfused(data: Mapping[str, Any]) -> frozenset[str]:
-    names = data.get("unfused") or []
+def _names_in(data: Mapping[str, Any], key: str) -> frozenset[str]:
+    names = data.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"`unfused` must be a list of names, not {shown(names)}")
+        raise ModelError(f"`{key}` must be a list of names, not {shown(names)}")
     return frozenset(names)
 
 

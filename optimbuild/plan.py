@@ -145,11 +145,17 @@ class Plan:
                 options=setting.options or {},
                 params=tuple([param.name for param in params]),
                 numel=sum([param.numel for param in params]),
-                implementation=implementation(self.spec, setting, params, self.inventory.unfused),
+                implementation=implementation(self.spec, setting, params, self._without_kernel(setting)),
             )
             for setting, params in zip(self.settings, members, strict=True)
             if not setting.frozen
         )
+
+    def _without_kernel(self, setting: Setting) -> frozenset[str]:
+        """Return the names that a setting's fused kernel cannot take."""
+        sharded = self.inventory.sharded
+        takes_all = not sharded or setting.frozen or optimizer_type(str(setting.optimizer)).fuses_shards
+        return self.inventory.unfused if takes_all else self.inventory.unfused | sharded
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -257,6 +263,7 @@ class Plan:
             "model": self.inventory.model,
             "hooks": self.inventory.hooks.answers,
             "unfused": sorted(self.inventory.unfused),
+            "sharded": sorted(self.inventory.sharded),
         }
         return {**data, "checksum": _checksum(data)}
 
@@ -275,7 +282,8 @@ class Plan:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("version") != VERSION:
                 raise ModelError(f"not a plan of version {VERSION}")
-            inventory = Inventory.from_dict({key: data[key] for key in ("model", "params", "hooks", "unfused")})
+            keys = ("model", "params", "hooks", "unfused", "sharded")
+            inventory = Inventory.from_dict({key: data[key] for key in keys})
             rows = [_setting_of(row) for row in data["params"]]
             settings = {setting.key: setting for setting in rows}
             index = {key: i for i, key in enumerate(settings)}

@@ -77,6 +77,9 @@ def survey(model: nn.Module) -> Surveyed:
     tensors: list[nn.Parameter] = []
     place_of: dict[int, int] = {}
     unfused: list[str] = []
+    sharded: list[str] = []
+    # while nobody has imported its module, no tensor is a DTensor
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
     for prefix, module in _walk(model):
         if not module._parameters:
             continue
@@ -93,9 +96,12 @@ def survey(model: nn.Module) -> Surveyed:
             drafts.append(_Draft(prefix, key, tensor, module, owner))
             if sparse or not (tensor.is_cpu or tensor.device.type in FUSED_DEVICES):
                 unfused.append(prefix + key)
+            if isinstance(tensor, dtensor):
+                sharded.append(prefix + key)
     root = unwrapped(model)
     params = tuple([draft.finished() for draft in drafts])
-    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, frozenset(unfused)), tensors, model)
+    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), frozenset(sharded))
+    return Surveyed(Inventory(params, _hooks(root), name, *kernels), tensors, model)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
