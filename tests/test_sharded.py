@@ -117,7 +117,7 @@ def fsdp2() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in OPTIMIZERS:
         for implementation in ("auto", "foreach", "for-loop"):
-            for whole in (True, False):  # a root that is not sharded leaves plain tensors beside the shards
+            for whole in (False, True):  # a root that is not sharded leaves plain tensors beside the shards
                 model = net()
                 for block in model.blocks:
                     fully_shard(block)
