@@ -40,12 +40,13 @@ app = typer.Typer(
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A config file of any dialect.", show_default=False)]
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--model",
         "-m",
         metavar="MODEL",
-        help="An inventory file (*.json), package.module:callable, or hf:CONFIG.json.",
+        help="An inventory file (*.json), package.module:callable, or hf:CONFIG.json. "
+        "An MMEngine config in Python may build its own.",
         show_default=False,
     ),
 ]
@@ -143,6 +144,16 @@ def plan_named(config: str, model: Inventory, overrides: Sequence[str] | None) -
     return plan_of(read(config, overrides or ()), model)
 
 
+def model_named(model: str | None, *configs: str) -> Inventory:
+    """Return the inventory of the model that was named, or else of the one that a config in Python builds."""
+    from optimbuild.models import FORMS, inventory_named
+
+    own = next((config for config in configs if config.endswith(".py")), None)
+    if model is None and own is None:
+        raise ModelError(f"--model is required with this config. {FORMS}")
+    return inventory_named(model or str(own))
+
+
 def _version(asked: bool) -> None:
     if asked:
         from optimbuild import __version__
@@ -163,15 +174,13 @@ def _options(
 @app.command()
 def plan(
     config: Config,
-    model: Model,
+    model: Model = None,
     overrides: Overrides = None,
     params: Annotated[bool, typer.Option("--params", help="One row a parameter.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter gets, one row a group."""
-    from optimbuild.models import inventory_named
-
-    made = plan_named(config, inventory_named(model), overrides)
+    made = plan_named(config, model_named(model, config), overrides)
     if as_json:
         write(made.to_json() + "\n")
     else:
@@ -185,20 +194,19 @@ def plan(
 @app.command()
 def explain(
     config: Config,
-    model: Model,
     params: Annotated[
         list[str], typer.Argument(metavar="PARAM", help="Names of parameters, or aliases.", show_default=False)
     ],
+    model: Model = None,
     overrides: Overrides = None,
 ) -> None:
     """Show each step that led to a parameter's setting.
 
     Every step names its rule, with the file and line where it stands.
     """
-    from optimbuild.models import inventory_named
     from optimbuild.report.terminal import explain_lines
 
-    made = plan_named(config, inventory_named(model), overrides)
+    made = plan_named(config, model_named(model, config), overrides)
     blocks = [explain_lines(made, name) for name in params]
     emit(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
 
@@ -207,7 +215,7 @@ def explain(
 def diff(
     before: Annotated[str, typer.Argument(metavar="CONFIG_A", help="A config file.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="CONFIG_B", help="Another one.", show_default=False)],
-    model: Model,
+    model: Model = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -215,9 +223,7 @@ def diff(
 
     The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
     """
-    from optimbuild.models import inventory_named
-
-    inventory = inventory_named(model)
+    inventory = model_named(model, before, after)
     plans = []
     for config in (before, after):
         try:

@@ -1,4 +1,4 @@
-"""MODEL as the command line names it: an inventory file, a callable, or a Hugging Face config."""
+"""MODEL as the command line names it: an inventory file, a callable, a Hugging Face or an MMEngine config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HF = "hf:"
 INSTALL = "Install it: pip install 'optimbuild[hf]'"
 FORMS = (
     "MODEL is an inventory file (`*.json`, see `optimbuild inventory`), `package.module:callable`, "
-    "or `hf:CONFIG.json` (a local Hugging Face config)."
+    "`hf:CONFIG.json` (a local Hugging Face config), or an MMEngine config in Python with a `model` (`*.py`)."
 )
 
 
@@ -36,7 +36,8 @@ def inventory_named(model: str) -> Inventory:
             ``package.module:callable``, which is called without arguments on the meta device, with
             modules of the current directory importable; or ``hf:CONFIG.json``, a Hugging Face
             config of which the model is built on the meta device, in its default dtype. Nothing
-            is downloaded, and a config that brings its own code is refused.
+            is downloaded, and a config that brings its own code is refused; or an MMEngine config in
+            Python, **which is run**, and of which the ``model`` is built on the meta device.
 
     Raises:
         ModelError: There is no such file, module or callable, or it gives no model.
@@ -48,7 +49,7 @@ def inventory_named(model: str) -> Inventory:
     """
     if not model.startswith(HF) and model.lower().endswith(".json"):
         return Inventory.read(model)
-    make = _hugging_face if model.startswith(HF) else _callable
+    make = _hugging_face if model.startswith(HF) else _mmengine if model.endswith(".py") else _callable
     # What a model prints while it is built must not mix with our own output.
     with contextlib.redirect_stdout(sys.stderr):
         module = make(model)
@@ -82,10 +83,14 @@ def _callable(model: str) -> nn.Module:
     return found
 
 
-def _imported(name: str, model: str) -> ModuleType:
+def _import_from_here() -> None:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
+
+
+def _imported(name: str, model: str) -> ModuleType:
+    _import_from_here()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -170,6 +175,19 @@ def _hugging_face(model: str) -> nn.Module:
 
     module: nn.Module = _built(build, model)
     return module
+
+
+def _mmengine(model: str) -> nn.Module:
+    """Run an MMEngine config, and build its own model."""
+    from torch import nn
+
+    from optimbuild.dialects.mmengine import model_maker
+
+    _import_from_here()
+    found = _built(model_maker(model), f"the model of {model}")
+    if not isinstance(found, nn.Module):
+        raise ModelError(f"the model of {model} must be a torch.nn.Module, not {shown(found)}")
+    return found
 
 
 def _config(path: str, model: str) -> tuple[dict[str, Any], bool]:

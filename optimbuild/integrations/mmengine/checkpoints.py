@@ -70,9 +70,6 @@ def allow_checkpoints() -> None:
 
 # --- resuming --------------------------------------------------------------------------------
 
-PER_GROUP = ("base_values", "_last_value", "min_values")
-"""What schedulers keep for each group."""
-
 
 def resume_schedules() -> None:
     """Have schedulers resume on an optimizer of ours whatever the number of groups was in the checkpoint.
@@ -90,16 +87,15 @@ def _fitting(load: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, M
         if not hasattr(self.optimizer, "plan"):
             load(self, state_dict)
             return
-        built = {key: value for key, value in vars(self).items() if key in PER_GROUP}
-        load(self, {key: value for key, value in state_dict.items() if key not in PER_GROUP})
+        lowest = getattr(self, "min_values", [])
+        load(self, state_dict)
         # the optimizer has resumed already, by name: its groups know where they started and where they are
         groups, option = self.optimizer.param_groups, self.param_name
-        resumed = {
-            "base_values": [group.get(f"initial_{option}", group[option]) for group in groups],
-            "_last_value": [group[option] for group in groups],
-            "min_values": (list(built.get("min_values", ())) + built.get("min_values", ())[-1:])[: len(groups)],
-        }
-        vars(self).update({key: resumed[key] for key in built})
+        self._last_value = [group[option] for group in groups]
+        if hasattr(self, "base_values"):
+            self.base_values = [group.get(f"initial_{option}", group[option]) for group in groups]
+        if lowest:  # as configured; one more where the checkpoint brought MMEngine's base settings
+            self.min_values = [*lowest, *lowest[-1:] * (len(groups) - len(lowest))][: len(groups)]
 
     return load_state_dict
 

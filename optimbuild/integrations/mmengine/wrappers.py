@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from mmengine.optim import BaseOptimWrapper, OptimWrapper
@@ -94,7 +94,8 @@ def _known(cls: type) -> list[str] | None:
     for base in cls.__mro__:
         if "__init__" not in vars(base) or base is object:
             continue
-        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        constructor = cast(Callable[..., Any], vars(base)["__init__"])
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
         names |= dict.fromkeys(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return [name for name in names if name != "optimizer"]
