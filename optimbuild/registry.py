@@ -301,7 +301,8 @@ def optimizer(
 
     Args:
         name: The name that a config says.
-        target: ``package.module:Class``, imported at the first build and not earlier, or the class itself.
+        target: ``package.module:Class``, or the class itself. The module is imported at the build, or at the first
+            plan where its signature must tell the options.
         defaults: Options that differ from the class's own defaults; a config may change them.
         fixed: Options that a config may not change; every plan shows them.
         options: A pydantic model of the options, their types and defaults, so that planning
