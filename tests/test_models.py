@@ -181,7 +181,7 @@ def test_code_that_a_config_brings_is_never_run_and_a_known_architecture_does_no
     auto_map = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
     assert inventory_named(vit(auto_map=auto_map)).model == "ViTForImageClassification"
     for change in ({"model_type": "evil"}, {"architectures": ["Evil"]}):
-        with pytest.raises(ModelError, match="brings its own code .* never run"):
+        with pytest.raises(ModelError, match=r"brings its own code .* never run"):
             inventory_named(vit(auto_map=auto_map, **change))
 
 

@@ -51,7 +51,7 @@ class Names:
             return "**"
         stem = _common_module(names) if len(names) > 1 else ""
         if stem and self._counts[stem[:-1]] == len(names):
-            return stem[:-1]
+            return self._widest(stem[:-1])
         text, parts, left = "", [], len(names)
         for pattern, count in self.cover(names, stem):
             parts.append(pattern.removeprefix(stem))
@@ -98,6 +98,12 @@ class Names:
                 del left[name]
             yield pattern, len(new)
         yield from ((name, 1) for name in left)
+
+    def _widest(self, module: str) -> str:
+        """Return the highest module that holds nothing more than this one."""
+        while "." in module and self._counts[module.rpartition(".")[0]] == self._counts[module]:
+            module = module.rpartition(".")[0]
+        return module
 
     def _is_exact(self, pattern: str, ours: set[str]) -> bool:
         if not set(pattern) & set("*?{") and not pattern.startswith(REGEX):

@@ -1,0 +1,221 @@
+"""Plans, explanations and differences in the terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimbuild import Inventory, ModelError, ParamInfo, Plan, make_plan, optimizer
+from optimbuild.edits import Edit
+from optimbuild.registry import rule
+from optimbuild.report import diff_text, explain_text, plan_text
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
+ADAMW = {"type": "adamw", "lr": 1e-3, "weight_decay": 0.05}
+
+
+def model(**shapes: tuple[int, ...]) -> Inventory:
+    """Return an inventory of parameters with these shapes; ``__`` in a name stands for a dot."""
+    params = [ParamInfo(name.replace("__", "."), shape) for name, shape in shapes.items()]
+    return Inventory(tuple(params), model="Tiny")
+
+
+TINY = model(stem__weight=(8, 4), stem__bias=(8,), head__weight=(1000, 8), head__bias=(1000,))
+
+
+def plan(*rules: dict[str, Any], inventory: Any = TINY, **config: Any) -> Plan:
+    return make_plan({"optimizer": ADAMW, "rules": list(rules), **config}, inventory)
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the table's rows, its heading first."""
+    table = text.split("\n\n")[1]
+    return [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
+
+
+def test_the_heading_has_the_model_the_optimizer_and_the_options_that_groups_share():
+    text = plan_text(plan({"type": "no_decay"}))
+    assert text.split("\n\n")[0].splitlines() == [
+        "model        Tiny: 9.04k parameters in 4 tensors",
+        "optimizer    adamw, fused, 2 groups; betas [0.9, 0.999], eps 1e-08",
+    ]
+
+
+def test_a_group_has_a_row_with_its_settings_size_and_names():
+    assert rows(plan_text(plan({"type": "no_decay"}))) == [
+        ["group", "lr", "weight_decay", "tensors", "elements", "parameters"],
+        ["0", "0.001", "0.05", "2", "8.03k", "**.weight"],
+        ["1", "0.001", "0", "2", "1.01k", "**.bias"],
+    ]
+
+
+def test_frozen_parameters_have_the_last_row_and_a_line_in_the_heading():
+    text = plan_text(plan({"type": "freeze", "patterns": ["stem"]}))
+    assert "frozen       40 parameters in 2 tensors" in text
+    assert rows(text)[-1] == ["frozen", "2", "40", "stem"]
+    assert "frozen" not in plan_text(plan())
+
+
+def test_an_option_that_differs_between_groups_has_a_column():
+    text = plan_text(plan({"type": "match", "table": {"head": {"betas": [0.5, 0.9], "amsgrad": True}}}))
+    assert rows(text)[0] == ["group", "lr", "weight_decay", "betas", "amsgrad", "tensors", "elements", "parameters"]
+    assert rows(text)[2][3:5] == ["[0.5, 0.9]", "true"]
+    assert "betas" not in text.split("\n\n")[0]
+
+
+def test_an_implementation_that_differs_has_a_column():
+    inventory = Inventory((ParamInfo("real", (2,)), ParamInfo("wave", (2,), dtype="complex64")))
+    together = plan_text(plan(inventory=inventory))
+    assert "adamw, foreach, 1 group" in together
+    assert "implementation" not in together
+    apart = rows(plan_text(plan({"type": "match", "table": {"real": {"lr": 1}}}, inventory=inventory)))
+    assert [row[3] for row in apart] == ["implementation", "fused", "foreach"]
+
+
+@rule("to_sgd")
+class ToSgd:
+    """Give heads to SGD."""
+
+    def __call__(self, param: ParamInfo) -> Edit | None:
+        return Edit(optimizer="sgd", why="a head") if param.name.startswith("head") else None
+
+
+def test_with_two_optimizers_each_row_names_its_own_and_lacks_what_it_does_not_have():
+    text = plan_text(plan({"type": "to_sgd"}))
+    assert "adamw, sgd, fused, 2 groups" in text
+    heading = rows(text)[0]
+    assert heading[:2] == ["group", "optimizer"]
+    assert {"betas", "momentum"} <= set(heading)
+    assert rows(text)[2][1] == "sgd"
+
+
+def test_what_an_optimizer_fixes_is_shown_as_fixed():
+    text = plan_text(plan(optimizer={"type": "sgd_linear_probing", "lr": 0.1}))
+    assert "momentum 0.9 (fixed), dampening 0.0, nesterov false (fixed)" in " ".join(text.split())
+
+
+def test_notes_warnings_and_the_fingerprint_stand_at_the_end():
+    golden = make_plan(
+        {"optimizer": ADAMW, "rules": [{"type": "layer_decay", "ratio": 0.875}]}, GOLDEN / "internimage_t.json"
+    )
+    end = plan_text(golden).split("\n\n")[2]
+    assert re.findall(r"^\S+", end, re.MULTILINE) == ["note", "warning", "fingerprint"]
+    assert "depths from the model's lr_decay_keywords(0.875)" in end
+    assert f"fingerprint  {golden.fingerprint[:12]}" in end
+    assert "warning" not in plan_text(golden, warnings=False)
+    assert str(golden) == plan_text(golden)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_two_hundred_groups_have_a_line_each_and_no_name_is_cut(width):
+    config = {"optimizer": ADAMW, "rules": [
+        {"type": "no_decay"}, {"type": "layer_decay", "ratio": 0.9}, {"type": "dcn_lr", "factor": 0.1},
+    ]}  # fmt: skip
+    golden = make_plan(config, GOLDEN / "internimage_h.json")
+    table = plan_text(golden, width=width).split("\n\n")[1].splitlines()
+    assert len(table) == 1 + len(golden.groups) == 201
+    known = {piece for p in golden for piece in p.name.split(".")}
+    for line in table[1:]:
+        text = re.split(r"\s{2,}", line.strip())[-1]
+        pieces = re.sub(r"\+\d+ more|\d+ of \d+|[{},*]", " ", text).replace(".", " ").split()
+        assert set(pieces) <= known
+
+
+def test_numbers_that_differ_read_differently():
+    text = plan_text(plan({"type": "match", "table": {"stem": {"lr": 1.000001e-3}}}))
+    assert [row[1] for row in rows(text)[1:]] == ["1.000001e-03", "1.000000e-03"]
+
+
+def test_params_have_a_row_each_in_model_order_with_every_name_whole():
+    long = "a" * 300
+    inventory = Inventory((ParamInfo(f"{long}.weight", (2, 3), aliases=("tied.weight",)), ParamInfo("scale", ())))
+    text = plan_text(plan({"type": "freeze", "patterns": ["scale"]}, inventory=inventory), params=True)
+    assert rows(text) == [
+        ["group", "lr", "weight_decay", "shape", "parameter"],
+        ["0", "0.001", "0.05", "2×3", f"{long}.weight = tied.weight"],
+        ["frozen", "scalar", "scale"],
+    ]
+
+
+def test_control_characters_in_an_option_are_escaped():
+    optimizer("shouting", Shouting)
+    text = plan_text(plan(optimizer={"type": "shouting", "lr": 0.1, "mode": "\x1b[31mred\n"}))
+    assert r"mode \x1b[31mred\n" in text
+
+
+class Shouting:
+    """An optimizer with an option that is a string."""
+
+    def __init__(self, params: Any, lr: float = 0.1, mode: Any = None) -> None:
+        pass
+
+
+def test_explain_tells_start_steps_and_end():
+    text = explain_text(plan({"type": "no_decay"}, {"type": "freeze", "patterns": ["stem"]}), "stem.bias")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines[:5] == [
+        "stem.bias",
+        "shape 8, float32",
+        "start adamw: lr 0.001, betas [0.9, 0.999], eps 1e-08, weight_decay 0.05",
+        "no_decay weight_decay 0.05 → 0.0",
+        "why: bias",
+    ]
+    assert lines[5].startswith("rule 1 of 2, ")
+    assert lines[6:8] == ["freeze frozen false → true", "why: pattern 'stem'"]
+    assert lines[-1] == "end frozen"
+
+
+def test_explain_tells_what_the_parameter_is_and_which_group_it_joined():
+    tied = ParamInfo(
+        "embed.weight", (10, 4), owner="Embedding", kinds=frozenset({"embedding"}), aliases=("head.weight",)
+    )
+    text = explain_text(plan(inventory=Inventory((tied, ParamInfo("x", (2,))))), "head.weight")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert lines[:4] == [
+        "embed.weight",
+        "shape 10×4, float32, owned by Embedding",
+        "kinds embedding",
+        "aliases head.weight",
+    ]
+    assert lines[-1] == "group 0 of 1"
+
+
+def test_explain_tells_that_the_model_itself_froze_a_parameter():
+    inventory = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
+    assert "  start  frozen\n" in explain_text(plan(inventory=inventory), "a")
+
+
+def test_explain_of_an_unknown_name_names_the_closest():
+    with pytest.raises(ModelError, match=r"Closest: head\.weight"):
+        explain_text(plan(), "head.wieght")
+
+
+def test_diff_has_a_row_for_each_distinct_change():
+    text = diff_text(plan(), plan({"type": "no_decay"}, {"type": "freeze", "patterns": ["stem.weight"]}), ("a", "b"))
+    assert re.match(r"before  a \(\w{12}\)\nafter   b \(\w{12}\)\n", text)
+    assert rows(text) == [
+        ["option", "before", "after", "tensors", "parameters"],
+        ["frozen", "false", "true", "1", "stem.weight"],
+        ["weight_decay", "0.05", "0", "2", "**.bias"],
+    ]
+
+
+def test_diff_of_plans_that_are_the_same_says_so():
+    assert diff_text(plan(), plan({"type": "match", "table": {"head": {}}})) == (
+        "no difference: every parameter gets the same (4 tensors)"
+    )
+
+
+def test_diff_names_parameters_that_only_one_plan_has():
+    smaller = model(stem__weight=(8, 4), stem__bias=(8,), neck=(3,))
+    lines = diff_text(plan(), plan(inventory=smaller)).splitlines()
+    assert lines[2:] == ["only before  head.weight", "only before  head.bias", "only after   neck"]
+
+
+def test_the_text_of_a_plan_does_not_depend_on_the_terminal(monkeypatch):
+    before = str(plan({"type": "no_decay"}))
+    monkeypatch.setenv("COLUMNS", "40")
+    assert str(plan({"type": "no_decay"})) == before
