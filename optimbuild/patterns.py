@@ -107,7 +107,7 @@ def widened(text: str) -> list[str]:
     """
     if text.startswith(REGEX):
         return []
-    crossing = re.sub(r"(?<!\*)\*(?!\*)", "**", text) if re.search(r"(^|\.)\*(\.|$)", text) else text
+    crossing = ".".join("**" if segment == "*" else segment for segment in text.split("."))
     wider = [crossing, crossing if crossing.startswith("**") else f"**.{crossing}"]
     return [w for w in dict.fromkeys(wider) if w != text]
 
