@@ -177,16 +177,24 @@ def plan(
     model: Model = None,
     overrides: Overrides = None,
     params: Annotated[bool, typer.Option("--params", help="One row a parameter.")] = False,
+    world_size: Annotated[
+        int | None,
+        typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter gets, one row a group."""
     made = plan_named(config, model_named(model, config), overrides)
+    memory = None if world_size is None else made.memory(world_size)
     if as_json:
-        write(made.to_json() + "\n")
+        more = {} if memory is None else {"memory": memory.to_dict()}
+        write(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
     else:
         from optimbuild.report.terminal import plan_lines
 
         emit(plan_lines(made, params, width=width(), warnings=False))
+        if memory is not None:
+            emit((line, "") for line in ["", *str(memory).splitlines()])
     for warning in made.warnings:
         tell("Warning", warning)
 

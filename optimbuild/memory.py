@@ -82,18 +82,17 @@ class Memory:
 
     def __str__(self) -> str:
         most, least = self.largest, self.smallest
-        how = "sharded by ZeRO stage 1" if self.sharded else "all of it on every rank"
-        lines = [
-            f"memory on each of {len(self.ranks)} ranks (optimizer state: {how})",
-            f"  parameters       {size(most.parameters)}",
-            f"  gradients        {size(most.gradients)}",
-            f"  optimizer state  {_span(most, least, lambda rank: rank.state)}",
-            f"  together         {_span(most, least, lambda rank: rank.total)}",
-        ]
-        if self.sharded:
-            most_of_it, least_of_it = (f"rank {end.rank} holds {end.share:.2%}" for end in (most, least))
-            lines.append(f"  of the state, {most_of_it} (most) and {least_of_it} (least)")
-        return "\n".join(lines)
+        how = "sharded by ZeRO stage 1" if self.sharded else "not sharded: every rank keeps all of it"
+        shares = [f"rank {end.rank} holds {end.share:.2%} of it" for end in (most, least)]
+        state = _span(most, least, lambda rank: rank.state)
+        rows = {
+            "memory": f"of each of {len(self.ranks)} rank{'s' * (len(self.ranks) > 1)}; optimizer state {how}",
+            "parameters": size(most.parameters),
+            "gradients": size(most.gradients),
+            "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharded else state,
+            "together": _span(most, least, lambda rank: rank.total),
+        }
+        return "\n".join(f"{label:<13}{text}" for label, text in rows.items())
 
 
 def _span(most: RankMemory, least: RankMemory, of: Callable[[RankMemory], int]) -> str:

@@ -222,7 +222,7 @@ class Plan:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of what every parameter gets: the same in any process, and for a wrapped model."""
+        """A digest of what every parameter gets. It is the same in any process, and for a wrapped model."""
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
@@ -282,6 +282,7 @@ class Plan:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("version") != VERSION:
                 raise ModelError(f"not a plan of version {VERSION}")
+            data.pop("memory", None)  # what `optimbuild plan --world-size N --json` adds
             keys = ("model", "params", "hooks", "unfused", "sharded")
             inventory = Inventory.from_dict({key: data[key] for key in keys})
             rows = [_setting_of(row) for row in data["params"]]

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, build_optimizer, make_plan, optimizer
+from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, build_optimizer, make_plan, optimizer
+from optimbuild.cli import main
 from optimbuild.memory import size
 from optimbuild.optimizer_type import State
 from tests.distributed import run
@@ -146,19 +147,19 @@ def test_an_optimizer_that_takes_no_step_must_declare_its_state():
 def test_it_reads_as_a_table_and_as_json():
     found = memory({"zero": True}, inventory((512, 512), (512, 512), (512,)), 2)
     assert str(found).splitlines() == [
-        "memory on each of 2 ranks (optimizer state: sharded by ZeRO stage 1)",
-        "  parameters       2.0 MiB",
-        "  gradients        2.0 MiB",
-        "  optimizer state  2.0 MiB",
-        "  together         6.0 MiB",
-        "  of the state, rank 0 holds 50.05% (most) and rank 1 holds 49.95% (least)",
+        "memory       of each of 2 ranks; optimizer state sharded by ZeRO stage 1",
+        "parameters   2.0 MiB",
+        "gradients    2.0 MiB",
+        "state        2.0 MiB; rank 0 holds 50.05% of it (most), rank 1 holds 49.95% of it (least)",
+        "together     6.0 MiB",
     ]
     data = found.to_dict()
     assert data["world_size"] == 2
     assert data["ranks"][0]["total"] == found.largest.total
     assert (data["largest"], data["smallest"]) == (0, 1)
-    assert "optimizer state  252 B to 260 B" in str(memory({"zero": True}, inventory((32,), (31,)), 2))
-    assert "all of it on every rank" in str(memory({}, inventory((2,)), 2))
+    assert "state        252 B to 260 B; rank 0" in str(memory({"zero": True}, inventory((32,), (31,)), 2))
+    assert "not sharded: every rank keeps all of it" in str(memory({}, inventory((2,)), 2))
+    assert str(memory({}, inventory((2,)), 1)).startswith("memory       of each of 1 rank;")
 
 
 def test_bytes_are_written_for_people():
@@ -172,13 +173,30 @@ def test_bytes_are_written_for_people():
     ]
 
 
-def test_memory_of_an_inventory_file_imports_no_torch(tmp_path):
-    path = tmp_path / "model.json"
-    path.write_text(json.dumps(inventory((8, 8), (8,)).to_dict()))
-    script = (
-        "import sys; from optimbuild import make_plan; "
-        f"plan = make_plan({{'optimizer': {{'type': 'adamw'}}, 'zero': True}}, {str(path)!r}); "
-        "print(plan.memory(world_size=8).largest.state, 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["516", "False"]
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    """A config and an inventory, as the command line takes them."""
+    (tmp_path / "config.json").write_text(json.dumps({"optimizer": OPTIMIZERS["adamw"], "zero": True}))
+    (tmp_path / "model.json").write_text(json.dumps(inventory((8, 8), (8,)).to_dict()))
+    return [str(tmp_path / "config.json"), "--model", str(tmp_path / "model.json")]
+
+
+def test_the_command_line_shows_it_for_a_world_size_and_imports_no_torch(files):
+    script = "import sys; from optimbuild.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    command = [sys.executable, "-c", script, "plan", *files, "--world-size", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    *_, together, torch_imported = done.stdout.splitlines()
+    assert "memory       of each of 8 ranks; optimizer state sharded by ZeRO stage 1" in done.stdout
+    assert together.startswith("together ")
+    assert torch_imported == "False"
+
+
+def test_the_command_line_adds_it_to_a_plan_as_json_that_is_still_a_plan(files, capsys):
+    assert main(["plan", *files, "--world-size", "8", "--json"]) == 0
+    text = capsys.readouterr().out
+    assert json.loads(text)["memory"] == Plan.from_json(text).memory(8).to_dict()
+
+
+def test_the_command_line_refuses_an_impossible_world_size(files, capsys):
+    assert main(["plan", *files, "--world-size", "0"]) == 2
+    assert "must be a whole number from 1, not 0" in capsys.readouterr().err
