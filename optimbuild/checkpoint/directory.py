@@ -13,7 +13,6 @@ import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint import torch_files
-from optimbuild.checkpoint.expected import Entry
 from optimbuild.checkpoint.held import Held
 from optimbuild.checkpoint.layouts import Names, Saved, saved_from
 from optimbuild.checkpoint.manifest import METADATA, Manifest, checksum
@@ -114,7 +113,7 @@ def load(
     saved, match, updates = ranks.together(check)
     report = reported(held, saved, match, options)
     room = {
-        name: {key: _room(value, entry, param) for key, (value, entry) in match.entries[name].items()}
+        name: {key: _room(saved.state[name][key], param) for key in match.entries[name] or saved.state[name]}
         for name, param in held.owned()
         if name in match.entries
     }
@@ -205,10 +204,10 @@ def _verify(manifest: Manifest, home: Path, ranks: Ranks) -> None:
     vet_metadata(home / manifest.data / METADATA)
 
 
-def _room(value: Any, entry: Entry | None, param: torch.Tensor) -> Any:
+def _room(value: Any, param: torch.Tensor) -> Any:
     """Return an empty tensor to read a saved one into, laid out as the optimizer needs it."""
     if not isinstance(value, torch.Tensor):
         return value
-    if value.shape == param.shape and (entry is None or entry.kind == "like"):
+    if value.ndim and value.shape == param.shape:
         return torch.empty_like(param, dtype=value.dtype, requires_grad=False)
     return torch.empty(value.shape, dtype=value.dtype)

@@ -35,7 +35,9 @@ def gathered(held: Held, to_rank: int | None) -> State | None:
 
 def copied(value: Any) -> Any:
     """Return a copy of a tensor on the CPU; a number is returned as it is."""
-    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
 
 
 def chosen(ranks: Ranks, to_rank: int | None) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optimbuild.checkpoint.options import options_of
 from optimbuild.errors import CheckpointError, OptimBuildError, listing, shown
 from optimbuild.survey import WRAPPED
 
@@ -23,7 +22,7 @@ class Saved:
 
     Args:
         state: For each parameter what the optimizer kept; a parameter without is left out.
-        options: For each parameter, in the order of the save, the options of its group.
+        options: For each parameter, in the order of the save, its group, or what of it was saved.
         layout: How it was found, in words.
         fingerprint: That of the plan, where the save says so.
     """
@@ -101,7 +100,7 @@ def saved_from(state: Any, names: Names) -> Saved:
         found = _torch_layout(state, names) if "param_groups" in state else _own_layout(state, names)
     except OptimBuildError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {shown(str(error), 200)}"
         raise CheckpointError(f"this is no optimizer state: {why}") from error
     return found
@@ -110,7 +109,7 @@ def saved_from(state: Any, names: Names) -> Saved:
 def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
     if state.get("version") != VERSION:
         raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
-    options = {names.canonical(name): options_of(given) for name, given in state["params"].items()}
+    options = {names.canonical(name): given for name, given in state["params"].items()}
     if len(options) != len(state["params"]):
         raise CheckpointError("two names under `params` stand for the same parameter")
     by_name = {names.canonical(name): _entries(name, found) for name, found in state["state"].items()}
@@ -131,7 +130,7 @@ def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
     stray = [shown(key) for key in state["state"] if key not in name_of]
     if stray:
         raise CheckpointError(f"the saved state has entries that are in no group: {listing(stray)}")
-    options = dict(zip(called, _options_of_each(groups), strict=True))
+    options = dict(zip(called, [group for group in groups for _ in group["params"]], strict=True))
     by_name = {name_of[key]: _entries(name_of[key], found) for key, found in state["state"].items()}
     return Saved({name: found for name, found in by_name.items() if found}, options, layout)
 
@@ -161,13 +160,6 @@ def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -
         "nothing says which state belongs to which parameter: the saved groups have no `param_names` or `name`, "
         f"and {why}. Put a list `param_names` into each of its groups."
     )
-
-
-def _options_of_each(groups: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    for group in groups:
-        options = options_of(group)
-        for _ in group["params"]:
-            yield options
 
 
 def _entries(name: str, found: Any) -> dict[str, Any]:

@@ -22,13 +22,12 @@ class Match:
     """Saved state that fits.
 
     Args:
-        entries: By parameter the values to load, each with what the optimizer expects, or None where
-            that could not be found out.
+        entries: By parameter what the optimizer expects of it, or None where that could not be found out.
         missing: Parameters without saved state that shall start without.
         ignored: Saved parameters, and state, that have no place here.
     """
 
-    entries: dict[str, dict[str, tuple[Any, Entry | None]]] = field(default_factory=dict)
+    entries: dict[str, Mapping[str, Entry] | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
@@ -64,13 +63,23 @@ def matched(held: Held, saved: Saved, names: Names, missing: Missing, unexpected
         if place not in kept:
             kept[place] = expected_state(held.local, held.optimizer.param_groups[index], param)
         _match_one(name, param, values, kept[place], match, wrong)
-    match.ignored += [
+    strangers = [
         name for name in saved.options if name not in held.params and (name in saved.state or name not in names.frozen)
     ]
-    wrong.missing = match.missing if missing == "error" else []
-    wrong.unexpected = match.ignored if unexpected == "error" else []
-    wrong.frozen = names.frozen
-    wrong.refuse(held)
+    lines = []
+    if missing == "error":
+        partly = {name for found in wrong.lacking.values() for name in found}
+        lines += wrong.lacking_lines([name for name in match.missing if name not in partly])
+    if unexpected == "error":
+        lines += wrong.extra_lines([f"{name} (frozen now)" if name in names.frozen else name for name in strangers])
+    if wrong.shapes:
+        lines.append(f"{len(wrong.shapes)} values of another shape or dtype: {listing(wrong.shapes)}")
+    if lines:
+        said = "".join(f"\n  {line}" for line in lines)
+        raise CheckpointError(
+            f"the saved state does not fit this {type(held.local).__name__}; nothing was loaded.{said}"
+        )
+    match.ignored = strangers + match.ignored
     return match
 
 
@@ -83,21 +92,20 @@ def _match_one(
     wrong: Misfits,
 ) -> None:
     """Check the values that were saved for one parameter."""
-    if expected is None:
-        found: dict[str, tuple[Any, Entry | None]] = {key: (value, None) for key, value in values.items()}
-    else:
-        if values.keys() != expected.keys():
-            match.ignored += [f"{name} ({key})" for key in values if key not in expected]
-            if any(key not in values for key in expected):
-                wrong.lacking[name] = [key for key in expected if key not in values]
-                match.missing.append(name)
-                return
-        found = {key: (values[key], entry) for key, entry in expected.items()}
-    for key, (value, entry) in found.items():
-        problem = misfit(value, entry, param)
+    if expected is not None and values.keys() != expected.keys():
+        extra = [key for key in values if key not in expected]
+        lacking = [key for key in expected if key not in values]
+        match.ignored += [f"{name} ({key})" for key in extra]
+        wrong.extra.setdefault(", ".join(extra), []).append(name)
+        if lacking:
+            wrong.lacking.setdefault(", ".join(lacking), []).append(name)
+            match.missing.append(name)
+            return
+    for key in expected or values:
+        problem = misfit(values[key], expected[key] if expected is not None else None, param)
         if problem:
             wrong.shapes.append(f"{name} ({key}): {problem}")
-    match.entries[name] = found
+    match.entries[name] = expected
 
 
 def misfit(value: Any, entry: Entry | None, param: torch.Tensor) -> str:
@@ -132,32 +140,33 @@ def _name(dtype: torch.dtype | None) -> str:
 
 @dataclass
 class Misfits:
-    """Everything about a save that does not fit an optimizer."""
+    """Everything about a save that does not fit an optimizer.
 
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    frozen: set[str] = field(default_factory=set)
+    Args:
+        lacking: By what the optimizer keeps and the save lacks, the parameters.
+        extra: By what the save has and the optimizer does not keep, the parameters.
+        shapes: Values of another shape or dtype.
+    """
+
     lacking: dict[str, list[str]] = field(default_factory=dict)
+    extra: dict[str, list[str]] = field(default_factory=dict)
     shapes: list[str] = field(default_factory=list)
 
-    def refuse(self, held: Held) -> None:
-        """Raise a CheckpointError where something does not fit."""
-        lines = []
-        if self.missing:
-            names = [
-                f"{name} (without {', '.join(self.lacking[name])})" if name in self.lacking else name
-                for name in self.missing
-            ]
-            lines.append(f"{_counted(names)} without saved state: {listing(names)} (missing='init' starts them afresh)")
-        if self.unexpected:
-            names = [f"{name} (frozen now)" if name in self.frozen else name for name in self.unexpected]
-            lines.append(f"saved, but not in the optimizer: {listing(names)} (unexpected='ignore' leaves them out)")
-        if self.shapes:
-            lines.append(f"{len(self.shapes)} values of another shape or dtype: {listing(self.shapes)}")
-        if lines:
-            where = type(held.local).__name__
-            said = "".join(f"\n  {line}" for line in lines)
-            raise CheckpointError(f"the saved state does not fit this {where}; nothing was loaded.{said}")
+    def lacking_lines(self, missing: list[str]) -> list[str]:
+        """Return what is not in the save; ``missing`` are parameters of which nothing is."""
+        found = [f"{_counted(missing)} without saved state: {listing(missing)}"] if missing else []
+        found += [f"{_counted(names)} saved without {keys}: {listing(names)}" for keys, names in self.lacking.items()]
+        return [f"{line} (missing='init' starts them afresh)" for line in found]
+
+    def extra_lines(self, strangers: list[str]) -> list[str]:
+        """Return what is only in the save; ``strangers`` are parameters that the optimizer does not have."""
+        found = [f"{_counted(strangers)} saved, but not in the optimizer: {listing(strangers)}"] if strangers else []
+        found += [
+            f"{_counted(names)} saved with {keys}, which it does not keep: {listing(names)}"
+            for keys, names in self.extra.items()
+            if keys
+        ]
+        return [f"{line} (unexpected='ignore' leaves that out)" for line in found]
 
 
 def _counted(names: list[str]) -> str:

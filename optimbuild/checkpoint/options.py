@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,14 @@ FIRST = "initial_"
 def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a group as plain values; a tensor with one element becomes its number.
 
+    Raises:
+        CheckpointError: It is no mapping.
+
     >>> options_of({"params": [0], "param_names": ["w"], "lr": torch.tensor(0.5), "betas": [0.9, 0.99], "fused": True})
     {'lr': 0.5, 'betas': (0.9, 0.99)}
     """
+    if not isinstance(group, Mapping):
+        raise CheckpointError(f"the options of a parameter must be a mapping, not {shown(group)}")
     options = {}
     for key, value in group.items():
         if key in NO_OPTIONS or key in IMPLEMENTATION or not isinstance(key, str):
@@ -64,10 +70,10 @@ def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
     schedule is no change of the plan.
 
     Args:
-        saved: The saved options by name.
+        saved: The saved groups, or options, by name.
         held: The optimizer that resumes.
     """
-    groups = [options_of(group) for group in held.optimizer.param_groups]
+    groups = [_first(options_of(group)) for group in held.optimizer.param_groups]
     before: dict[str, dict[str, Any]] = {}
     after: dict[str, dict[str, Any]] = {}
     known: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]] | None] = {}
@@ -76,7 +82,7 @@ def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
             continue
         pair = (id(saved[name]), index)
         if pair not in known:
-            known[pair] = _changed(_first(saved[name]), _first(groups[index]))
+            known[pair] = _changed(_first(options_of(saved[name])), groups[index])
         different = known[pair]
         if different is not None:
             before[name], after[name] = different
@@ -100,7 +106,7 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
     """Return for each group the options that it takes over from a save.
 
     Args:
-        saved: The saved options by name.
+        saved: The saved groups, or options, by name.
         held: The optimizer that resumes.
 
     Raises:
@@ -112,26 +118,40 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
         source: dict[str, str] = {}
         seen: set[int] = set()
         for name in group["param_names"]:
-            options = saved.get(name, {})
-            if id(options) in seen:
+            if name not in saved or id(saved[name]) in seen:
                 continue
-            seen.add(id(options))
-            for key, value in options.items():
+            seen.add(id(saved[name]))
+            for key, value in options_of(saved[name]).items():
                 if key not in group and not key.startswith(FIRST) and key not in SCHEDULES:
                     continue  # what this optimizer does not know, such as a factor for another project's scheduler
+                if not _fits(value, group.get(key, value)):
+                    raise CheckpointError(
+                        f"{key} was saved as {shown(value)} for {name}, and is {shown(group.get(key))} here"
+                    )
+                source.setdefault(key, name)
                 if update.setdefault(key, value) != value:
                     raise CheckpointError(
                         f"{key} was saved as {shown(update[key])} for {source[key]} and as {shown(value)} for "
                         f"{_with(saved, group['param_names'], key, value)}, which share a group now. Load with "
                         "load_optimizer_state(optimizer, state, options='config') to keep the options of the config."
                     )
-                source.setdefault(key, name)
         updates.append(update)
     return updates
 
 
+def _fits(value: Any, current: Any) -> bool:
+    """Say whether a saved option can take the place of today's: of the same type, and finite."""
+    if current is None or isinstance(current, str):
+        return True
+    if isinstance(current, (list, tuple)):
+        return isinstance(value, tuple) and len(value) == len(current) and all(map(_fits, value, current))
+    if isinstance(current, bool):
+        return isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _with(saved: Mapping[str, Mapping[str, Any]], names: Iterable[str], key: str, value: Any) -> str:
-    return listing([name for name in names if name in saved and saved[name].get(key) == value])
+    return listing([name for name in names if name in saved and plain_option(saved[name].get(key)) == value])
 
 
 def set_options(group: dict[str, Any], update: Mapping[str, Any]) -> None:

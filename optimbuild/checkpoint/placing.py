@@ -11,7 +11,7 @@ from optimbuild.checkpoint.held import is_dtensor
 from optimbuild.errors import CheckpointError, shown
 
 
-def placed(value: Any, entry: Entry | None, param: torch.Tensor, where: str) -> Any:
+def placed(value: Any, entry: Entry | None, param: torch.Tensor) -> Any:
     """Return a saved value, ready for the optimizer.
 
     A tensor that is right already is taken as it is, so loading needs no second copy of the state.
@@ -20,13 +20,12 @@ def placed(value: Any, entry: Entry | None, param: torch.Tensor, where: str) -> 
         value: A tensor or a number that :func:`~optimbuild.checkpoint.matching.misfit` let through.
         entry: What the optimizer expects; None where nobody knows.
         param: The parameter.
-        where: Parameter and key, for errors.
 
     Raises:
         CheckpointError: A number cannot be held exactly by the type that the optimizer keeps it in.
     """
     if entry is not None and entry.kind in ("scalar", "number"):
-        return _number(value, entry, where)
+        return _number(value, entry)
     if not isinstance(value, torch.Tensor):
         return value
     if entry is None and value.shape != param.shape:
@@ -43,20 +42,22 @@ def placed(value: Any, entry: Entry | None, param: torch.Tensor, where: str) -> 
     return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
-def _number(value: Any, entry: Entry, where: str) -> Any:
+def _number(value: Any, entry: Entry) -> Any:
     """Return a single number as the optimizer keeps it: a step count that changed on the way would be wrong."""
     if entry.kind == "number":
         return value.item() if isinstance(value, torch.Tensor) else value
     if isinstance(value, torch.Tensor):
-        value = value.detach()
-        if value.shape == () and value.dtype == entry.dtype and value.device == entry.device:
-            return value
-        value = value.reshape(()).to("cpu")
+        if value.ndim == 0 and value.dtype == entry.dtype and value.device == entry.device:
+            return value.detach() if value.requires_grad else value
+        value = value.detach().reshape(()).to("cpu")
     else:
         value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
     exact = value.to(entry.dtype)
     if exact.to(value.dtype) != value and value == value:  # NaN equals nothing
-        raise CheckpointError(f"{where} is {shown(value.item())}, which {entry.dtype} cannot hold; nothing was loaded")
+        number = shown(value.item())
+        raise CheckpointError(
+            f"{number} was saved as a single number, which {entry.dtype} cannot hold; nothing was loaded"
+        )
     return exact.to(entry.device)
 
 

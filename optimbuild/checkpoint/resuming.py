@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.fused_sgd import complete_momentum
 from optimbuild.checkpoint.held import Held, is_zero
 from optimbuild.checkpoint.layouts import Names, Saved, saved_from
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, matched
@@ -116,16 +117,18 @@ def placed_by_name(held: Held, match: Match, state: Mapping[str, Mapping[str, An
         state: The values, by name.
 
     Raises:
-        CheckpointError: A number cannot be held exactly.
+        CheckpointError: A number cannot be held exactly, or fused SGD cannot go on from here.
     """
-    return {
-        name: {
-            key: placed(state[name][key], entry, param, f"{name} ({key})")
-            for key, (_, entry) in match.entries[name].items()
-        }
-        for name, param in held.owned()
-        if name in match.entries
-    }
+    fresh = {}
+    for name, param in held.owned():
+        if name in match.entries:
+            expected, values = match.entries[name], state[name]
+            if expected is None:
+                fresh[name] = {key: placed(value, None, param) for key, value in values.items()}
+            else:
+                fresh[name] = {key: placed(values[key], entry, param) for key, entry in expected.items()}
+    complete_momentum(held, fresh)
+    return fresh
 
 
 def assign(held: Held, fresh: Mapping[str, dict[str, Any]], match: Match, updates: list[dict[str, Any]]) -> None:
