@@ -33,7 +33,7 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     """Plan a model under a config, freeze what the plan freezes, and build the optimizer.
 
     Args:
-        config: Anything that a dialect reads, or the path of a YAML or JSON file.
+        config: Anything that a dialect reads, or the path of a file, as for :func:`~optimbuild.make_plan`.
         model: The module to optimize, bare or wrapped.
 
     Returns:

@@ -16,8 +16,9 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
     """Return what every parameter of a model gets under a config. Changes nothing.
 
     Args:
-        config: Anything that a dialect reads (a mapping, a yacs ``CfgNode``, a
-            :class:`~optimbuild.spec.Spec`), or the path of a YAML or JSON file.
+        config: Anything that a dialect reads (a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, a
+            :class:`~optimbuild.spec.Spec`), or the path of a YAML or JSON file; or of a Python file, which is
+            an MMEngine config and is run.
         model: An ``nn.Module`` (real, meta, or wrapped), an :class:`~optimbuild.Inventory`, or the
             path of an inventory file.
         overrides: ``KEY=VALUE`` in the config's own dialect.
