@@ -116,7 +116,8 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     if KEY not in config:
         whole: dict[str, Any] = plain(config.to_dict() if isinstance(config, Config) else config)
         return whole
-    return {KEY: plain_wrapper(config[KEY], KEY)}
+    inherited = {key: None for key in ("_base_",) if key in config}
+    return {**inherited, KEY: plain_wrapper(config[KEY], KEY)}
 
 
 def plain_wrapper(wrapper: Any, path: str) -> Any:
@@ -250,7 +251,7 @@ def read(raw: Mapping[str, Any]) -> Reading:
     """
     if "_base_" in raw:
         raise ConfigError(
-            "`_base_` is followed in Python files only; write the keys out, or load the file with MMEngine"
+            "is followed in Python files only; write the keys out, or load the file with MMEngine", "_base_"
         )
     return of_wrapper(raw[KEY])
 

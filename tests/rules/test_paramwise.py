@@ -24,7 +24,9 @@ def linear(name: str, *shape: int) -> ParamInfo:
     return ParamInfo(name, shape or (4, 4), owner="Linear", bases=("Linear",))
 
 
-def conv(name: str, *, depthwise: bool = False, owner: str = "Conv2d", bases: tuple[str, ...] = ("Conv2d",)) -> ParamInfo:
+def conv(
+    name: str, *, depthwise: bool = False, owner: str = "Conv2d", bases: tuple[str, ...] = ("Conv2d",)
+) -> ParamInfo:
     kinds = frozenset({"conv", "depthwise"} if depthwise else {"conv"})
     return ParamInfo(name, (4,) if name.endswith("bias") else (4, 1, 3, 3), owner=owner, bases=bases, kinds=kinds)
 
@@ -51,14 +53,18 @@ def test_the_published_deit_small_settings_come_out_exactly() -> None:
 
 def test_the_longest_custom_key_counts_and_of_equal_ones_the_first_in_the_alphabet() -> None:
     keys = {"a.b": {"lr_mult": 0.5}, "b.c": {"lr_mult": 0.25}, "a.b.c": {"lr_mult": 0.125}, "b": {"lr_mult": 2}}
-    plan = planned(linear("a.b.c.weight"), linear("a.b.x.weight"), linear("x.b.c.weight"), linear("xa.b.cx"), custom_keys=keys)
+    plan = planned(
+        linear("a.b.c.weight"), linear("a.b.x.weight"), linear("x.b.c.weight"), linear("xa.b.cx"), custom_keys=keys
+    )
     assert [d.lr for d in plan] == [0.1 * 0.125, 0.1 * 0.5, 0.1 * 0.25, 0.1 * 0.125]
     both = planned(linear("a.b.c"), custom_keys={"b.c": {"lr_mult": 0.25}, "a.b": {"lr_mult": 0.5}})
     assert both["a.b.c"].lr == 0.1 * 0.5
 
 
 def test_a_custom_key_switches_the_other_keys_off() -> None:
-    plan = planned(norm("neck.norm.weight"), norm("norm.weight"), norm_decay_mult=0.0, custom_keys={"neck": {"lr_mult": 0.5}})
+    plan = planned(
+        norm("neck.norm.weight"), norm("norm.weight"), norm_decay_mult=0.0, custom_keys={"neck": {"lr_mult": 0.5}}
+    )
     assert got(plan) == {"neck.norm.weight": (0.05, 0.5), "norm.weight": (0.1, 0.0)}
 
 
@@ -188,7 +194,12 @@ def test_every_step_says_which_key_it_was() -> None:
 # --- with layer_decay_rate, as MMPretrain reads the keys -------------------------------------
 
 DEPTHS = {"cls_token": [0, 3], "layers.0.norm.bias": [1, 3], "layers.0.fc.bias": [1, 3], "layers.0.fc.weight": [1, 3]}
-LAYERED = (ParamInfo("cls_token", (1, 4)), norm("layers.0.norm.bias"), linear("layers.0.fc.bias", 4), linear("layers.0.fc.weight"))
+LAYERED = (
+    ParamInfo("cls_token", (1, 4)),
+    norm("layers.0.norm.bias"),
+    linear("layers.0.fc.bias", 4),
+    linear("layers.0.fc.weight"),
+)
 
 
 def layered(**options: Any) -> Plan:
@@ -223,7 +234,9 @@ def test_beside_layer_decay_other_keys_do_nothing_and_say_so() -> None:
 
 
 def test_layer_decay_without_the_models_method_is_an_error_that_names_the_other_rule() -> None:
-    with pytest.raises(ConfigError, match=r"rules\[0\]\.layer_decay_rate: asks the model for get_layer_depth.*layer_decay") as e:
+    with pytest.raises(
+        ConfigError, match=r"rules\[0\]\.layer_decay_rate: asks the model for get_layer_depth.*layer_decay"
+    ) as e:
         planned(*LAYERED, layer_decay_rate=0.3)
     assert e.value.path == "rules[0].layer_decay_rate"
 
