@@ -42,7 +42,7 @@ Index = Annotated[Whole, Field(ge=0)]
 
 def _not_empty(value: str) -> str:
     if not value:
-        raise ValueError("must not be empty: an empty piece is part of every name")
+        raise ValueError("must not be empty: an empty piece is in every name")
     return value
 
 
@@ -126,13 +126,18 @@ def validated(schema: Any, value: Any, path: str = "") -> Any:
     Raises:
         ConfigError: With the path of the first wrong key, and two more complaints after it.
     """
-    adapter = schema if isinstance(schema, TypeAdapter) else TypeAdapter(schema)
+    adapter = schema if isinstance(schema, TypeAdapter) else _adapter(schema)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         raise _translated(error, schema, value, path) from None
     except (RecursionError, OverflowError) as error:
         raise ConfigError(f"cannot be read: {type(error).__name__}", path) from None
+
+
+@lru_cache(maxsize=512)
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
 
 
 def _translated(error: ValidationError, schema: Any, value: Any, path: str) -> ConfigError:
