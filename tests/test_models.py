@@ -58,6 +58,10 @@ def nothing():
 
 def bare():
     return nn.Identity()
+
+def complaining():
+    from optimbuild import ModelError
+    raise ModelError("in our own words")
 """
 
 
@@ -125,6 +129,7 @@ WRONG = {
     "builders_here:choosy": "missing 1 required positional argument",
     "builders_here:nothing": "must give a torch.nn.Module, not None",
     "builders_here:bare": "no parameters",
+    "builders_here:complaining": "in our own words",
     "builders_here:with_numbers": "It was called on the meta device",
     "builders_here:with_numbers_that_linspace_cannot_mend": "It was called on the meta device",
 }

@@ -142,8 +142,8 @@ def test_params_have_a_row_each_in_model_order_with_every_name_whole():
 
 def test_control_characters_in_an_option_are_escaped():
     optimizer("shouting", Shouting)
-    text = plan_text(plan(optimizer={"type": "shouting", "lr": 0.1, "mode": "\x1b[31mred\n"}))
-    assert r"mode \x1b[31mred\n" in text
+    text = plan_text(plan(optimizer={"type": "shouting", "lr": 0.1, "mode": {"color": "\x1b[31mred\n"}}))
+    assert r"mode {color: \x1b[31mred\n}" in text
 
 
 class Shouting:
