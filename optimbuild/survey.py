@@ -202,7 +202,7 @@ class _Draft:
         self.owner = owner.name
         self.bases = owner.bases
         if owner.convolves:
-            self.kinds = _kinds_of_convolution(self.name, owner, module._parameters.get("weight"))
+            self.kinds = _kinds_of_convolution(self.name, owner, module)
         else:
             self.kinds = owner.bias_kinds if key == "bias" else owner.kinds
         self.trainable = tensor.requires_grad
@@ -216,10 +216,15 @@ class _Draft:
         return self  # type: ignore[return-value]
 
 
-def _kinds_of_convolution(name: str, owner: _Owner, weight: nn.Parameter | None) -> frozenset[str]:
-    if weight is None or isinstance(weight, nn.UninitializedParameter):
-        return kinds_of(name, owner.name, owner.bases)
-    return kinds_of(name, owner.name, owner.bases, getattr(weight, "ds_shape", None) or weight.shape)
+def _kinds_of_convolution(name: str, owner: _Owner, module: nn.Module) -> frozenset[str]:
+    weight = module._parameters.get("weight")
+    if weight is not None and not isinstance(weight, nn.UninitializedParameter):
+        shape = getattr(weight, "ds_shape", None) or weight.shape
+    elif isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
+        shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+    else:
+        shape = None
+    return kinds_of(name, owner.name, owner.bases, shape)
 
 
 @cache

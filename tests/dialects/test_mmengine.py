@@ -290,7 +290,11 @@ FILE = (
     "optim_wrapper = dict(constructor='optimbuild.OptimBuildConstructor', paramwise_cfg=dict(norm_decay_mult=0.0))\n"
     "model = dict(type='MMNet', depth=2)\n"
 )
-MODELS_FILE = "from mmengine.registry import MODELS\nfrom tests.models import Net\nMODELS.register_module(name='MMNet', module=Net, force=True)\n"
+MODELS_FILE = (
+    "from mmengine.registry import MODELS\n"
+    "from tests.models import Net\n"
+    "MODELS.register_module(name='MMNet', module=Net, force=True)\n"
+)
 
 
 @pytest.fixture
@@ -364,7 +368,9 @@ def test_no_yaml_file_can_have_a_python_file_run(project: Path) -> None:
 
 def test_the_same_config_may_be_yaml(project: Path) -> None:
     (project / "config.yaml").write_text(
-        "optim_wrapper:\n  optimizer: {type: AdamW, lr: 1e-3, weight_decay: 0.05}\n  paramwise_cfg: {norm_decay_mult: 0}\n"
+        "optim_wrapper:\n"
+        "  optimizer: {type: AdamW, lr: 1e-3, weight_decay: 0.05}\n"
+        "  paramwise_cfg: {norm_decay_mult: 0}\n"
     )
     plan = make_plan(str(project / "config.yaml"), Net())
     assert plan["norm.weight"].weight_decay == 0.0
