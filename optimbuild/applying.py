@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, TypeVar
 
-from optimbuild.edits import Bound, Call, Edit
+from optimbuild.edits import Bound, Call, Edit, refuse_malformed
 from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError, listing, shown
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, widened
@@ -32,12 +33,14 @@ class Applied:
         path: Where it stands there.
         call: The rule, after it has seen the model.
         edits: What it wants for every parameter.
+        distinct: The same, each edit once.
     """
 
     spec: RuleSpec
     path: str
     call: Call
     edits: Column
+    distinct: Sequence[Edit]
 
     @classmethod
     def of(cls, spec: RuleSpec, path: str, inventory: Inventory) -> Applied:
@@ -48,7 +51,13 @@ class Applied:
             ModelError: A hook of the model raised, or answered nonsense.
         """
         call = bound(made_rule(spec, path), spec, path, inventory)
-        return cls(spec, path, call, _column(call, spec, path, inventory))
+        edits = _column(call, spec, path, inventory)
+        distinct = list({id(edit): edit for edit in edits if edit is not None}.values())
+        for edit in distinct:
+            if not isinstance(edit, Edit):
+                raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
+            refuse_malformed(edit, path)
+        return cls(spec, path, call, edits, distinct)
 
     @property
     def patterns(self) -> Patterns:
@@ -92,15 +101,11 @@ def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
 
 
 def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column:
-    if isinstance(call, Bound):
-        edits: Column = [call.edits.get(param.name) for param in inventory.params]
-        if len(edits) - edits.count(None) < len(call.edits):
-            _refuse_strange(call.edits, spec, path, inventory)
-    else:
-        edits = _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
-    for edit in edits:
-        if edit is not None and not isinstance(edit, Edit):
-            raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
+    if not isinstance(call, Bound):
+        return _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
+    edits = [call.edits.get(param.name) for param in inventory.params]
+    if len([edit for edit in edits if edit is not None]) < len(call.edits):
+        _refuse_strange(call.edits, spec, path, inventory)
     return edits
 
 
@@ -150,7 +155,7 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
     frozen = [_frozen_by(rule, inventory) for rule in applied]
     warnings: list[str] = []
     for i, rule in enumerate(applied):
-        touched = [param for param, edit in zip(inventory.params, rule.edits, strict=True) if edit is not None]
+        touched = list(compress(inventory.params, rule.edits))
         missed = [] if rule.spec.optional else _missed(rule, touched, inventory)
         if missed and strict:
             raise _nothing_touched(missed)
@@ -160,6 +165,8 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
 
 
 def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
+    if not any(edit.freeze for edit in rule.distinct):
+        return frozenset()
     pairs = zip(inventory.params, rule.edits, strict=True)
     return frozenset([param.name for param, edit in pairs if edit is not None and edit.freeze])
 

@@ -1,4 +1,4 @@
-"""What a rule wants for a parameter, and how the wishes of several rules fold into one setting."""
+"""What a rule wants for a parameter, and what a parameter gets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from optimbuild.errors import ConfigError, shown
-from optimbuild.optimizer_type import OptimizerType
 from optimbuild.params import ParamInfo
-from optimbuild.values import finite, join, plain
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -104,87 +102,13 @@ class Step:
         return f"{self.rule}: {changes} ({self.why})"
 
 
-Base = Callable[[str | None], tuple[OptimizerType, dict[str, Any]]]
-"""Returns an optimizer, by its name, and its base options; None asks for the config's own."""
-
-Change = tuple[int, Mapping[str, Any], Mapping[str, Any]]
-"""The position of a rule, and what it changed, before and after."""
-
-
-def fold(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> tuple[Setting, list[Change]]:
-    """Fold the edits of the rules, in their order, into one setting.
-
-    For each edit, ``set`` replaces and then ``scale`` multiplies. Of the optimizers that edits name the
-    last one counts, and its base options are the start. ``freeze`` is final.
+def refuse_malformed(edit: Any, path: str) -> None:
+    """Raise a ConfigError for an edit that a rule filled with something else than its fields say.
 
     Args:
-        trainable: ``requires_grad`` before the build.
-        edits: With the position of each rule.
-        base: What to start from.
-
-    Returns:
-        The setting, and what each edit changed that changed something.
-
-    Raises:
-        ConfigError: An edit is malformed, asks for an option that the optimizer does not take, or for a value that it
-            refuses.
+        edit: The edit.
+        path: Where the rule stands in the config.
     """
-    kind, options = base(None)
-    optimizer, frozen = kind.name, not trainable
-    changes: list[Change] = []
-    for position, edit in edits:
-        _refuse_malformed(edit, f"rules[{position}]")
-        if edit.optimizer is not None:
-            kind, options = _named(edit.optimizer, base, f"rules[{position}]")
-    for position, edit in edits:
-        before: dict[str, Any] = {}
-        after: dict[str, Any] = {}
-        if edit.optimizer is not None and base(edit.optimizer)[0].name != optimizer:
-            before["optimizer"], after["optimizer"] = optimizer, base(edit.optimizer)[0].name
-            optimizer = after["optimizer"]
-        new = _edited(options, edit, kind, f"rules[{position}]")
-        for key, value in new.items():
-            if key not in options or repr(options[key]) != repr(value):
-                before[key], after[key] = options.get(key), value
-        if edit.freeze:
-            before["frozen"], after["frozen"] = False, True
-        if after and not frozen:
-            changes.append((position, before, after))
-        options, frozen = new, frozen or edit.freeze
-    return (Setting(True, None, None) if frozen else Setting(False, kind.name, options)), changes
-
-
-def _named(name: str, base: Base, path: str) -> tuple[OptimizerType, dict[str, Any]]:
-    try:
-        return base(name)
-    except ConfigError as error:
-        raise ConfigError(f"of the optimizer {shown(name)} for this parameter: {error}", path) from None
-
-
-def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str) -> dict[str, Any]:
-    """Return the options after one edit, checked and coerced by the optimizer's own types."""
-    if not edit.set and not edit.scale:
-        return options
-    try:
-        kind.refuse_unknown([*edit.set, *edit.scale], path)
-        new = {**options, **{key: plain(value, join(path, key)) for key, value in edit.set.items()}}
-        for key, factor in edit.scale.items():
-            new[key] = _scaled(new.get(key), factor, key, path)
-        return kind.complete(new, path)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error.message} (asked for by: {edit.why})" if edit.why else error.message, error.path
-        ) from None
-
-
-def _scaled(value: Any, factor: Any, key: str, path: str) -> float:
-    if not finite(value) or not finite(factor):
-        raise ConfigError(f"cannot multiply {key}, which is {shown(value)}, by {shown(factor)}", path)
-    return float(value * factor)
-
-
-def _refuse_malformed(edit: Any, path: str) -> None:
-    """Raise a ConfigError for an edit that a rule filled with something else than its fields say."""
     for name in ("set", "scale"):
         found = getattr(edit, name)
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from optimbuild.applying import Applied, Column, bound, complaints, edit_for, made_rule
+from optimbuild.applying import Applied, bound, complaints, edit_for, made_rule
 from optimbuild.diff import PlanDiff
-from optimbuild.edits import Base, Setting, Step, fold
+from optimbuild.edits import Setting, Step
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, UnknownNameError, listing, shown
+from optimbuild.folding import Base, changes, folded
 from optimbuild.implementations import implementation
 from optimbuild.optimizer_type import Implementation, OptimizerType
 from optimbuild.params import Inventory, ParamInfo, param_to_dict
@@ -209,9 +210,9 @@ class Plan:
             for i, (rule, spec) in enumerate(zip(self.rules, self.spec.rules, strict=True))
         ]
         edits = [(i, edit) for i, call in enumerate(calls) if (edit := edit_for(call, param)) is not None]
-        _, changes = fold(param.trainable, edits, base_options(self.spec))
         why = {position: edit.why for position, edit in edits}
-        return tuple(Step(self.spec.rules[i].type, why[i], before, after, i) for i, before, after in changes)
+        found = changes(param.trainable, edits, base_options(self.spec))
+        return tuple(Step(self.spec.rules[i].type, why[i], before, after, i) for i, before, after in found)
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""
@@ -322,7 +323,7 @@ def _setting_of(row: Mapping[str, Any]) -> Setting:
 
 
 def base_options(spec: Spec) -> Base:
-    """Return what :func:`~optimbuild.edits.fold` starts from: an optimizer by name, and its base options."""
+    """Return what :func:`~optimbuild.folding.changes` starts from: an optimizer by name, and its base options."""
     known: dict[str | None, tuple[OptimizerType, dict[str, Any]]] = {}
 
     def base(name: str | None) -> tuple[OptimizerType, dict[str, Any]]:
@@ -362,7 +363,8 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     applied = [Applied.of(rule, f"rules[{i}]", inventory) for i, rule in enumerate(spec.rules)]
     found = [*warnings, *complaints(applied, inventory, spec.strict)]
     notes = [note for rule in applied for note in rule.notes]
-    settings, chosen = _folded(inventory, [rule.edits for rule in applied], base)
+    trainable = [param.trainable for param in inventory.params]
+    settings, chosen = folded(trainable, [rule.edits for rule in applied], base)
     plan = Plan(spec, inventory, settings, chosen, tuple(found), tuple(notes))
     if all(setting.frozen for setting in settings):
         raise ConfigError(
@@ -371,24 +373,3 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
     reasons = fallbacks(spec, plan.trainable_dtypes, kernels) if spec.sharding else ()
     return replace(plan, notes=(*notes, *reasons)) if reasons else plan
-
-
-def _folded(inventory: Inventory, columns: Sequence[Column], base: Base) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
-    """Fold every parameter's edits; each distinct combination of edits is folded once."""
-    by_edits: dict[tuple[Any, ...], int] = {}
-    by_key: dict[tuple[Any, ...], int] = {}
-    settings: list[Setting] = []
-    chosen: list[int] = []
-    rows = zip(*columns, strict=True) if columns else ((),) * len(inventory)
-    for param, row in zip(inventory.params, rows, strict=True):
-        combination = (param.trainable, *map(id, row))
-        index = by_edits.get(combination)
-        if index is None:
-            edits = [(i, edit) for i, edit in enumerate(row) if edit is not None]
-            setting, _ = fold(param.trainable, edits, base)
-            index = by_key.setdefault(setting.key, len(settings))
-            if index == len(settings):
-                settings.append(setting)
-            by_edits[combination] = index
-        chosen.append(index)
-    return tuple(settings), tuple(chosen)
