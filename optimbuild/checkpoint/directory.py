@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint import torch_files
 from optimbuild.checkpoint.held import Held
 from optimbuild.checkpoint.layouts import Names, Saved, saved_from
-from optimbuild.checkpoint.manifest import METADATA, Manifest, checksum
+from optimbuild.checkpoint.manifest import METADATA, NAME, Manifest, checksum
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, matched
 from optimbuild.checkpoint.options import options_of
 from optimbuild.checkpoint.ranks import Ranks
@@ -41,8 +41,8 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
         directory: Where to; it is made where it does not exist.
 
     Raises:
-        CheckpointError: The state cannot be saved by name, or a rank could not write. The previous save
-            is untouched.
+        CheckpointError: The state cannot be saved by name, or a rank could not write, or is gone. The directory holds
+            the previous save, or the new one where that was complete already.
 
     >>> import tempfile, torch
     >>> from optimbuild import build_optimizer
@@ -68,7 +68,8 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
         manifest = _manifest(held, data.name, ranks.exchange(_described(own)), files)
         ranks.together(lambda: _commit(manifest, home) if ranks.rank == 0 else None)
     except BaseException:
-        shutil.rmtree(data, ignore_errors=True)
+        if ranks.rank == 0:  # only the one that commits knows for sure that it did not
+            _discard(data, home)
         raise
 
 
@@ -197,6 +198,18 @@ def _commit(manifest: Manifest, home: Path) -> None:
     for path in home.glob("data-*"):
         if path.name != manifest.data:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(data: Path, home: Path) -> None:
+    """Remove the data of a save that failed, unless the manifest already names it."""
+    try:
+        committed = data.name in (home / NAME).read_text("utf-8")
+    except FileNotFoundError:
+        committed = False
+    except (OSError, ValueError):
+        return
+    if not committed:
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def _verify(manifest: Manifest, home: Path, ranks: Ranks) -> None:

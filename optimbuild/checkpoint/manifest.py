@@ -53,7 +53,7 @@ class Manifest:
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
         partial = directory / f"{NAME}.{self.data}"
         with partial.open("w", encoding="utf-8") as file:
-            json.dump({"content": content, "sha256": _digest(content)}, file)
+            json.dump(sealed(content), file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(directory / NAME)
@@ -82,7 +82,7 @@ class Manifest:
             if content["format"] != FORMAT or content["version"] != VERSION:
                 found_here = f"{shown(content['format'])} of version {shown(content['version'])}"
                 raise CheckpointError(f"{path}: {found_here}; this optimbuild reads {FORMAT!r} of version {VERSION}")
-            if found["sha256"] != _digest(content):
+            if found != sealed(content):
                 raise CheckpointError(f"{path} was altered: its checksum is not that of its content")
             manifest = cls(**{key: content[key] for key in cls.__dataclass_fields__})
             if not _DATA.fullmatch(manifest.data) or not all(_FILE.fullmatch(name) for name in manifest.files):
@@ -130,8 +130,10 @@ class Manifest:
             )
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return content together with its checksum, as the file holds it."""
+    text = json.dumps(content, sort_keys=True)
+    return {"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def checksum(path: Path) -> tuple[int, str]:

@@ -58,6 +58,13 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 
 
+def plain(value: Any) -> Any:
+    """Return nested data with its tensors as lists of their exact numbers, so that a process can send it."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [str(value.dtype), value.tolist()] if isinstance(value, torch.Tensor) else value
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Say whether two nested dicts hold the same tensors, bit for bit, and the same values."""
     if one.keys() != other.keys():
