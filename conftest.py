@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE, OutputChecker
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sybil import Example, Sybil
@@ -52,6 +53,36 @@ class ConsoleBlockParser(CodeBlockParser):
         return None
 
 
+Entries = dict[str, Any]
+
+
+def registered() -> tuple[Entries, Entries]:
+    """Return what the registries hold now."""
+    from optimbuild.registry import OPTIMIZERS, RULES
+
+    for registry in (RULES, OPTIMIZERS):
+        registry.import_from_location()
+    return dict(RULES._module_dict), dict(OPTIMIZERS._module_dict)
+
+
+def forget_all_but(before: tuple[Entries, Entries]) -> None:
+    """Forget the rules and optimizers that were registered since."""
+    from optimbuild.registry import OPTIMIZERS, RULES
+
+    for registry, entries in zip((RULES, OPTIMIZERS), before, strict=True):
+        registry._module_dict.clear()
+        registry._module_dict.update(entries)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_a_file_registers_stays_in_it() -> Iterator[None]:
+    before = registered()
+    yield
+    forget_all_but(before)
+
+
+# Snippets know no fixtures that are used by themselves, but a set-up for each document.
+BEFORE = "registered before"
 pytest_collect_file = Sybil(
     parsers=[
         PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE),
@@ -60,19 +91,6 @@ pytest_collect_file = Sybil(
     ],
     patterns=["*.md"],
     excludes=["**/_build/**"],
+    setup=lambda namespace: namespace.update({BEFORE: registered()}),
+    teardown=lambda namespace: forget_all_but(namespace[BEFORE]),
 ).pytest()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _what_a_file_registers_stays_in_it() -> Iterator[None]:
-    """Forget, after each file of tests or snippets, the rules and optimizers that it registered."""
-    from optimbuild.registry import OPTIMIZERS, RULES
-
-    before = []
-    for registry in (RULES, OPTIMIZERS):
-        registry.import_from_location()
-        before.append((registry, dict(registry._module_dict)))
-    yield
-    for registry, entries in before:
-        registry._module_dict.clear()
-        registry._module_dict.update(entries)
