@@ -59,7 +59,12 @@ def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Dept
     place_of: dict[str, tuple[int, tuple[int, ...]]] = {}
     patterns = []
     for place, entry in enumerate(layers):
-        for text in (entry,) if isinstance(entry, str) else entry:
+        shared = (
+            [(f"layers[{place}]", entry)]
+            if isinstance(entry, str)
+            else [(f"layers[{place}][{i}]", text) for i, text in enumerate(entry)]
+        )
+        for where, text in shared:
             pattern, found = Pattern(text), []
             numbered = INDEX in text or (text.startswith(REGEX) and pattern.regex.groups > 0)
             for param in inventory:
@@ -67,7 +72,7 @@ def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Dept
                 if index is not None:
                     found.append(param)
                     place_of.setdefault(param.name, (place, index if numbered else ()))
-            patterns.append((f"layers[{place}]", text, found))
+            patterns.append((where, text, found))
     layer_of_place = {where: layer for layer, where in enumerate(sorted(set(place_of.values())))}
     layer_of = {name: layer_of_place[where] for name, where in place_of.items()}
     return Depths(layer_of, len(layer_of_place), "`layers` of the config", patterns)
