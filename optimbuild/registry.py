@@ -86,10 +86,11 @@ class Registry(mmengine.registry.Registry):
         if not isinstance(key, str):
             raise ConfigError(f"a {self.name} is named by a string, not by {shown(key)}")
         scope, _, name = key.rpartition(".")
-        found = self._own(name) if scope in ("", self.scope) else None
+        ours = scope in ("", self.scope)
+        found = self._own(name) if ours else self._elsewhere(scope, name)
         if found is None:
             load_plugins()
-            found = self._own(name) if scope in ("", self.scope) else None
+            found = self._own(name) if ours else None
         if found is None:
             found = self._elsewhere(scope, name)
         if found is None:
@@ -359,7 +360,7 @@ def load_plugins() -> None:
     """
     if os.environ.get("OPTIMBUILD_PLUGINS", "").lower() == "none":
         return
-    for entry in metadata.entry_points(group=PLUGINS):
+    for entry in _declared(tuple(sys.path)):
         if (entry.name, entry.value) in _loaded:
             continue
         _loaded.add((entry.name, entry.value))
@@ -375,6 +376,12 @@ def load_plugins() -> None:
             )
 
 
+@lru_cache(maxsize=1)
+def _declared(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001  # another path, another answer
+    """Return the plugins of all installed packages; kept, because it reads a file of each."""
+    return tuple(metadata.entry_points(group=PLUGINS))
+
+
 def optimizer_type(name: str) -> OptimizerType:
     """Return the optimizer of this name; a plainly registered class is described from its signature.
 
@@ -382,7 +389,13 @@ def optimizer_type(name: str) -> OptimizerType:
         UnknownNameError: Nothing is registered under this name.
     """
     found = OPTIMIZERS.get(name)
-    return found if isinstance(found, OptimizerType) else OptimizerType.of_class(name, found)
+    return found if isinstance(found, OptimizerType) else _described(name, found)
+
+
+@lru_cache(maxsize=256)
+def _described(name: str, cls: Any) -> OptimizerType:
+    """Describe a class; kept, because it reads its source and its signature."""
+    return OptimizerType.of_class(name, cls)
 
 
 def rule_class(name: str) -> Any:
