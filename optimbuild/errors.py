@@ -120,10 +120,10 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text with everything escaped that a terminal would obey: control and format characters, line breaks.
+    r"""Return the text with everything escaped that a terminal would obey: control and format characters, line breaks.
 
-    >>> printable("red \\x1b[31m")
-    'red \\\\x1b[31m'
+    >>> printable("red \x1b[31m")
+    'red \\x1b[31m'
     """
     if text.isprintable():
         return text
