@@ -19,7 +19,14 @@ from typing import Any
 GRACE = 5.0
 """Seconds that the other ranks get after one has failed, to fail by themselves and say how."""
 
-PRELOADED = ["torch._dynamo", "torch.distributed.optim", "optimbuild.build", "optimbuild.checkpoint", "mmengine.optim"]
+PRELOADED = [
+    "torch._dynamo",
+    "torch.distributed.checkpoint",
+    "torch.distributed.optim",
+    "optimbuild.build",
+    "optimbuild.checkpoint",
+    "mmengine.optim",
+]
 """What the fork server imports: what takes long, such as what torch imports at the first step of any optimizer."""
 
 

@@ -44,6 +44,7 @@ def own_at_next_step(optimizer: Optimizer) -> None:
     optimizer.register_step_pre_hook(guard)
 
 
+@torch._disable_dynamo  # type: ignore[attr-defined]  # counts references, which cannot be compiled; the public name would import the compiler
 def unshare(state: Iterable[MutableMapping[str, Any]]) -> int:
     """Replace each tensor that something else refers to by a copy, and return how many there were.
 

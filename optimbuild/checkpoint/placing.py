@@ -29,11 +29,11 @@ def placed(value: Any, entry: Entry | None, param: torch.Tensor) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     if entry is None and value.shape != param.shape:
-        return value.detach() if value.ndim == 0 else value.detach().to(param.device)
+        return _own(value) if value.ndim == 0 else _own(value).to(param.device)
     if is_dtensor(param) or is_dtensor(value):
         return _distributed(value, param) if value.shape == param.shape else value
     if entry is not None and entry.kind == "other":
-        return value.detach().to(entry.device)
+        return _own(value).to(entry.device)
     alike = value.device == param.device and value.stride() == param.stride()
     if alike and not value.requires_grad and value.untyped_storage().nbytes() == value.nbytes:
         return value
@@ -42,13 +42,18 @@ def placed(value: Any, entry: Entry | None, param: torch.Tensor) -> Any:
     return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
+def _own(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor itself: another view of its data would hide from the first step that somebody holds it."""
+    return value.detach().clone() if value.requires_grad else value
+
+
 def _number(value: Any, entry: Entry) -> Any:
     """Return a single number as the optimizer keeps it: a step count that changed on the way would be wrong."""
     if entry.kind == "number":
         return value.item() if isinstance(value, torch.Tensor) else value
     if isinstance(value, torch.Tensor):
         if value.ndim == 0 and value.dtype == entry.dtype and value.device == entry.device:
-            return value.detach() if value.requires_grad else value
+            return _own(value)
         value = value.detach().reshape(()).to("cpu")
     else:
         value = torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
@@ -66,11 +71,13 @@ def _distributed(value: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(param, DTensor):
-        return _whole(value).detach().to(param.device)
+        return _own(_whole(value)).to(param.device)
     if isinstance(value, DTensor) and (value.device_mesh, value.placements) == (param.device_mesh, param.placements):
-        return value.detach()
-    local = _whole(value).detach().to(param.device)
-    return distribute_tensor(local, param.device_mesh, param.placements, src_data_rank=None)
+        return _own(value)
+    local = _own(_whole(value)).to(param.device)
+    shard = distribute_tensor(local, param.device_mesh, param.placements, src_data_rank=None)
+    mine = shard.to_local().untyped_storage()
+    return shard.clone() if mine.data_ptr() == local.untyped_storage().data_ptr() else shard
 
 
 def _whole(value: Any) -> torch.Tensor:
