@@ -18,7 +18,10 @@ from optimbuild.errors import ConfigError, listing, shown, suggest
 from optimbuild.integrations.mmengine.cpu_amp import fitting_class
 from optimbuild.values import join
 
-CLIPPING: Mapping[str, tuple[Callable[..., Any], str]] = {"norm": (clip_grad_norm_, "max_norm"), "value": (clip_grad_value_, "clip_value")}
+CLIPPING: Mapping[str, tuple[Callable[..., Any], str]] = {
+    "norm": (clip_grad_norm_, "max_norm"),
+    "value": (clip_grad_value_, "clip_value"),
+}
 """By the ``type`` of ``clip_grad``: the function that its keys go to, and the key that it needs."""
 
 
