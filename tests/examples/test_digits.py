@@ -1,35 +1,60 @@
-"""The main job, run for real but briefly."""
+"""The main job, run for real but briefly: alone, and sharded over processes."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 ROOT = Path(__file__).parents[2]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
-def run(*arguments: str) -> str:
+def run(*arguments: str, processes: int = 1) -> str:
+    launcher = [*TORCHRUN, str(processes)] if processes > 1 else []
     done = subprocess.run(
-        [sys.executable, "examples/digits.py", *arguments],
+        [sys.executable, *launcher, "examples/digits.py", *arguments, "--epochs", "2"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         timeout=300,
         check=False,
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_the_digits_show_the_plan_first_and_the_accuracy_last_and_the_same_seed_repeats_the_run():
-    first = run("configs/digits_vit.yaml", "--epochs", "2")
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What one process prints, and where it saved."""
+    directory = tmp_path_factory.mktemp("alone")
+    return run("configs/digits_vit.yaml", "--checkpoint", str(directory)), directory
+
+
+def test_the_digits_show_the_plan_first_and_the_accuracy_last_and_the_same_seed_repeats_the_run(alone):
+    first, _ = alone
     lines = first.splitlines()
     assert lines[0].startswith("model ")
     assert "ViTForImageClassification" in lines[0]
     accuracy = re.fullmatch(r"test accuracy: (0\.\d{4})", lines[-1])
     assert accuracy, lines[-1]
     assert float(accuracy[1]) > 0.3, "it learnt nothing"
-    assert run("configs/digits_vit.yaml", "--epochs", "2") == first
+    assert run("configs/digits_vit.yaml") == first
+
+
+def test_sharded_over_two_processes_and_resumed_on_three_the_digits_are_learnt_as_on_one(alone, tmp_path: Path):
+    begun = run("configs/digits_vit_zero.yaml", "--checkpoint", str(tmp_path), "--stop-after", "1", processes=2)
+    assert begun.count("the optimizer state is sharded") == 1, "one rank speaks for all"
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch-001"]
+    run("configs/digits_vit_zero.yaml", "--checkpoint", str(tmp_path), processes=3)
+    ours, theirs = (torch.load(directory / "epoch-002" / "model.pt") for directory in (tmp_path, alone[1]))
+    assert ours.keys() == theirs.keys()
+    # sums over ranks round differently: 0.003 here; resumed without its moments the weights end 0.02 apart
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 0.01
