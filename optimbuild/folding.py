@@ -22,8 +22,8 @@ def folded(
 ) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold the edits of all parameters, each as :func:`changes` tells it step by step.
 
-    What is the same for many parameters is folded once: a large model has few distinct rows of edits,
-    and these have few distinct beginnings.
+    It goes rule by rule. What one edit makes of one state of the options is worked out once, whatever the number of
+    parameters, because a large model has many parameters and few distinct edits.
 
     Args:
         trainable: For every parameter ``requires_grad`` before the build.
@@ -36,65 +36,84 @@ def folded(
     Raises:
         ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
     """
-    folding = _Folding(base)
-    index_of: dict[tuple[int, ...], int] = {}
-    chosen = []
-    for place, row in enumerate(zip(trainable, *[map(id, column) for column in columns], strict=True)):
-        index = index_of.get(row)
-        if index is None:
-            index = index_of[row] = folding.setting(trainable[place], [column[place] for column in columns])
-        chosen.append(index)
-    return tuple(folding.settings), tuple(chosen)
+    edits = [{id(edit): edit for edit in column if edit is not None} for column in columns]
+    states = _States(base, [edit for distinct in edits for edit in distinct.values()])
+    reached: Sequence[int | None] = _starts(len(trainable), columns, states)
+    for position, (column, distinct) in enumerate(zip(columns, edits, strict=True)):
+        after = _After(states, distinct, position)
+        reached = [after[pair] for pair in zip(reached, map(id, column), strict=True)]
+    for column, distinct in zip(columns, edits, strict=True):
+        if any(edit.freeze for edit in distinct.values()):
+            reached = [
+                None if edit is not None and edit.freeze else at for at, edit in zip(reached, column, strict=True)
+            ]
+    if not all(trainable):
+        reached = [at if trains else None for at, trains in zip(reached, trainable, strict=True)]
+    index_of = {state: index for index, state in enumerate(dict.fromkeys(reached))}
+    return tuple([states.setting(state) for state in index_of]), tuple([index_of[state] for state in reached])
 
 
-class _Folding:
-    """Remembers every state of the options that some edits led to, and which edit leads from one to the next."""
+def _starts(count: int, columns: Sequence[Sequence[Edit | None]], states: _States) -> list[int]:
+    """Return the state from which each parameter starts: the base options of the last optimizer that an edit names."""
+    if not states.names_optimizers:
+        return [states.start(None)] * count
+    rows = zip(*columns, strict=True)
+    return [
+        states.start(_last_named([(i, edit) for i, edit in enumerate(row) if edit is not None], states.base))
+        for row in rows
+    ]
 
-    def __init__(self, base: Base) -> None:
-        self.settings: list[Setting] = []
-        self._base = base
-        self._states: list[tuple[OptimizerType, dict[str, Any]]] = []
-        self._index_of_state: dict[Any, int] = {}
-        self._index_of_start: dict[str | None, int] = {}
-        self._index_of_setting: dict[int | None, int] = {}
-        self._next: dict[tuple[int, str], int] = {}
-        self._effects: dict[int, str] = {}
 
-    def setting(self, trainable: bool, row: Sequence[Edit | None]) -> int:
-        """Return the index of the setting to which a row of edits leads."""
-        edits = [(position, edit) for position, edit in enumerate(row) if edit is not None]
-        frozen, state = not trainable, self._start(_last_named(edits, self._base))
-        for position, edit in edits:
-            frozen = frozen or edit.freeze
-            state = self._after(state, edit, position)
-        key = None if frozen else state
-        if key not in self._index_of_setting:
-            kind, options = self._states[state]
-            self._index_of_setting[key] = len(self.settings)
-            self.settings.append(Setting(True, None, None) if frozen else Setting(False, kind.name, options))
-        return self._index_of_setting[key]
+class _States:
+    """The states of the options that edits lead to: an optimizer and its options, each of them once."""
 
-    def _start(self, name: str | None) -> int:
-        if name not in self._index_of_start:
-            self._index_of_start[name] = self._state(*self._base(name))
-        return self._index_of_start[name]
+    def __init__(self, base: Base, edits: Sequence[Edit]) -> None:
+        self.base = base
+        self.names_optimizers = any(edit.optimizer is not None for edit in edits)
+        self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
+        self._states: list[tuple[Any, OptimizerType, dict[str, Any]]] = []
+        self._known: dict[Any, int] = {}
+        self._starts: dict[str | None, int] = {}
 
-    def _after(self, state: int, edit: Edit, position: int) -> int:
-        effect = self._effects.get(id(edit))  # the edit lives as long as its column
-        if effect is None:
-            effect = self._effects[id(edit)] = repr((edit.set, edit.scale))
-        after = self._next.get((state, effect))
-        if after is None:
-            kind, options = self._states[state]
-            after = self._next[state, effect] = self._state(kind, _edited(options, edit, kind, f"rules[{position}]"))
+    def start(self, name: str | None) -> int:
+        """Return the state of the base options of an optimizer."""
+        if name not in self._starts:
+            kind, options = self.base(name)
+            unedited = Setting(False, kind.name, {k: v for k, v in options.items() if k not in self._edited})
+            self._starts[name] = self._add(unedited.key, kind, options)
+        return self._starts[name]
+
+    def edited(self, state: int, edit: Edit, position: int) -> int:
+        """Return the state to which an edit leads."""
+        unedited, kind, options = self._states[state]
+        return self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
+
+    def _add(self, unedited: Any, kind: OptimizerType, options: dict[str, Any]) -> int:
+        key = (unedited, *[key in options and repr(options[key]) for key in self._edited])
+        if key not in self._known:
+            self._known[key] = len(self._states)
+            self._states.append((unedited, kind, options))
+        return self._known[key]
+
+    def setting(self, state: int | None) -> Setting:
+        """Return a state as a setting; None is that of a frozen parameter."""
+        if state is None:
+            return Setting(True, None, None)
+        _, kind, options = self._states[state]
+        return Setting(False, kind.name, options)
+
+
+class _After(dict[tuple[Any, int], Any]):
+    """The state to which an edit, by its ``id``, leads from a state; worked out when it is first asked for."""
+
+    def __init__(self, states: _States, edits: Mapping[int, Edit], position: int) -> None:
+        super().__init__()
+        self.states, self.edits, self.position = states, edits, position
+
+    def __missing__(self, pair: tuple[int, int]) -> int:
+        state, edit = pair[0], self.edits.get(pair[1])
+        after = self[pair] = state if edit is None else self.states.edited(state, edit, self.position)
         return after
-
-    def _state(self, kind: OptimizerType, options: dict[str, Any]) -> int:
-        key = Setting(False, kind.name, options).key
-        if key not in self._index_of_state:
-            self._index_of_state[key] = len(self._states)
-            self._states.append((kind, options))
-        return self._index_of_state[key]
 
 
 def changes(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> list[Change]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from optimbuild.edits import Setting
 from optimbuild.errors import ConfigError, listing
-from optimbuild.optimizer_type import KERNELS, Implementation
+from optimbuild.optimizer_type import KERNELS, Implementation, OptimizerType
 from optimbuild.params import ParamInfo
-from optimbuild.registry import optimizer_type
 from optimbuild.spec import Spec
 
 FUSABLE = frozenset(("float16", "bfloat16", "float32", "float64"))
@@ -16,13 +15,14 @@ FUSABLE = frozenset(("float16", "bfloat16", "float32", "float64"))
 
 
 def implementation(
-    spec: Spec, setting: Setting, params: Sequence[ParamInfo], unfused: Collection[str] = ()
+    spec: Spec, kind: OptimizerType, options: Mapping[str, Any], params: Sequence[ParamInfo], unfused: Collection[str]
 ) -> Implementation:
     """Return how the step of a group is computed: the fastest that class and tensors support, or as told.
 
     Args:
         spec: The canonical config; its ``implementation`` may insist.
-        setting: What the group gets; ``fused`` or ``foreach`` among its options is an order too.
+        kind: The group's optimizer.
+        options: The group's options; ``fused`` or ``foreach`` among them is an order too.
         params: The group's parameters.
         unfused: Names that its fused kernel cannot take, for their sparse gradients, their device, or because
             they are shards.
@@ -30,7 +30,7 @@ def implementation(
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
     """
-    options, possible = setting.options or {}, optimizer_type(str(setting.optimizer)).implementations
+    possible = kind.implementations
     for kernel in KERNELS:
         if options.get(kernel):
             return kernel
@@ -46,7 +46,7 @@ def implementation(
         if unable:
             reason = f" for {listing(unable, 5)} (dtype, device, sparse gradients or DTensor)"
         raise ConfigError(
-            f"{setting.optimizer} has no {spec.implementation} implementation{reason}. It has: {', '.join(possible)}.",
+            f"{kind.name} has no {spec.implementation} implementation{reason}. It has: {', '.join(possible)}.",
             "implementation",
         )
     return spec.implementation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optimbuild.applying import Applied, bound, complaints, edit_for, made_rule
 from optimbuild.diff import PlanDiff
 from optimbuild.edits import Setting, Step
-from optimbuild.errors import ConfigError, ModelError, OptimBuildError, UnknownNameError, listing, shown
+from optimbuild.errors import ConfigError, ModelError, UnknownNameError, listing, shown
 from optimbuild.folding import Base, changes, folded
 from optimbuild.implementations import implementation
 from optimbuild.optimizer_type import Implementation, OptimizerType
@@ -140,23 +141,26 @@ class Plan:
         members: list[list[ParamInfo]] = [[] for _ in self.settings]
         for param, setting in zip(self.inventory.params, self.chosen, strict=True):
             members[setting].append(param)
+        kinds = {name: optimizer_type(name) for name in {s.optimizer for s in self.settings} if name is not None}
         return tuple(
-            Group(
-                optimizer=str(setting.optimizer),
-                options=setting.options or {},
-                params=tuple([param.name for param in params]),
-                numel=sum([param.numel for param in params]),
-                implementation=implementation(self.spec, setting, params, self._without_kernel(setting)),
-            )
-            for setting, params in zip(self.settings, members, strict=True)
-            if not setting.frozen
+            [
+                self._group(kinds[setting.optimizer], setting.options or {}, params)
+                for setting, params in zip(self.settings, members, strict=True)
+                if setting.optimizer is not None
+            ]
         )
 
-    def _without_kernel(self, setting: Setting) -> frozenset[str]:
-        """Return the names that a setting's fused kernel cannot take."""
-        sharded = self.inventory.sharded
-        takes_all = not sharded or setting.frozen or optimizer_type(str(setting.optimizer)).fuses_shards
-        return self.inventory.unfused if takes_all else self.inventory.unfused | sharded
+    def _group(self, kind: OptimizerType, options: Mapping[str, Any], params: Sequence[ParamInfo]) -> Group:
+        unfused, sharded = self.inventory.unfused, self.inventory.sharded
+        if sharded and not kind.fuses_shards:
+            unfused = unfused | sharded
+        return Group(
+            optimizer=kind.name,
+            options=options,
+            params=tuple([param.name for param in params]),
+            numel=sum([math.prod(param.shape) for param in params]),
+            implementation=implementation(self.spec, kind, options, params, unfused),
+        )
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -284,27 +288,26 @@ class Plan:
             if not isinstance(data, dict) or data.get("version") != VERSION:
                 raise ModelError(f"not a plan of version {VERSION}")
             data.pop("memory", None)  # what `optimbuild plan --world-size N --json` adds
+            if data.pop("checksum", None) != _checksum(data):
+                raise ModelError("the plan was altered: its checksum is not that of its content")
             keys = ("model", "params", "hooks", "unfused", "sharded")
             inventory = Inventory.from_dict({key: data[key] for key in keys})
             rows = [_setting_of(row) for row in data["params"]]
             settings = {setting.key: setting for setting in rows}
             index = {key: i for i, key in enumerate(settings)}
             plan = cls(
-                Spec.of(data["spec"]),
+                Spec.of(data["spec"], "spec"),
                 inventory,
                 tuple(settings.values()),
                 tuple([index[setting.key] for setting in rows]),
                 tuple(data["warnings"]),
                 tuple(data["notes"]),
             )
-            checksum = data.pop("checksum")
-            altered = checksum != _checksum(data) or plan.fingerprint != data["fingerprint"]
-        except OptimBuildError:
-            raise
+            altered = plan.fingerprint != data["fingerprint"]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelError(f"not a plan: {type(error).__name__}: {shown(str(error), 200)}") from None
         if altered:
-            raise ModelError("the plan was altered: its checksum or fingerprint is not that of its content")
+            raise ModelError("the plan was altered: its fingerprint is not that of its content")
         return plan
 
     def __str__(self) -> str:
@@ -319,7 +322,7 @@ def _checksum(data: Mapping[str, Any]) -> str:
 
 
 def _setting_of(row: Mapping[str, Any]) -> Setting:
-    return Setting(bool(row["frozen"]), row["optimizer"], row["options"] and plain(row["options"]))
+    return Setting(row["options"] is None, row["optimizer"], row["options"] and plain(row["options"]))
 
 
 def base_options(spec: Spec) -> Base:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Tag
 from optimbuild.edits import Bound, Edit
 from optimbuild.errors import listing
 from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import PatternText
+from optimbuild.patterns import PatternText, keyword_finder
 from optimbuild.registry import rule
 from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
 from optimbuild.rules.inferred_depths import by_names
@@ -92,14 +92,13 @@ class LayerDecay:
             )
             for keyword, factor in inventory.hooks.lr_decay_keywords(self.ratio).items()
         }
+        find = keyword_finder(by_keyword)
         edits: dict[str, Edit] = {}
         for param in inventory.params:
             for name in param.names if param.aliases else (param.name,):
-                for keyword, edit in by_keyword.items():
-                    if keyword in name:
-                        edits[param.name] = edit
-                        break
-                if param.name in edits:
+                keyword = find(name)
+                if keyword is not None:
+                    edits[param.name] = by_keyword[keyword]
                     break
         return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio})")
 

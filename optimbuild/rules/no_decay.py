@@ -43,8 +43,11 @@ class NoDecay:
         hinted_keywords = hooks.no_weight_decay_keywords() if self.hints else ()
         edits: dict[str, Edit] = {}
         by_cause: dict[str, Edit] = {}
+        names_any = bool(self.names or self.keywords or hinted or hinted_keywords)
         for param in inventory.params:
-            cause = self._cause(param, hinted, hinted_keywords)
+            cause = self._cause(param)
+            if cause is None and names_any:
+                cause = self._named(param, hinted, hinted_keywords)
             if cause is not None:
                 edit = by_cause.get(cause)
                 if edit is None:
@@ -59,13 +62,16 @@ class NoDecay:
         ]
         return Bound(edits, patterns)
 
-    def _cause(self, param: ParamInfo, hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
+    def _cause(self, param: ParamInfo) -> str | None:
         if self.norm and "norm" in param.kinds:
             return f"parameter of a normalization layer, {param.owner}"
-        if self.bias and any(f".{name}".endswith(".bias") for name in param.names):
+        if self.bias and (_is_bias(param.name) or any(map(_is_bias, param.aliases))):
             return "bias"
         if self.one_dimensional and len(param.shape) <= 1:
             return "one-dimensional"
+        return None
+
+    def _named(self, param: ParamInfo, hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
         for name in param.names:
             if name in self.names:
                 return f"named {name!r} by the rule"
@@ -76,3 +82,7 @@ class NoDecay:
             if keyword := keyword_in(name, hinted_keywords):
                 return f"name contains {keyword!r}, which the model's no_weight_decay_keywords() gives"
         return None
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith(".bias") or name == "bias"
