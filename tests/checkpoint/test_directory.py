@@ -81,6 +81,14 @@ def test_a_directory_that_cannot_be_written_leaves_the_last_save(tmp_path: Path)
     assert len(load(fresh, tmp_path).loaded) == len(weights(whole))
 
 
+def test_where_the_manifest_cannot_be_written_there_is_no_save(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        save(trained()[1], tmp_path)
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        load(trained()[1], tmp_path)
+
+
 def test_numbers_that_are_no_tensors_are_saved_too(tmp_path: Path) -> None:
     class Counting(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:  # type: ignore[override]

@@ -71,11 +71,37 @@ def test_options_that_decide_what_is_kept_are_those_of_the_group() -> None:
     assert without == {}
 
 
-def test_an_optimizer_that_cannot_be_asked_is_loaded_unchecked() -> None:
-    linear = nn.Linear(2, 2)
-    optimizer = torch.optim.LBFGS(linear.named_parameters())
+class Closed(torch.optim.Optimizer):
+    """An optimizer whose step needs a closure, and which keeps tensors of several shapes, and a number."""
+
+    def __init__(self, params: Any, scales: Any = (1, 2)) -> None:
+        super().__init__(params, {"scales": scales})
+
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        with torch.enable_grad():
+            closure().backward()
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                self.state[tensor] = {
+                    "like": tensor.detach().clone(),
+                    "row": torch.ones(len(tensor)),
+                    "mean": tensor.detach().mean(),
+                    "calls": 1,
+                }
+
+
+def test_an_optimizer_that_cannot_be_asked_resumes_with_what_it_kept() -> None:
+    linear = nn.Linear(2, 3)
+    optimizer = Closed(linear.named_parameters())
     assert expected_state(optimizer, optimizer.param_groups[0], linear.weight) is None
-    load_optimizer_state(optimizer, optimizer_state(optimizer))
+    optimizer.step(lambda: linear(torch.ones(2)).sum())
+    fresh = Closed(linear.named_parameters())
+    load_optimizer_state(fresh, optimizer_state(optimizer))
+    for tensor in linear.parameters():
+        kept = fresh.state[tensor]
+        assert kept["calls"] == 1
+        assert kept["mean"].shape == ()
+        assert all(torch.equal(kept[key], optimizer.state[tensor][key]) for key in ("like", "row", "mean"))
 
 
 def test_asking_runs_no_hook_that_somebody_put_on_every_optimizers_step() -> None:
@@ -91,10 +117,17 @@ def test_asking_runs_no_hook_that_somebody_put_on_every_optimizers_step() -> Non
 
 
 def test_options_without_a_hash_do_no_harm() -> None:
-    linear = nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW([linear.weight], betas=[0.9, 0.99])  # type: ignore[arg-type]
-    assert set(expected_state(optimizer, optimizer.param_groups[0], linear.weight) or ()) == {
-        "step",
-        "exp_avg",
-        "exp_avg_sq",
+    class Scaled(Closed):
+        def step(self, closure: Any = None) -> None:
+            super().step(closure or (lambda: self.param_groups[0]["params"][0].sum()))
+
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = Scaled([weight], scales=[1, 2])
+    with torch.enable_grad():
+        found = expected_state(optimizer, optimizer.param_groups[0], weight)
+    assert {key: entry.kind for key, entry in (found or {}).items()} == {
+        "like": "like",
+        "row": "other",
+        "mean": "scalar",
+        "calls": "number",
     }

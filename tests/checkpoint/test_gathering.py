@@ -50,7 +50,7 @@ def test_the_chosen_rank_gets_everything_whatever_the_dtype_and_the_others_nothi
 
 def fail_on_one_rank(directory: str) -> list[str]:
     """Keep something that cannot be saved on one rank: all must hear of it, and none may wait for ever."""
-    model, optimizer = trained({**CONFIG, "zero": True}, steps=1)
+    _, optimizer = trained({**CONFIG, "zero": True}, steps=1)
     if dist.get_rank() == 1:
         tensor = optimizer.optim.param_groups[0]["params"][0]  # type: ignore[attr-defined]
         optimizer.optim.state[tensor]["exp_avg"] = [1]  # type: ignore[attr-defined]

@@ -86,6 +86,7 @@ def test_a_parameter_frozen_since_is_unexpected_and_can_be_left_out() -> None:
     assert not fresh.state
     report = load_optimizer_state(fresh, state, unexpected="ignore")
     assert "blocks.0.norm.weight" in report.ignored
+    assert "8 saved ones were left out: blocks.0." in str(report)
     assert set(optimizer_state(fresh)["state"]) == {name for name in weights(whole) if "blocks.0" not in name}
 
 
@@ -99,6 +100,7 @@ def test_an_unfrozen_parameter_is_missing_and_can_start_afresh() -> None:
     assert not fresh.state
     report = load_optimizer_state(fresh, state, missing="init")
     assert all("blocks.0" in name for name in report.missing)
+    assert "8 without saved state start afresh: blocks.0." in str(report)
     train(again, fresh, range(5, 6))
     steps = {name: float(found["step"]) for name, found in optimizer_state(fresh)["state"].items()}
     assert steps == {name: 1.0 if "blocks.0" in name else 6.0 for name in weights(whole)}

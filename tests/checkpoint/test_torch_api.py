@@ -108,6 +108,9 @@ def resume_fsdp2_in_every_way(directory: str) -> tuple[Any, list[Any]]:
         way(again, fresh)
         train(again, fresh, range(5, 10))
         resumes.append(plain(whole_weights(again)))
+    alone = build_optimizer(CONFIG, net())
+    load_optimizer_state(alone, by_torch)  # shards, which become whole again
+    assert same(optimizer_state(alone)["state"], state["state"])
     return plain(whole_weights(model)), resumes
 
 
