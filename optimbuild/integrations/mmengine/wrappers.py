@@ -63,23 +63,22 @@ def refuse_wrong(cls: type, options: Mapping[str, Any], path: str) -> None:
         options: Its options.
         path: Where they stand.
     """
-    known = _known(cls)
-    for key in options:
-        if known is not None and key not in known and key != "_scope_":
-            raise ConfigError(
-                f"{cls.__name__} takes no option {shown(key)}.{suggest(str(key), known)} It takes: {listing(known)}.",
-                path,
-            )
     if issubclass(cls, OptimWrapper):
         _refuse_wrong_counts(options.get("accumulative_counts", 1), join(path, "accumulative_counts"))
         _refuse_wrong_clipping(options.get("clip_grad"), join(path, "clip_grad"))
     error = _refusal(cls, options)
-    if error is not None:
-        culprit = next((key for key in options if _refusal(cls, {key: options[key]}) is not None), None)
-        raise ConfigError(
-            f"{cls.__name__} refuses: {type(error).__name__}: {shown(str(error), 300)}",
-            path if culprit is None else join(path, culprit),
-        ) from error
+    if error is None:
+        return
+    known = _known(cls)
+    unknown = [str(key) for key in options if known is not None and key not in known and key != "_scope_"]
+    if unknown and known is not None:
+        hint = f"{suggest(unknown[0], known)} It takes: {listing(known)}."
+        raise ConfigError(f"{cls.__name__} takes no option {shown(unknown[0])}.{hint}", path)
+    culprit = next((key for key in options if _refusal(cls, {key: options[key]}) is not None), None)
+    raise ConfigError(
+        f"{cls.__name__} refuses: {type(error).__name__}: {shown(str(error), 300)}",
+        path if culprit is None else join(path, culprit),
+    ) from error
 
 
 def _refusal(cls: type, options: Mapping[str, Any]) -> Exception | None:

@@ -18,7 +18,7 @@ OURS = "optimbuild.OptimBuildConstructor"
 CLASSIC: Mapping[str, Any] = {
     "norm_decay_mult": 0.0,
     "bias_lr_mult": 2.0,
-    "custom_keys": {"backbone": {"lr_mult": 0.1}, "head": {"decay_mult": 0.5}},
+    "custom_keys": {"backbone.0": {"lr_mult": 0.1}, "head": {"decay_mult": 0.5}},
 }
 
 
