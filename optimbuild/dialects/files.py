@@ -130,10 +130,11 @@ def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget
         raise ConfigError(f"{given} is its own BASE: {' → '.join(os.path.basename(p) for p in (*above, path))}", "BASE")
     if next(budget, None) is None:
         raise ConfigError(f"more than {MOST_FILES} files inherit from each other", "BASE")
+    parsed = _parsed(path, given)
     try:
-        raw = readable(_parsed(path, given), keys)
+        raw = readable(parsed, keys)
     except ConfigError as error:
-        raise ConfigError(f"{error.message} (in {given})", error.path) if error.path else error from None
+        raise ConfigError(f"{error.message} (in {given})", error.path) from None
     bases = raw.pop("BASE", None) or ()
     bases = (bases,) if isinstance(bases, str) else bases
     if not isinstance(bases, tuple) or not all(isinstance(base, str) for base in bases):

@@ -57,7 +57,7 @@ def read_raw(config: Any) -> dict[str, Any]:
     return readable(config, KEYS)
 
 
-_KEY = re.compile(r"""(?:^|\.)(?P<name>[^.\[\]]+)|\[(?P<place>\d+)\]|\[(['"])(?P<quoted>.+?)\3\]""")
+_KEY = re.compile(r"""(?:^|(?<=.)\.)(?P<name>[^.\[\]]+)|\[(?P<place>\d+)\]|\[(['"])(?P<quoted>.+?)\3\]""")
 
 
 def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
