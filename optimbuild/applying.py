@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any, TypeVar
 
-from optimbuild.edits import Bound, Call, Edit, refuse_malformed
+from optimbuild.edits import Bound, Call, Column, Edit, refuse_malformed
 from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError, listing, shown
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, widened
 from optimbuild.registry import rule_class
 from optimbuild.spec import RuleSpec
 from optimbuild.values import join, validated
-
-Column = Sequence[Edit | None]
-"""What one rule wants, for every parameter in model order."""
 
 Patterns = Sequence[tuple[str, str, Sequence[ParamInfo]]]
 """What the patterns of a rule match, by the path of the option and the pattern."""
@@ -32,15 +29,13 @@ class Applied:
         spec: The rule, as the config has it.
         path: Where it stands there.
         call: The rule, after it has seen the model.
-        edits: What it wants for every parameter.
-        distinct: The same, each edit once.
+        column: What it wants for every parameter.
     """
 
     spec: RuleSpec
     path: str
     call: Call
-    edits: Column
-    distinct: Sequence[Edit]
+    column: Column
 
     @classmethod
     def of(cls, spec: RuleSpec, path: str, inventory: Inventory) -> Applied:
@@ -51,13 +46,12 @@ class Applied:
             ModelError: A hook of the model raised, or answered nonsense.
         """
         call = bound(made_rule(spec, path), spec, path, inventory)
-        edits = _column(call, spec, path, inventory)
-        distinct = list({id(edit): edit for edit in edits if edit is not None}.values())
-        for edit in distinct:
+        column = Column.of(_edits(call, spec, path, inventory))
+        for edit in column.distinct.values():
             if not isinstance(edit, Edit):
                 raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
             refuse_malformed(edit, path)
-        return cls(spec, path, call, edits, distinct)
+        return cls(spec, path, call, column)
 
     @property
     def patterns(self) -> Patterns:
@@ -100,11 +94,11 @@ def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
     return call
 
 
-def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column:
+def _edits(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> list[Edit | None]:
     if not isinstance(call, Bound):
         return _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
     edits = [call.edits.get(param.name) for param in inventory.params]
-    if len([edit for edit in edits if edit is not None]) < len(call.edits):
+    if len(list(filter(None, edits))) < len(call.edits):
         _refuse_strange(call.edits, spec, path, inventory)
     return edits
 
@@ -155,7 +149,7 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
     frozen = [_frozen_by(rule, inventory) for rule in applied]
     warnings: list[str] = []
     for i, rule in enumerate(applied):
-        touched = list(compress(inventory.params, rule.edits))
+        touched = list(compress(inventory.params, rule.column.edits))
         missed = [] if rule.spec.optional else _missed(rule, touched, inventory)
         if missed and strict:
             raise _nothing_touched(missed)
@@ -165,9 +159,9 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
 
 
 def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
-    if not any(edit.freeze for edit in rule.distinct):
+    if not any(edit.freeze for edit in rule.column.distinct.values()):
         return frozenset()
-    pairs = zip(inventory.params, rule.edits, strict=True)
+    pairs = zip(inventory.params, rule.column.edits, strict=True)
     return frozenset([param.name for param, edit in pairs if edit is not None and edit.freeze])
 
 

@@ -135,8 +135,8 @@ def constructed(plan: Plan, groups: list[dict[str, Any]], bucket_view: bool = Fa
 def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]) -> Any:
     """Construct an optimizer in a time that grows with the number of tensors.
 
-    Torch compares each new group with every tensor of all groups before it: that took 13 ms for the 1357 tensors and
-    200 groups of InternImage-H, and half as many again for each more. In a plan no tensor is in two groups.
+    Torch compares each new group with every tensor of all groups before it, which took 13 ms of 16 for the 1357 tensors
+    in 200 groups of InternImage-H. In a plan no tensor is in two groups, so here each is added as if it were the first.
     """
     adds = torch.optim.Optimizer.add_param_group
     if getattr(cls, "add_param_group", None) is not adds or cls.__new__ is not object.__new__:
@@ -146,7 +146,8 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]
     def add_alone(group: dict[str, Any]) -> None:
         before, optimizer.param_groups = optimizer.param_groups, []
         adds(optimizer, group)
-        optimizer.param_groups = before + optimizer.param_groups
+        before.extend(optimizer.param_groups)
+        optimizer.param_groups = before
 
     optimizer.add_param_group = add_alone
     optimizer.__init__(groups, **options)

@@ -43,6 +43,26 @@ Call = Callable[[ParamInfo], Edit | None]
 
 
 @dataclass(frozen=True)
+class Column:
+    """What one rule wants for every parameter, in model order.
+
+    Args:
+        edits: An edit for each parameter, or None.
+        distinct: Each edit once, by its ``id``.
+    """
+
+    edits: Sequence[Edit | None]
+    distinct: Mapping[int, Edit]
+
+    @classmethod
+    def of(cls, edits: Sequence[Edit | None]) -> Column:
+        """Return the column of some edits."""
+        distinct: dict[int, Any] = dict(zip(map(id, edits), edits, strict=True))
+        distinct.pop(id(None), None)
+        return cls(edits, distinct)
+
+
+@dataclass(frozen=True)
 class Bound:
     """A rule that has seen the whole model: its edits by parameter name, and what it noticed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optimbuild.edits import Edit, Setting, refuse_malformed
+from optimbuild.edits import Column, Edit, Setting, refuse_malformed
 from optimbuild.errors import ConfigError, shown
 from optimbuild.optimizer_type import OptimizerType
 from optimbuild.values import finite, join, plain
@@ -18,7 +18,7 @@ Change = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 
 
 def folded(
-    trainable: Sequence[bool], columns: Sequence[Sequence[Edit | None]], base: Base
+    trainable: Sequence[bool], columns: Sequence[Column], base: Base
 ) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold the edits of all parameters, each as :func:`changes` tells it step by step.
 
@@ -36,28 +36,26 @@ def folded(
     Raises:
         ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
     """
-    edits = [{id(edit): edit for edit in column if edit is not None} for column in columns]
-    states = _States(base, [edit for distinct in edits for edit in distinct.values()])
+    states = _States(base, columns)
     reached: Sequence[int | None] = _starts(len(trainable), columns, states)
-    for position, (column, distinct) in enumerate(zip(columns, edits, strict=True)):
-        after = _After(states, distinct, position)
-        reached = [after[pair] for pair in zip(reached, map(id, column), strict=True)]
-    for column, distinct in zip(columns, edits, strict=True):
-        if any(edit.freeze for edit in distinct.values()):
-            reached = [
-                None if edit is not None and edit.freeze else at for at, edit in zip(reached, column, strict=True)
-            ]
+    for position, column in enumerate(columns):
+        after = _After(states, column, position)
+        reached = [after[pair] for pair in zip(reached, map(id, column.edits), strict=True)]
+    for column in columns:
+        if any(edit.freeze for edit in column.distinct.values()):
+            pairs = zip(reached, column.edits, strict=True)
+            reached = [None if edit is not None and edit.freeze else state for state, edit in pairs]
     if not all(trainable):
-        reached = [at if trains else None for at, trains in zip(reached, trainable, strict=True)]
+        reached = [state if trains else None for state, trains in zip(reached, trainable, strict=True)]
     index_of = {state: index for index, state in enumerate(dict.fromkeys(reached))}
     return tuple([states.setting(state) for state in index_of]), tuple([index_of[state] for state in reached])
 
 
-def _starts(count: int, columns: Sequence[Sequence[Edit | None]], states: _States) -> list[int]:
+def _starts(count: int, columns: Sequence[Column], states: _States) -> list[int]:
     """Return the state from which each parameter starts: the base options of the last optimizer that an edit names."""
-    if not states.names_optimizers:
+    if not any(edit.optimizer is not None for column in columns for edit in column.distinct.values()):
         return [states.start(None)] * count
-    rows = zip(*columns, strict=True)
+    rows = zip(*[column.edits for column in columns], strict=True)
     return [
         states.start(_last_named([(i, edit) for i, edit in enumerate(row) if edit is not None], states.base))
         for row in rows
@@ -67,9 +65,9 @@ def _starts(count: int, columns: Sequence[Sequence[Edit | None]], states: _State
 class _States:
     """The states of the options that edits lead to: an optimizer and its options, each of them once."""
 
-    def __init__(self, base: Base, edits: Sequence[Edit]) -> None:
+    def __init__(self, base: Base, columns: Sequence[Column]) -> None:
         self.base = base
-        self.names_optimizers = any(edit.optimizer is not None for edit in edits)
+        edits = [edit for column in columns for edit in column.distinct.values()]
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
         self._states: list[tuple[Any, OptimizerType, dict[str, Any]]] = []
         self._known: dict[Any, int] = {}
@@ -106,13 +104,21 @@ class _States:
 class _After(dict[tuple[Any, int], Any]):
     """The state to which an edit, by its ``id``, leads from a state; worked out when it is first asked for."""
 
-    def __init__(self, states: _States, edits: Mapping[int, Edit], position: int) -> None:
+    def __init__(self, states: _States, column: Column, position: int) -> None:
         super().__init__()
-        self.states, self.edits, self.position = states, edits, position
+        self.states, self.edits, self.position = states, column.distinct, position
+        self.effects = {place: repr((edit.set, edit.scale)) for place, edit in self.edits.items()}
+        self.by_effect: dict[tuple[int, str], int] = {}
 
     def __missing__(self, pair: tuple[int, int]) -> int:
-        state, edit = pair[0], self.edits.get(pair[1])
-        after = self[pair] = state if edit is None else self.states.edited(state, edit, self.position)
+        state, edit = pair
+        after = state
+        if edit in self.edits:
+            effect = (state, self.effects[edit])
+            if effect not in self.by_effect:
+                self.by_effect[effect] = self.states.edited(state, self.edits[edit], self.position)
+            after = self.by_effect[effect]
+        self[pair] = after
         return after
 
 

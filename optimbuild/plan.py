@@ -367,7 +367,7 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     found = [*warnings, *complaints(applied, inventory, spec.strict)]
     notes = [note for rule in applied for note in rule.notes]
     trainable = [param.trainable for param in inventory.params]
-    settings, chosen = folded(trainable, [rule.edits for rule in applied], base)
+    settings, chosen = folded(trainable, [rule.column for rule in applied], base)
     plan = Plan(spec, inventory, settings, chosen, tuple(found), tuple(notes))
     if all(setting.frozen for setting in settings):
         raise ConfigError(
