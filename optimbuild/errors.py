@@ -87,12 +87,19 @@ def suggest(word: str, choices: Iterable[str]) -> str:
 
 
 def closest(word: str, choices: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return at most ``n`` choices that resemble ``word``, best first, whatever their case."""
+    """Return at most ``n`` choices that resemble ``word``, best first, whatever their case; of equals the first one.
+
+    >>> closest("adamv", ["adamw", "RAdam", "NAdam", "Adam"])
+    ['Adam', 'adamw', 'RAdam']
+    """
+    folded = word[:200].lower()
     by_folded: dict[str, str] = {}
     for choice in choices:
         by_folded.setdefault(choice.lower(), choice)
-    found = difflib.get_close_matches(word[:200].lower(), by_folded, n=n, cutoff=cutoff)
-    return [by_folded[name] for name in found]
+    found = difflib.get_close_matches(folded, by_folded, n=10 * n, cutoff=cutoff)
+    places = {name: place for place, name in enumerate(by_folded)} if len(found) > 1 else {}
+    found.sort(key=lambda name: (-difflib.SequenceMatcher(None, name, folded).ratio(), places.get(name, 0)))
+    return [by_folded[name] for name in found[:n]]
 
 
 def listing(names: Sequence[str], limit: int = 20) -> str:
