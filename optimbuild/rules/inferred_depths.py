@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from optimbuild.errors import ConfigError
 from optimbuild.params import Inventory
@@ -26,15 +26,14 @@ STEM: Place = (-1.0, 0.0)
 TOP: Place = (float("inf"), 0.0)
 
 
-@dataclass(frozen=True)
-class _Numbered:
-    """A name cut at a number: the container, the index, and the segments after it.
+class _Numbered(NamedTuple):
+    """A name cut at a number: the container, the number, and the segments after it.
 
     Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``.
     """
 
     container: str
-    index: int
+    number: int
     rest: tuple[str, ...]
 
     @property
@@ -45,7 +44,7 @@ class _Numbered:
 def _cut(segments: Sequence[str], digits_at_end: bool) -> _Numbered | None:
     """Cut a name at its first numbered segment: ``7`` itself, or else ``layer7``."""
     for at, segment in enumerate(segments):
-        found = _NUMBERED.match(segment)
+        found = _NUMBERED.match(segment) if segment[-1:].isdecimal() else None
         if found and (digits_at_end or not found[1]):
             container = [*segments[:at], f"{found[1]}#"] if found[1] else segments[:at]
             return _Numbered(".".join(container), int(found[2]), tuple(segments[at + 1 :]))
@@ -110,7 +109,7 @@ def _indices(cuts: Iterable[_Numbered | None]) -> Mapping[str, set[int]]:
     indices: dict[str, set[int]] = defaultdict(set)
     for cut in cuts:
         if cut is not None:
-            indices[cut.container].add(cut.index)
+            indices[cut.container].add(cut.number)
     return indices
 
 
@@ -122,7 +121,7 @@ def _nested(stages: Sequence[_Numbered]) -> str | None:
         inner = _cut(stage.rest, True)
         if inner is not None and len(inner.rest) > 1 and (not inner.container or _BLOCK.match(inner.container)):
             tensors[inner.container] += 1
-            blocks[inner.container][stage.index].setdefault(inner.index, set()).add(inner.rest)
+            blocks[inner.container][stage.number].setdefault(inner.number, set()).add(inner.rest)
     for container, count in tensors.most_common(1):
         if 2 * count > len(stages) and any(_alike(inside.values()) for inside in blocks[container].values()):
             return container
@@ -142,11 +141,11 @@ def _alike(blocks: Iterable[set[tuple[str, ...]]]) -> bool:
 def _block(cut: _Numbered, trunk: str, nested: str | None) -> tuple[int, int | None]:
     """Return the stage, and the block in it or None for a part of the stage that is no block."""
     if cut.container != trunk:
-        return cut.index, None
+        return cut.number, None
     if nested is None:
-        return cut.index, 0
+        return cut.number, 0
     inner = _cut(cut.rest, True)
-    return cut.index, inner.index if inner is not None and inner.container == nested else None
+    return cut.number, inner.number if inner is not None and inner.container == nested else None
 
 
 def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | None]:

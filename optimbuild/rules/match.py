@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -49,11 +49,10 @@ class Entry(BaseModel):
         parts = [f"pattern {self.pattern!r}"] if self.pattern is not None else []
         return " and ".join([*parts, f"kinds {', '.join(self.kinds)}"] if self.kinds else parts)
 
-    def selects(self, param: ParamInfo) -> bool:
-        """Say whether the entry is meant for this parameter."""
-        if self.kinds and param.kinds.isdisjoint(self.kinds):
-            return False
-        return self.pattern is None or any(map(Pattern(self.pattern).matches, param.names))
+    def selected(self, inventory: Inventory) -> Sequence[ParamInfo]:
+        """Return the parameters that the entry is meant for."""
+        found = inventory.params if self.pattern is None else inventory.matching(Pattern(self.pattern))
+        return [param for param in found if not param.kinds.isdisjoint(self.kinds)] if self.kinds else found
 
     def edit(self) -> Edit:
         """Return what the selected parameters get."""
@@ -105,7 +104,7 @@ class Match:
         edits: dict[str, Edit] = {}
         patterns, warnings = [], []
         for i, entry in enumerate(self.table):
-            found = [param for param in inventory.params if entry.selects(param)]
+            found = entry.selected(inventory)
             new = [param for param in found if param.name not in edits]
             patterns.append((f"table[{i}]", entry.pattern or entry.label, found))
             if found and not new:
