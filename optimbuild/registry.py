@@ -37,6 +37,9 @@ from optimbuild.errors import (
 from optimbuild.optimizer_type import OptimizerType, State
 
 SCOPE = "optimbuild"
+NO_OPTIMIZERS = frozenset(("Optimizer", "ZeroRedundancyOptimizer"))
+"""What stands among MMEngine's optimizers and is none that a config should name."""
+
 PLUGINS = "optimbuild.plugins"
 T = TypeVar("T")
 
@@ -146,8 +149,8 @@ class Registry(mmengine.registry.Registry):
 
     def _unknown(self, key: str) -> str:
         names = self.names()
-        more = sorted(self.parent.module_dict) if self.parent is not None else []
-        message = f"unknown {self.name} {shown(key)}.{suggest(key, names + more)}"
+        more = sorted(set(self.parent.module_dict) - NO_OPTIMIZERS) if self.parent is not None else []
+        message = f"unknown {self.name} {shown(key)}.{suggest(key, names) or suggest(key, more)}"
         if "." in key:
             message += " Only registered names can be used here: a dotted path is never imported."
         message += f" There are: {', '.join(names)}."
