@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -132,16 +132,13 @@ def refuse_sharded(surveyed: Surveyed) -> None:
     Args:
         surveyed: The module.
     """
-    # while nobody has imported its module, no tensor is a DTensor
-    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
-    found: dict[str, Callable[[torch.Tensor], bool]] = {
-        "FSDP2 or tensor parallelism (DTensor)": lambda tensor: isinstance(tensor, dtensor),
-        "FSDP": lambda tensor: getattr(tensor, "_fsdp_flattened", False),
-        "DeepSpeed": lambda tensor: hasattr(tensor, "ds_id"),
+    pairs = [(p.name, tensor) for p, tensor in zip(surveyed.inventory.params, surveyed.tensors, strict=True)]
+    shards = {
+        "FSDP2 or tensor parallelism (DTensor)": [name for name, _ in pairs if name in surveyed.inventory.sharded],
+        "FSDP": [name for name, tensor in pairs if getattr(tensor, "_fsdp_flattened", False)],
+        "DeepSpeed": [name for name, tensor in pairs if hasattr(tensor, "ds_id")],
     }
-    for how, is_shard in found.items():
-        pairs = zip(surveyed.inventory.params, surveyed.tensors, strict=True)
-        names = [param.name for param, tensor in pairs if is_shard(tensor)]
+    for how, names in shards.items():
         if names:
             raise ConfigError(
                 f"the model is sharded already, by {how}, and its optimizer state with it: {listing(names, 5)}. "
