@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -100,6 +102,28 @@ def trained(work_dir: object, epochs: int, wrapper: Mapping[str, Any], **options
     runner = Runner(**settings(work_dir, epochs, wrapper, **options))
     runner.train()
     return runner
+
+
+class StoppedError(Exception):
+    """A run was stopped."""
+
+
+class StopHook(Hook):
+    """Stop a run before its third epoch."""
+
+    priority = "VERY_HIGH"
+
+    def before_train_epoch(self, runner: Any) -> None:
+        if runner.epoch == 2:
+            raise StoppedError
+
+
+def stopped(work_dir: object, wrapper: Mapping[str, Any], **options: Any) -> None:
+    """Train for two of four epochs."""
+    runner = Runner(**settings(work_dir, 4, wrapper, custom_hooks=[StopHook()], **options))
+    with contextlib.suppress(StoppedError):
+        runner.train()
+    assert runner.epoch == 2
 
 
 def adamw(ours: bool = True, classic: Mapping[str, Any] = CLASSIC, **options: Any) -> dict[str, Any]:

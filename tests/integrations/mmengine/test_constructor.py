@@ -28,6 +28,7 @@ from tests.integrations.mmengine.project import (
     same,
     settings,
     sgd,
+    stopped,
     trained,
     weights,
     wrapper,
@@ -259,7 +260,7 @@ def test_each_module_gets_an_optimizer_with_a_plan_of_its_own(tmp_path: Path) ->
 
 def test_several_optimizers_resume_too(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole", 4, gan(), model=seeded(Gan))
-    trained(tmp_path / "parts", 2, gan(), model=seeded(Gan))
+    stopped(tmp_path / "parts", gan(), model=seeded(Gan))
     parts = trained(tmp_path / "parts", 4, gan(), model=seeded(Gan), resume=True)
     assert same(whole.model, parts.model)
 
