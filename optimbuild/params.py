@@ -252,9 +252,9 @@ class Inventory:
             return cls.from_dict(json.loads(Path(path).read_text("utf-8")))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"not JSON ({shown(str(error))})"
-            raise ModelError(f"inventory {shown(os.fspath(path))}: {reason}") from None
+            raise ModelError(f"inventory {shown(os.fspath(path), 300)}: {reason}") from None
         except ModelError as error:
-            raise ModelError(f"inventory {shown(os.fspath(path))}: {error}") from error
+            raise ModelError(f"inventory {shown(os.fspath(path), 300)}: {error}") from error
 
 
 def _names_in(data: Mapping[str, Any], key: str) -> frozenset[str]:
