@@ -113,11 +113,7 @@ def load(
 
     saved, match, updates = ranks.together(check)
     report = reported(held, saved, match, options)
-    room = {
-        name: {key: _room(saved.state[name][key], param) for key in match.entries[name] or saved.state[name]}
-        for name, param in held.owned()
-        if name in match.entries
-    }
+    room = ranks.together(lambda: _rooms(held, saved, match))
     saved_name = {names.canonical(name): name for name in manifest.params}
     torch_files.read(_by_key({saved_name[name]: found for name, found in room.items()}), home / manifest.data, ranks)
     fresh = ranks.together(lambda: placed_by_name(held, match, room))
@@ -215,6 +211,15 @@ def _discard(data: Path, home: Path) -> None:
 def _verify(manifest: Manifest, home: Path, ranks: Ranks) -> None:
     manifest.verify(home, ranks.rank, ranks.size)
     vet_metadata(home / manifest.data / METADATA)
+
+
+def _rooms(held: Held, saved: Saved, match: Match) -> dict[str, dict[str, Any]]:
+    """Return empty tensors for everything that this rank keeps."""
+    return {
+        name: {key: _room(saved.state[name][key], param) for key in match.entries[name] or saved.state[name]}
+        for name, param in held.owned()
+        if name in match.entries
+    }
 
 
 def _room(value: Any, param: torch.Tensor) -> Any:

@@ -68,16 +68,17 @@ def _number(value: Any, entry: Entry) -> Any:
 
 def _distributed(value: torch.Tensor, param: torch.Tensor) -> torch.Tensor:
     """Return a value as the parameter is: whole, or spread over the ranks as the parameter is."""
-    from torch.distributed.tensor import DTensor, distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate
 
     if not isinstance(param, DTensor):
         return _own(_whole(value)).to(param.device)
     if isinstance(value, DTensor) and (value.device_mesh, value.placements) == (param.device_mesh, param.placements):
         return _own(value)
-    local = _own(_whole(value)).to(param.device)
-    shard = distribute_tensor(local, param.device_mesh, param.placements, src_data_rank=None)
+    whole = _own(_whole(value)).to(param.device)
+    everywhere = DTensor.from_local(whole, param.device_mesh, [Replicate()] * param.device_mesh.ndim, run_check=False)
+    shard: DTensor = everywhere.redistribute(param.device_mesh, param.placements)  # each rank cuts out its own
     mine = shard.to_local().untyped_storage()
-    return shard.clone() if mine.data_ptr() == local.untyped_storage().data_ptr() else shard
+    return shard.clone() if mine.data_ptr() == whole.untyped_storage().data_ptr() else shard
 
 
 def _whole(value: Any) -> torch.Tensor:

@@ -48,14 +48,15 @@ class Ranks:
         """Do something on every rank; where one fails all fail, and nobody waits for ever.
 
         Raises:
-            OptimBuildError: What ``work`` raised here, or a CheckpointError that says which other rank failed.
+            Exception: What ``work`` raised here.
+            CheckpointError: Another rank failed; says which, and with what.
         """
-        failure: OptimBuildError | None = None
+        failure: Exception | None = None
         try:
             result = work()
-        except OptimBuildError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the others must hear of it
             failure = error
-        told = self.exchange(None if failure is None else str(failure))
+        told = self.exchange(_told(failure))
         if failure is not None:
             raise failure
         failed = [f"rank {rank}: {message}" for rank, message in enumerate(told) if message is not None]
@@ -66,6 +67,12 @@ class Ranks:
     def global_rank(self, rank: int) -> int:
         """Return the rank, counted over all processes, of one of these."""
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def _told(failure: Exception | None) -> str | None:
+    if failure is None or isinstance(failure, OptimBuildError):
+        return None if failure is None else str(failure)
+    return f"{type(failure).__name__}: {shown(str(failure), 200)}"
 
 
 def lost(error: BaseException) -> CheckpointError:
