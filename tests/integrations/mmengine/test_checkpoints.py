@@ -23,6 +23,7 @@ from optimbuild.integrations.mmengine import checkpoints
 from tests.integrations.mmengine.project import (
     CLASSIC,
     StopHook,
+    StoppedError,
     Wrong,
     adamw,
     loader,
