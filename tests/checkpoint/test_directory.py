@@ -222,6 +222,9 @@ def test_what_four_ranks_saved_resumes_on_any_number_of_ranks_and_on_none(tmp_pa
         whole[name] = plain(weights(model))
     for rank, found in enumerate(run(4, save_in_the_middle, directory)):
         assert found == whole, f"rank {rank} of the uninterrupted run"
+    parts = [path.stat().st_size for path in (tmp_path / "adamw").rglob("*.distcp")]
+    assert len(parts) == 4
+    assert max(parts) < 0.5 * sum(parts)  # each rank wrote its own
     results = {"plain": [resume_in_every_way(directory, False)]}
     for ranks in (3, 2, 1):
         results[f"{ranks} ranks"] = run(ranks, resume_in_every_way, directory, True)
