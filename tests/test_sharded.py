@@ -189,6 +189,8 @@ def deepspeed_on_cpu() -> Any:
     import deepspeed
 
     deepspeed.utils.logger.setLevel("ERROR")
+    # else it compiles a C++ kernel to reduce in shared memory first, for a minute; gloo reduces as well
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
