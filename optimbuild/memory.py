@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from optimbuild.errors import ConfigError, ModelError, shown
 from optimbuild.params import ParamInfo
@@ -16,6 +16,12 @@ from optimbuild.sharding import partition
 if TYPE_CHECKING:
     from optimbuild.plan import Group, Plan
 
+Sharding = Literal["zero", "fsdp2"] | None
+HOW: Mapping[Sharding, str] = {
+    "zero": "optimizer state sharded by ZeRO stage 1",
+    "fsdp2": "parameters, gradients and optimizer state sharded by FSDP2",
+    None: "optimizer state not sharded: every rank keeps all of it",
+}
 _BITS = re.compile(r"\d+")
 SCALAR = 4
 """Bytes of a single float32 number."""
@@ -54,11 +60,12 @@ class Memory:
 
     Args:
         ranks: By rank.
-        sharded: Whether the optimizer state is sharded, by ZeRO stage 1.
+        sharding: ``zero``, where the optimizer state is sharded; ``fsdp2``, where parameters and gradients are
+            as well; None where every rank holds everything.
     """
 
     ranks: tuple[RankMemory, ...]
-    sharded: bool
+    sharding: Sharding = None
 
     @property
     def largest(self) -> RankMemory:
@@ -74,7 +81,7 @@ class Memory:
         """Return the figures as JSON data."""
         return {
             "world_size": len(self.ranks),
-            "sharded": self.sharded,
+            "sharding": self.sharding,
             "ranks": [{**asdict(rank), "total": rank.total} for rank in self.ranks],
             "largest": self.largest.rank,
             "smallest": self.smallest.rank,
@@ -82,14 +89,13 @@ class Memory:
 
     def __str__(self) -> str:
         most, least = self.largest, self.smallest
-        how = "sharded by ZeRO stage 1" if self.sharded else "not sharded: every rank keeps all of it"
         shares = [f"rank {end.rank} holds {end.share:.2%} of it" for end in (most, least)]
         state = _span(most, least, lambda rank: rank.state)
         rows = {
-            "memory": f"of each of {len(self.ranks)} rank{'s' * (len(self.ranks) > 1)}; optimizer state {how}",
-            "parameters": size(most.parameters),
-            "gradients": size(most.gradients),
-            "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharded else state,
+            "memory": f"of each of {len(self.ranks)} rank{'s' * (len(self.ranks) > 1)}; {HOW[self.sharding]}",
+            "parameters": _span(most, least, lambda rank: rank.parameters),
+            "gradients": _span(most, least, lambda rank: rank.gradients),
+            "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharding else state,
             "together": _span(most, least, lambda rank: rank.total),
         }
         return "\n".join(f"{label:<13}{text}" for label, text in rows.items())
@@ -119,6 +125,9 @@ def size(count: int) -> str:
 def memory_of(plan: Plan, world_size: int) -> Memory:
     """Return what every rank of a run of this plan holds.
 
+    A model whose tensors are shards (``DTensor``) is taken to be sharded by FSDP2 over all ranks, whatever
+    their number: along the first dimension.
+
     Args:
         plan: The plan.
         world_size: The number of ranks, at least 1.
@@ -127,24 +136,48 @@ def memory_of(plan: Plan, world_size: int) -> Memory:
         ConfigError: The world size is no whole number from 1, or the state of an optimizer cannot be foreseen.
     """
     _check(world_size)
-    parameters = sum([nbytes(param) for param in plan.inventory.params])
-    # group by group, the order in which ZeRO sees them
-    members = [[plan.inventory[name] for name in group.params] for group in plan.groups]
+    parameters, sizes, needed = _held(plan, lambda param: param)
+    if plan.inventory.sharded:
+        shards = [_held(plan, partial(_shard, plan, rank, world_size)) for rank in range(world_size)]
+        return _memory([(whole, sum(grads), sum(state)) for whole, grads, state in shards], sum(needed), "fsdp2")
+    state = [sum(needed)] * world_size
+    if plan.spec.sharding is not None:
+        state = [0] * world_size
+        for rank, count in zip(partition(sizes, state), needed, strict=True):
+            state[rank] += count
+    held = [(parameters, sum(sizes), mine) for mine in state]
+    return _memory(held, sum(needed), None if plan.spec.sharding is None else "zero")
+
+
+def _held(plan: Plan, of: Callable[[ParamInfo], ParamInfo]) -> tuple[int, list[int], list[int]]:
+    """Return the bytes of all parameters; of each gradient; and of the state for each, in the order of the groups.
+
+    Args:
+        plan: The plan.
+        of: Returns what a rank holds of a parameter.
+    """
+    members = [[of(plan.inventory[name]) for name in group.params] for group in plan.groups]
     sizes = [nbytes(param) for params in members for param in params]
     needed = [need for group, params in zip(plan.groups, members, strict=True) for need in state_bytes(group, params)]
-    sharded, whole = plan.spec.sharding is not None, sum(needed)
-    state = [0] * world_size if sharded else [whole] * world_size
-    if sharded:
-        for rank, count in zip(partition(sizes, [0] * world_size), needed, strict=True):
-            state[rank] += count
-    gradients = sum(sizes)
-    return Memory(
-        tuple(
-            RankMemory(rank, parameters, gradients, held, held / whole if whole else 0.0)
-            for rank, held in enumerate(state)
-        ),
-        sharded,
-    )
+    return sum([nbytes(of(param)) for param in plan.inventory.params]), sizes, needed
+
+
+def _shard(plan: Plan, rank: int, world_size: int, param: ParamInfo) -> ParamInfo:
+    """Return what FSDP2 leaves of a parameter on a rank: its share of the rows, as ``torch.chunk`` cuts them."""
+    if param.name not in plan.inventory.sharded or not param.shape:
+        return param
+    rows, *rest = param.shape
+    each = -(-rows // world_size)
+    return replace(param, shape=(max(0, min(each, rows - rank * each)), *rest))
+
+
+def _memory(held: Sequence[tuple[int, int, int]], whole: int, sharding: Sharding) -> Memory:
+    """Return the figures of every rank: parameters, gradients and state, and the share in the whole state."""
+    ranks = [
+        RankMemory(rank, parameters, gradients, state, state / whole if whole else 0.0)
+        for rank, (parameters, gradients, state) in enumerate(held)
+    ]
+    return Memory(tuple(ranks), sharding)
 
 
 def _check(world_size: object) -> None:

@@ -84,6 +84,40 @@ def test_what_is_foreseen_is_what_each_rank_of_a_real_run_holds(world_size):
     assert max(parts) < whole
 
 
+def under_fsdp2() -> tuple[dict[str, int], dict[str, int], str]:
+    from torch.distributed.fsdp import fully_shard
+
+    model = Net(depth=2, width=24)  # 24 rows fall evenly on 2, 3 and 4 ranks; those of the head do not on 3
+    for block in model.blocks:
+        fully_shard(block)
+    fully_shard(model)
+    built = build_optimizer({"optimizer": OPTIMIZERS["adamw"], "rules": RULES}, model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    built.step()
+
+    def nbytes(tensors: Any) -> int:
+        return sum(
+            t.to_local().nbytes if isinstance(t, torch.distributed.tensor.DTensor) else t.nbytes for t in tensors
+        )
+
+    memory = built.plan.memory(dist.get_world_size())
+    told = memory.ranks[dist.get_rank()]
+    real = {
+        "parameters": nbytes(model.parameters()),
+        "gradients": nbytes(p.grad for p in model.parameters() if p.grad is not None),
+        "state": nbytes(value for state in built.state.values() for value in state.values()),
+    }
+    return real, {"parameters": told.parameters, "gradients": told.gradients, "state": told.state}, str(memory)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_what_is_foreseen_for_a_model_under_fsdp2_is_what_its_ranks_hold(world_size):
+    for real, told, text in run(world_size, under_fsdp2):
+        assert real == told
+        assert "parameters, gradients and optimizer state sharded by FSDP2" in text
+
+
 def inventory(*shapes: tuple[int, ...], dtype: str = "float32") -> Inventory:
     return Inventory(tuple(ParamInfo(f"layer{i}.weight", shape, dtype) for i, shape in enumerate(shapes)))
 
@@ -95,8 +129,7 @@ def memory(config: dict[str, Any], model: Inventory, world_size: Any) -> Any:
 def test_with_zero_the_shares_of_the_ranks_sum_to_the_whole_and_without_each_has_all():
     shapes = [(16, 16)] * 5 + [(16,)] * 3
     sharded, whole = memory({"zero": True}, inventory(*shapes), 4), memory({}, inventory(*shapes), 4)
-    assert sharded.sharded
-    assert not whole.sharded
+    assert (sharded.sharding, whole.sharding) == ("zero", None)
     assert sum(rank.share for rank in sharded.ranks) == pytest.approx(1.0)
     assert [rank.share for rank in whole.ranks] == [1.0] * 4
     assert sum(rank.state for rank in sharded.ranks) == whole.largest.state == whole.smallest.state
