@@ -94,7 +94,7 @@ WRONG: list[tuple[Any, str]] = [
     (own(type="sgd", betas=[1, 1]), "optimizer: sgd takes no option 'betas'."),
     (own(type=PROBING, weight_decay=0.1), "optimizer.weight_decay: sgd_linear_probing fixes weight_decay to 0.0; 0.1"),
     (own(type=PROBING, momentum=0.5), "optimizer.momentum: sgd_linear_probing fixes momentum to 0.9; 0.5 was asked for"),
-    (own(type=PROBING, nesterov=True), "optimizer.nesterov: sgd_linear_probing fixes nesterov to False; True was"),
+    (own(type=PROBING, nesterov=True), "optimizer.nesterov: sgd_linear_probing fixes nesterov to False; True"),
     (own(type="RMSprop", alpha="x"), "optimizer.alpha: must be a number (given: 'x')"),
     (own(type="RMSprop", lr=-1), f"optimizer.lr: {NEGATIVE}"),
     (own(type="RMSprop", alfa=1), "optimizer: RMSprop takes no option 'alfa'. Did you mean 'alpha'?"),

@@ -1,0 +1,226 @@
+"""Depths as the model answers, or as given by hand."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import importlib.util
+import itertools
+import json
+import re
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimbuild import Inventory, ModelError, ParamInfo, make_plan
+from optimbuild.hooks import Hooks
+from optimbuild.rules.depths import by_group_matcher, by_hand, by_layer_depth
+from tests.golden_cases import CASES, ROOT, golden_inventory
+
+MEASURED = json.loads((ROOT / "tests/golden/timm_layer_decay.json").read_text("utf-8"))["models"]
+RULES = [
+    {"type": "no_decay", "norm": False, "bias": False},
+    {"type": "layer_decay", "ratio": 0.75},
+]
+CONFIG = {"optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.05}, "rules": RULES}
+
+
+def inventory_of(*names: str, **hooks: Any) -> Inventory:
+    return Inventory(tuple(ParamInfo(name, (2, 2)) for name in names), Hooks(live=hooks))
+
+
+# --- get_layer_depth --------------------------------------------------------------------------
+
+
+def test_get_layer_depth_gives_what_mmpretrain_measured():
+    case = CASES["mmpretrain_deit_small"]
+    keys = case["config"]["optim_wrapper"]
+    config = {
+        "optimizer": {**keys["optimizer"], "type": "adamw"},
+        "rules": [{"type": "layer_decay", "ratio": keys["paramwise_cfg"]["layer_decay_rate"]}],
+    }
+    plan = make_plan(config, golden_inventory("mmpretrain_deit_small"))
+    assert {decision.name: decision.lr for decision in plan} == {row["name"]: row["lr"] for row in case["params"]}
+    assert plan.notes == ("layer_decay: depths from the model's get_layer_depth(name)",)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.floats(0.01, 1))
+def test_the_factor_is_the_ratio_to_the_power_of_the_distance_from_the_top(layers, ratio):
+    names = [f"p{i}" for i in range(len(layers))]
+    model = inventory_of(*names, get_layer_depth=lambda name: (layers[int(name[1:])], 10))
+    plan = make_plan({**CONFIG, "rules": [{"type": "layer_decay", "ratio": ratio}]}, model)
+    assert [decision.lr for decision in plan] == [ratio ** (10 - layer - 1) for layer in layers]
+
+
+def test_different_numbers_of_layers_make_no_sense():
+    with pytest.raises(ModelError, match=r"different numbers of layers: \[2, 3\]"):
+        by_layer_depth(inventory_of("a", "b", get_layer_depth=lambda name: (0, 2 if name == "a" else 3)))
+
+
+# --- group_matcher ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_group_matcher_gives_what_timm_measured(name):
+    measured = MEASURED[name]
+    params = tuple(ParamInfo(row[0], (2,) * row[1]) for row in measured["params"])
+    hooks = Hooks(
+        live={
+            "group_matcher": lambda coarse: measured["group_matcher"],
+            "no_weight_decay": lambda: measured["no_weight_decay"],
+        }
+    )
+    plan = make_plan(CONFIG, Inventory(params, hooks))
+    found = [[d.name, len(d.param.shape), d.lr, d.weight_decay] for d in plan]
+    assert found == measured["params"]
+    assert plan.notes == ("layer_decay: depths from the model's group_matcher()",)
+
+
+@cache
+def timms_own_helper() -> Any:
+    """Return ``group_with_matcher`` of the installed timm, without importing timm, which may want a torchvision."""
+    spec = importlib.util.find_spec("timm")
+    if spec is None or spec.origin is None:
+        pytest.skip("timm is not installed")
+    source = (Path(spec.origin).parent / "models/_manipulate.py").read_text("utf-8")
+    wanted = [
+        node
+        for node in ast.parse(source).body
+        if getattr(node, "name", "") == "group_with_matcher"
+        or "MATCH_PREV_GROUP =" in (ast.get_source_segment(source, node) or "")
+    ]
+    assert len(wanted) == 2
+    namespace = {
+        **vars(typing),
+        **vars(itertools),
+        "re": re,
+        "collections": collections,
+        "defaultdict": collections.defaultdict,
+    }
+    exec(compile(ast.Module(wanted, []), "timm", "exec"), namespace)
+    return namespace["group_with_matcher"]
+
+
+REGEXES = st.sampled_from(
+    [
+        r"^stem",
+        r"^blocks\.(\d+)",
+        r"^stages\.(\d+)\.(\d+)",
+        r"^stages\.(\d+)",
+        r"^norm",
+        r"^head|neck",
+        r"^(?:a)?b\.(\d+)",
+    ]
+)
+MATCHERS = st.dictionaries(
+    st.sampled_from("abcd"),
+    REGEXES
+    | st.none()
+    | st.lists(st.tuples(REGEXES, st.sampled_from([None, (99999,), (0,), (1,)])), min_size=1, max_size=3),
+    min_size=1,
+)
+STEMS = (
+    "stem",
+    "blocks.0",
+    "blocks.1",
+    "blocks.10",
+    "stages.0.0",
+    "stages.0.1",
+    "stages.1.0",
+    "stages.1",
+    "norm",
+    "b.3",
+)
+NAMES = st.lists(st.sampled_from([f"{stem}.{leaf}" for stem in STEMS for leaf in ("w", "b")]), min_size=1, unique=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MATCHERS, NAMES)
+def test_random_matchers_group_as_timms_own_helper_does(matcher, names):
+    theirs = timms_own_helper()([(name, None) for name in names], matcher, reverse=True)
+    depths = by_group_matcher(inventory_of(*names, group_matcher=lambda coarse: matcher))
+    assert depths.layer_of == theirs
+    assert depths.layers == max(theirs.values()) + 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.integers(0, 3) | st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 99999])),
+        min_size=1,
+    )
+)
+def test_callables_group_as_timms_own_helper_does(places):
+    names = list(places)
+    theirs = timms_own_helper()([(name, None) for name in names], places.__getitem__, reverse=True)
+    depths = by_group_matcher(inventory_of(*names, group_matcher=lambda coarse: places.__getitem__))
+    assert depths.layer_of == theirs
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "cait_xxs24_224", "resnet18", "efficientnet_b0", "inception_v3"]
+)
+def test_a_live_model_of_timm_gets_what_timm_gives(name):
+    """Runs where timm can be imported, which needs a torchvision that was built for the same torch."""
+    try:
+        import timm
+        from timm.optim import param_groups_layer_decay
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"timm cannot be imported here: {error}")
+    model = timm.create_model(name)
+    name_of = {id(tensor): name for name, tensor in model.named_parameters()}
+    spared = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+    groups = param_groups_layer_decay(model, 0.05, no_weight_decay_list=spared, layer_decay=0.75)
+    theirs = {name_of[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert {d.name: (d.lr, d.weight_decay) for d in make_plan(CONFIG, model)} == theirs
+
+
+# --- by hand ----------------------------------------------------------------------------------
+
+BLOCKS = ("stages.0.blocks.0.w", "stages.0.blocks.1.w", "stages.0.down.w", "stages.1.blocks.0.w")
+NET = inventory_of("cls_token", "embed.proj.weight", *BLOCKS, "norm.w", "head.w")
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (["**"], [0, 0, 0, 0, 0, 0, 0, 0]),
+        (["embed", "stages", "head"], [None, 0, 1, 1, 1, 1, None, 2]),
+        ([["cls_token", "embed"], "stages.{n}", ["norm", "head"]], [0, 0, 1, 1, 1, 2, 3, 3]),
+        (
+            [["cls_token", "embed"], "stages.{n}.blocks.{n}", "stages.{n}.down", ["norm", "head"]],
+            [0, 0, 1, 2, 4, 3, 5, 5],
+        ),
+        ([["stages.{n}.blocks.{n}", "stages.{n}.down"]], [None, None, 1, 2, 0, 3, None, None]),
+        (["stages.0.blocks.1", "stages.{n}.blocks.{n}"], [None, None, 1, 0, None, 2, None, None]),
+        (["head", "norm", "stages", "embed"], [None, 3, 2, 2, 2, 2, 1, 0]),
+        ([r"re:^stages\.(\d+)", "head"], [None, None, 0, 0, 0, 1, None, 2]),
+        ([r"re:^(?:embed|cls)", "re:head"], [0, 0, None, None, None, None, None, 1]),
+        (["stages.{n}.blocks", "head"], [None, None, 0, 0, None, 1, None, 2]),
+    ],
+)
+def test_layers_by_hand_go_from_input_to_output_and_the_first_entry_that_matches_counts(layers, expected):
+    depths = by_hand(NET, layers)
+    assert [depths.layer_of.get(param.name) for param in NET] == expected
+    assert depths.layers == max(layer for layer in expected if layer is not None) + 1
+
+
+def test_what_each_pattern_matches_is_reported_with_its_place():
+    depths = by_hand(NET, ["embed", ["norm", "nowhere.{n}"]])
+    assert [(where, text, [param.name for param in found]) for where, text, found in depths.patterns] == [
+        ("layers[0]", "embed", ["embed.proj.weight"]),
+        ("layers[1][0]", "norm", ["norm.w"]),
+        ("layers[1][1]", "nowhere.{n}", []),
+    ]
+
+
+def test_an_alias_claims_a_layer_too():
+    model = Inventory((ParamInfo("a.w", (1,), aliases=("blocks.3.w",)), ParamInfo("blocks.0.w", (1,))))
+    assert by_hand(model, ["blocks.{n}"]).layer_of == {"blocks.0.w": 0, "a.w": 1}
