@@ -47,9 +47,10 @@ def train(
     steps: int = 10,
     after_step: Callable[[int], None] = lambda step: None,
     width: int = 9,
+    seed: int = 1,
 ) -> list[torch.Tensor]:
-    """Train on the same data everywhere, and return the parameters."""
-    generator = torch.Generator().manual_seed(1)
+    """Train on the same data everywhere, unless seeds differ, and return the parameters."""
+    generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         batch = torch.randn(4, width, generator=generator).to(next(model.parameters()).dtype)
         model(batch).square().sum().backward()
@@ -122,6 +123,21 @@ def every_other_optimizer() -> dict[str, bool]:
     }
 
 
+def only_matrices() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(*[nn.Linear(9, 9, bias=False) for _ in range(5)])
+
+
+def in_data_parallel() -> bool:
+    """Train on other data on every rank, the gradients averaged by DDP."""
+    ends = []
+    for zero in (False, True):
+        model = nn.parallel.DistributedDataParallel(net())
+        built = build_optimizer(config_of(OPTIMIZERS["adamw"], zero=zero), model)
+        ends.append(train(model, built, seed=dist.get_rank()))
+    return same(*ends)
+
+
 def mixed() -> Net:
     model = net()
     model.head.to(torch.bfloat16)
@@ -192,6 +208,9 @@ def variety() -> dict[str, Any]:
         warnings.simplefilter("ignore")
         return {
             "optimizers": every_other_optimizer(),
+            "data parallel": in_data_parallel(),
+            "muon": hasattr(torch.optim, "Muon")
+            and plain_and_sharded({"optimizer": {"type": "Muon", "lr": 1e-2}}, only_matrices),
             "fallbacks": fallbacks(),
             "moved": moved_after_the_build(),
             "added": added_later(),
@@ -220,6 +239,15 @@ def test_any_registered_optimizer_shards_to_the_same_result(varied):
     for rank in varied:
         assert len(rank["optimizers"]) == 11
         assert [name for name, equal in rank["optimizers"].items() if not equal] == []
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_muon_shards_to_the_same_result(varied):
+    assert [rank["muon"] for rank in varied] == [True, True]
+
+
+def test_with_gradients_averaged_by_ddp_the_result_is_that_of_the_plain_optimizer(varied):
+    assert [rank["data parallel"] for rank in varied] == [True, True]
 
 
 def test_mixed_dtypes_and_memory_formats_go_without_a_bucket_view_and_say_so(varied):
