@@ -28,8 +28,8 @@ def with_full_shapes(surveyed: Surveyed) -> Surveyed:
         return surveyed
     if any(isinstance(tensor, FlatParameter) for tensor in surveyed.tensors):
         raise ModelError(
-            "FSDP has put the parameters into flat tensors, so they cannot have options of their own. Set "
-            "strategy=dict(type='FSDPStrategy', model_wrapper=dict(use_orig_params=True))"
+            "FSDP has put the parameters into flat tensors, so they cannot have options of their own. Leave "
+            "use_orig_params at True in model_wrapper of the strategy"
         )
     shapes: dict[int, tuple[int, ...]] = {}
     for module in wrapped:
