@@ -265,7 +265,16 @@ def _class_of(cls: type) -> type:
 def _hooks(model: nn.Module) -> Hooks:
     live = {}
     for hook in HOOKS:
-        method = getattr(model, hook, None) or getattr(model, OLD_SPELLING.get(hook, hook), None)
-        if callable(method):
+        method = _attribute(model, hook) or _attribute(model, OLD_SPELLING.get(hook, hook))
+        if method is not None and not callable(method):
+            raise ModelError(f"{hook} of the model must be a method, not {shown(method)}")
+        if method is not None:
             live[hook] = method
     return Hooks(live=live)
+
+
+def _attribute(model: nn.Module, name: str) -> Any:
+    try:
+        return getattr(model, name, None)
+    except Exception as error:  # a property may raise anything
+        raise ModelError(f"{name} of the model raised {type(error).__name__}: {shown(str(error), 200)}") from error

@@ -56,6 +56,25 @@ def test_a_hook_that_raises_is_named_with_its_error_and_with_what_to_do_instead(
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+class Broken(nn.Linear):
+    @property
+    def get_layer_depth(self) -> Any:
+        raise KeyError("no depth")
+
+
+class Listed(nn.Linear):
+    no_weight_decay = ("weight",)
+
+
+def test_a_hook_that_is_no_method_is_an_error_and_not_silently_left_out():
+    for model, message in (
+        (Broken(2, 2), "get_layer_depth of the model raised KeyError"),
+        (Listed(2, 2), r"no_weight_decay of the model must be a method, not \('weight',\)"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            make_plan({"optimizer": {"type": "adamw"}}, model)
+
+
 def test_a_hook_can_be_done_without():
     model = answering(no_weight_decay=raising, get_layer_depth=raising)
     rules = [
@@ -72,7 +91,7 @@ def generator() -> Any:
 
 
 NONSENSE = {
-    "no_weight_decay": [3, "weight", b"weight", [3], {"a": 1, 2: 3}, [""], [None], generator(), object()],
+    "no_weight_decay": [3, "weight", b"weight", [3], {"a": 1, 2: 3}, [None], generator(), object()],
     "no_weight_decay_keywords": [3, "weight", [b"x"], [""], {""}],
     "lr_decay_keywords": [
         None, 3, "x", ["a"], {"a": "x"}, {"a": -0.1}, {"a": float("nan")}, {"a": float("inf")}, {"": 0.5}, {3: 0.5},
@@ -170,6 +189,11 @@ def test_what_a_file_does_not_know_is_an_error_that_says_how_to_get_it():
         hooks.lr_decay_keywords(0.7)
     with pytest.raises(ModelError, match=r"get_layer_depth\('a'\).*only for: nothing"):
         Hooks({"get_layer_depth": {}}).get_layer_depth("a")
+
+
+def test_an_empty_whole_name_does_no_harm():
+    """Some models of timm answer ``{''}``."""
+    assert Hooks(live={"no_weight_decay": lambda: {""}}).no_weight_decay() == {""}
 
 
 def test_a_hook_is_asked_once():
