@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -53,10 +54,21 @@ class Hooks:
     def lr_decay_keywords(self, ratio: float) -> dict[str, float]:
         """Return LR factors by a piece of the name, in the model's order.
 
+        An inventory file holds the answers for some ratios. Where every factor in it is a power of its
+        ratio, to the last bit and the same for each of them, those powers of another ratio are its answer.
+
         Raises:
-            ModelError: An inventory file does not hold the answer for this ratio.
+            ModelError: An inventory file does not hold the answer for this ratio, nor powers.
+
+        >>> Hooks({"lr_decay_keywords": {"0.5": {"blocks.1.": 0.5, "blocks.0.": 0.25}}}).lr_decay_keywords(0.1)
+        {'blocks.1.': 0.1, 'blocks.0.': 0.010000000000000002}
         """
-        found: dict[str, float] = self._ask_for("lr_decay_keywords", repr(ratio), ratio)
+        known, key = self.answers.get("lr_decay_keywords", {}), repr(ratio)
+        if key not in known and "lr_decay_keywords" not in self._live:
+            derived = _powers(ratio, known)
+            if derived is not None:
+                return derived
+        found: dict[str, float] = self._ask_for("lr_decay_keywords", key, ratio)
         return found
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
@@ -123,6 +135,21 @@ class Hooks:
             ) from error
 
 
+def _powers(ratio: float, known: Mapping[str, Mapping[str, float]]) -> dict[str, float] | None:
+    """Return the factors for a ratio, or None unless all that is known are the same powers of each known ratio."""
+    try:
+        first, *others = [_exponents(float(text), factors) for text, factors in known.items()]
+        return None if not first or any(each != first for each in others) else {k: ratio**n for k, n in first.items()}
+    except (ValueError, ArithmeticError):  # no number, no logarithm, or a power beyond what a float holds
+        return None
+
+
+def _exponents(base: float, factors: Mapping[str, float]) -> dict[str, int] | None:
+    """Return the powers of a ratio that all the factors are, or None where some factor is none."""
+    exponents = {keyword: round(math.log(factor, base)) for keyword, factor in factors.items()}
+    return exponents if all(base ** exponents[keyword] == factor for keyword, factor in factors.items()) else None
+
+
 def checked_answers(hooks: Mapping[str, Any]) -> dict[str, Any]:
     """Return the answers of hooks as a file holds them, checked as the model's own would be.
 
@@ -133,7 +160,7 @@ def checked_answers(hooks: Mapping[str, Any]) -> dict[str, Any]:
     for hook, answer in hooks.items():
         if hook.startswith("no_weight_decay"):
             checked[hook] = _checked(f"hooks.{hook}", hook, answer)
-        elif isinstance(answer, Mapping):
+        elif isinstance(answer, Mapping) and all(isinstance(key, str) for key in answer):
             checked[hook] = {key: _checked(f"hooks.{hook}[{shown(key)}]", hook, found) for key, found in answer.items()}
         else:
             raise ModelError(f"hooks.{hook} must be an object, not {shown(answer)}")
@@ -152,9 +179,16 @@ def _names(answer: Any) -> list[str]:
     if answer is None:
         return []
     names = [] if isinstance(answer, (str, bytes)) else list(answer)
-    if isinstance(answer, (str, bytes)) or not all(isinstance(name, str) and name for name in names):
+    if isinstance(answer, (str, bytes)) or not all(isinstance(name, str) for name in names):
         raise TypeError("it must be a list or a set of names")
     return sorted(names) if isinstance(answer, (set, frozenset)) else names
+
+
+def _keywords(answer: Any) -> list[str]:
+    keywords = _names(answer)
+    if "" in keywords:  # among whole names it does no harm, and some models of timm have it there
+        raise ValueError("an empty keyword is a piece of every name")
+    return keywords
 
 
 def _factors(answer: Any) -> dict[str, float]:
@@ -186,7 +220,7 @@ def _place(answer: Any) -> list[float] | None:
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "no_weight_decay": _names,
-    "no_weight_decay_keywords": _names,
+    "no_weight_decay_keywords": _keywords,
     "lr_decay_keywords": _factors,
     "get_layer_depth": _depth,
     "group_matcher": _place,

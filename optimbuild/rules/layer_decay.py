@@ -100,7 +100,9 @@ class LayerDecay:
                 if keyword is not None:
                     edits[param.name] = by_keyword[keyword]
                     break
-        return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio})")
+        asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]
+        derived = "" if asked else ", by the powers it gave for another"
+        return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
 
     def _bound(
         self,

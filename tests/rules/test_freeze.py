@@ -1,0 +1,131 @@
+"""Freezing by patterns and levels, and keeping the statistics of norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optimbuild import ConfigError, Inventory, ParamInfo, Plan, build_optimizer, make_plan
+from optimbuild.rules.freeze import Freeze
+from tests.models import Net
+
+NAMES = (
+    "patch_embed.proj.weight",
+    "patch_embed.norm.weight",
+    "patch_embed2.proj.weight",
+    "backbone.levels.0.fc.weight",
+    "backbone.levels.1.fc.weight",
+    "backbone.levels.10.fc.weight",
+    "backbone.sublevels.1.fc.weight",
+    "levels.1",
+    "head.weight",
+)
+MODEL = Inventory(tuple(ParamInfo(name, (2, 2)) for name in NAMES), model="Net")
+
+
+def plan(*rules: dict[str, Any], model: Inventory = MODEL) -> Plan:
+    return make_plan({"optimizer": {"type": "adamw", "lr": 1.0}, "rules": list(rules)}, model)
+
+
+def frozen(**options: Any) -> list[str]:
+    return list(plan({"type": "freeze", **options}).frozen)
+
+
+def test_a_level_is_its_two_segments_anywhere_in_a_name_and_level_1_is_not_level_10() -> None:
+    assert frozen(levels=[1]) == ["backbone.levels.1.fc.weight", "levels.1"]
+    assert frozen(levels=[0, 10]) == ["backbone.levels.0.fc.weight", "backbone.levels.10.fc.weight"]
+
+
+def test_a_pattern_that_names_a_module_covers_everything_below_it_and_nothing_beside_it() -> None:
+    assert frozen(patterns=["patch_embed"]) == ["patch_embed.proj.weight", "patch_embed.norm.weight"]
+    assert frozen(patterns=["backbone.levels.1"]) == ["backbone.levels.1.fc.weight"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("head.weight", ["head.weight"]),
+        ("patch_embed*", list(NAMES[:3])),
+        ("*.levels", list(NAMES[3:6])),
+        ("**.norm", ["patch_embed.norm.weight"]),
+        (r"re:levels\.1\.", ["backbone.levels.1.fc.weight", "backbone.sublevels.1.fc.weight"]),
+    ],
+)
+def test_patterns_are_globs_and_regular_expressions(pattern: str, expected: list[str]) -> None:
+    assert frozen(patterns=[pattern]) == expected
+
+
+def test_patterns_and_levels_add_up_and_each_step_says_which_it_was() -> None:
+    rule = {"type": "freeze", "patterns": ["patch_embed", "**.norm", "head"], "levels": [0]}
+    found = plan(rule)
+    assert set(found.frozen) == {*NAMES[:2], NAMES[3], "head.weight"}
+    reasons = {name: [step.why for step in found.explain(name)] for name in found.frozen}
+    assert reasons == {
+        "patch_embed.proj.weight": ["pattern 'patch_embed'"],
+        "patch_embed.norm.weight": ["pattern 'patch_embed'"],
+        "backbone.levels.0.fc.weight": ["pattern '**.levels.0'"],
+        "head.weight": ["pattern 'head'"],
+    }
+
+
+def test_a_frozen_parameter_has_no_options_and_is_in_no_group() -> None:
+    found = plan({"type": "freeze", "levels": [1]})
+    assert (found["levels.1"].frozen, found["levels.1"].lr, found["levels.1"].weight_decay) == (True, None, None)
+    assert "levels.1" not in [name for group in found.groups for name in group.params]
+
+
+def test_freezing_is_final_wherever_the_rule_stands() -> None:
+    freeze, thaw = {"type": "freeze", "patterns": ["head"]}, {"type": "match", "table": {"**": {"freeze": False}}}
+    assert plan(freeze, thaw).frozen == plan(thaw, freeze).frozen == ("head.weight",)
+
+
+def test_an_alias_counts_as_well() -> None:
+    tied = Inventory((ParamInfo("embed.weight", (2, 2), aliases=("lm_head.weight",)), ParamInfo("fc", (2, 2))))
+    assert plan({"type": "freeze", "patterns": ["lm_head"]}, model=tied).frozen == ("embed.weight",)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(
+    ("options", "where", "message"),
+    [
+        ({"patterns": ["patch_embed", "hed"]}, "patterns[1]", "'hed' matches no parameter. Closest: head"),
+        ({"levels": [1, 2]}, "levels[1]", "'**.levels.2' matches no parameter."),
+        ({}, "", "freeze needs `patterns` or `levels`"),
+        ({"levels": [-1]}, "levels[0]", "must be"),
+        ({"levels": [True]}, "levels[0]", "must be"),
+        ({"patterns": ["a..b"]}, "patterns[0]", "no empty segment"),
+        ({"patterns": "head"}, "patterns", "must be"),
+    ],
+)
+def test_what_freezes_nothing_is_an_error_with_its_path(
+    options: dict[str, Any], where: str, message: str, keep: bool
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        frozen(**options, keep_norm_stats=keep)
+    assert caught.value.path == f"rules[0].{where}".rstrip(".")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"patterns": ("stem",)}, {"stem", "stem.bn"}),
+        ({"patterns": ("stem.bn.weight",)}, {"stem.bn"}),
+        ({"patterns": ("stem.bn.bias",)}, set()),
+        ({"levels": (1,)}, {"levels.1.bn", "net.levels.1.bn"}),
+    ],
+)
+def test_norms_inside_of_what_is_frozen_are_kept_in_eval_mode_if_asked(options: dict[str, Any], kept: set[str]) -> None:
+    modules = ("stem", "stem.bn", "stem2.bn", "levels.1.bn", "levels.10.bn", "net.levels.1.bn")
+    asked, not_asked = Freeze(**options, keep_norm_stats=True), Freeze(**options)
+    assert {module for module in modules if asked.keeps_in_eval(module)} == kept
+    assert not any(not_asked.keeps_in_eval(module) for module in modules)
+
+
+def test_norms_outside_of_what_is_frozen_go_on_training() -> None:
+    model = Net()
+    rule = {"type": "freeze", "patterns": ["blocks"], "keep_norm_stats": True}
+    build_optimizer({"optimizer": {"type": "adamw"}, "rules": [rule]}, model)
+    assert model.train().stem[1].training
+    assert not any(tensor.requires_grad for tensor in model.blocks.parameters())

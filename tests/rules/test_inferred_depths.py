@@ -1,0 +1,223 @@
+"""Depths from names: of real architectures, of published models, and what cannot be told."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+import transformers
+import yaml
+
+from optimbuild import ConfigError, Inventory, ParamInfo, inventory, make_plan
+from optimbuild.rules.inferred_depths import by_names
+from tests.golden_cases import golden_inventory
+
+SMALL = {"num_hidden_layers": 3, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+TEXT = {**SMALL, "vocab_size": 32, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+STAGES = {"depths": [2, 1, 3, 2]}
+WIDTHS = {"hidden_sizes": [8, 8, 16, 16], **STAGES}
+
+MODELS: Mapping[str, tuple[Any, Callable[[], Any]]] = {
+    "vit": (transformers.ViTForImageClassification, lambda: transformers.ViTConfig(**SMALL)),
+    "bert": (transformers.BertForSequenceClassification, lambda: transformers.BertConfig(**TEXT)),
+    "llama": (transformers.LlamaForCausalLM, lambda: transformers.LlamaConfig(**TEXT)),
+    "swin": (
+        transformers.SwinForImageClassification,
+        lambda: transformers.SwinConfig(embed_dim=8, num_heads=[1, 2, 2, 2], **STAGES),
+    ),
+    "convnext": (transformers.ConvNextForImageClassification, lambda: transformers.ConvNextConfig(**WIDTHS)),
+    "resnet": (
+        transformers.ResNetForImageClassification,
+        lambda: transformers.ResNetConfig(embedding_size=8, **WIDTHS),
+    ),
+    "t5": (
+        transformers.T5ForConditionalGeneration,
+        lambda: transformers.T5Config(num_layers=2, d_model=8, d_kv=4, d_ff=16, num_heads=2, vocab_size=32),
+    ),
+    "clip": (
+        transformers.CLIPModel,
+        lambda: transformers.CLIPConfig(text_config=TEXT, vision_config=SMALL),
+    ),
+}
+
+
+def surveyed(name: str) -> Inventory:
+    cls, config = MODELS[name]
+    with torch.device("meta"):
+        return inventory(cls(config()))
+
+
+def plan(model: Inventory, **options: Any) -> Any:
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": 0.5, **options}]}
+    return make_plan(config, model)
+
+
+def names(*texts: str) -> Inventory:
+    return Inventory(tuple(ParamInfo(text, (2, 2)) for text in texts), model="Net")
+
+
+def layers(*texts: str) -> list[int]:
+    """Return the layers of parameters with these names, in their order."""
+    depths = by_names(names(*texts))
+    assert set(depths.layer_of.values()) == set(range(depths.layers))
+    return [depths.layer_of[text] for text in texts]
+
+
+# --- real architectures ----------------------------------------------------------------------
+
+ONE_TRUNK = {
+    "vit": ("vit.layers.", {"vit.embeddings": 0, "vit.layernorm": 4, "classifier": 4}),
+    "bert": ("bert.encoder.layer.", {"bert.embeddings": 0, "bert.pooler": 4, "classifier": 4}),
+    "llama": ("model.layers.", {"model.embed_tokens": 0, "model.norm": 4, "lm_head": 4}),
+}
+
+
+@pytest.mark.parametrize("name", ONE_TRUNK)
+def test_blocks_lie_between_what_comes_before_and_after_them(name: str) -> None:
+    trunk, around = ONE_TRUNK[name]
+    expected = around | {f"{trunk}{i}": i + 1 for i in range(3)}
+    model = surveyed(name)
+    depths = by_names(model)
+    assert depths.layers == 5
+    for param in model:
+        (prefix,) = [prefix for prefix in expected if param.name.startswith(f"{prefix}.")]
+        assert depths.layer_of[param.name] == expected[prefix]
+    assert plan(model).notes == (f"layer_decay: depths from names: 5 layers around {trunk}{{n}}",)
+    assert plan(model).warnings == ()
+
+
+STAGED = {
+    "swin": ("swin.encoder.layers.{n}.blocks.{n}", ("swin.layernorm.weight", "classifier.weight")),
+    "convnext": ("convnext.encoder.stages.{n}.layers.{n}", ("convnext.layernorm.weight", "classifier.weight")),
+    "resnet": ("resnet.encoder.stages.{n}.layers.{n}", ("classifier.1.weight",)),
+}
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_blocks_inside_of_stages_are_counted_through(name: str) -> None:
+    trunk, top = STAGED[name]
+    model = surveyed(name)
+    depths = by_names(model)
+    found = plan(model)
+    assert found.notes == (f"layer_decay: depths from names: 10 layers around {trunk}",)
+    order = [(stage, block) for stage, count in enumerate(STAGES["depths"]) for block in range(count)]
+    for layer, (stage, block) in enumerate(order, 1):
+        prefix = trunk.replace("{n}", str(stage), 1).replace("{n}", str(block)) + "."
+        inside = [param.name for param in model if param.name.startswith(prefix)]
+        assert inside
+        assert {depths.layer_of[name] for name in inside} == {layer}
+        assert {found[name].lr for name in inside} == {0.5 ** (9 - layer)}
+    assert depths.layer_of[model.params[0].name] == 0
+    assert [depths.layer_of[name] for name in top] == [9] * len(top)
+
+
+def test_parts_of_a_stage_go_with_the_block_beside_them() -> None:
+    swin = by_names(surveyed("swin")).layer_of
+    assert swin["swin.encoder.layers.0.downsample.reduction.weight"] == 2
+    assert swin["swin.encoder.layers.2.downsample.reduction.weight"] == 6
+    convnext = by_names(surveyed("convnext")).layer_of
+    assert convnext["convnext.encoder.stages.1.downsampling_layer.0.weight"] == 3
+    assert convnext["convnext.encoder.stages.3.downsampling_layer.0.weight"] == 7
+
+
+@pytest.mark.parametrize("name", ["internimage_t", "internimage_l", "internimage_h"])
+def test_blocks_of_internimage_are_ordered_as_its_own_hook_has_them(name: str) -> None:
+    model = golden_inventory(name)
+    bare, hooked = plan(Inventory(model.params, model=model.model)), plan(model)
+    assert bare.warnings == ()
+    assert "around levels.{n}.blocks.{n}" in bare.notes[0]
+    blocks = [param.name for param in model if ".blocks." in param.name]
+    assert len(blocks) > 300
+    # The hook gives the last block the full LR; here the head alone has it.
+    assert [bare[name].lr for name in blocks] == [hooked[name].lr * 0.5 for name in blocks]
+    assert bare["head.weight"].lr == 1.0
+    assert bare["patch_embed.conv1.weight"].lr == min(decision.lr for decision in bare) < bare[blocks[0]].lr
+    for stage in range(3):
+        last = max((n for n in blocks if n.startswith(f"levels.{stage}.")), key=lambda n: int(n.split(".")[3]))
+        assert bare[f"levels.{stage}.downsample.conv.weight"].lr == bare[last].lr
+
+
+def test_blocks_of_internvit_are_where_its_own_hook_has_them() -> None:
+    model = golden_inventory("internvit_6b")
+    bare, hooked = plan(Inventory(model.params, model=model.model)), plan(model)
+    assert [decision.lr for decision in bare] == [decision.lr for decision in hooked]
+
+
+# --- names by hand ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        # gaps are no layers, and 10 comes after 9
+        (("stem", "b.9.w", "b.10.w", "b.2.w", "head"), [0, 2, 3, 1, 4]),
+        # what is called a head, or final, is at the top wherever it stands
+        (("head.w", "final_norm.w", "cls", "b.0.w", "b.1.w", "b.2.w", "b.3.w"), [5, 5, 0, 1, 2, 3, 4]),
+        # nothing before and nothing after
+        (("b.0.w", "b.1.w"), [0, 1]),
+        # digits at the end of a segment, as torchvision's ResNet has them
+        (("conv1.w", *(f"layer{i}.{j}.{c}.w" for i in (1, 2) for j in (0, 1) for c in "ab"), "fc.w"),
+         [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]),
+        # a small sequence beside the trunk, with the same indices
+        (("stem", "norms.0", "norms.1", *(f"stages.{i}.{w}" for i in (0, 1) for w in "abcdefgh")),
+         [0, 1, 2, *([1] * 8), *([2] * 8)]),
+        # numbered parts of a block that are unlike are no blocks
+        (("stem", *(f"block.{i}.layer.{w}" for i in (0, 1) for w in ("0.attn.w", "1.mlp.w")), "norm"),
+         [0, 1, 1, 2, 2, 3]),
+    ],
+)  # fmt: skip
+def test_layers_follow_the_numbers(texts: tuple[str, ...], expected: list[int]) -> None:
+    assert layers(*texts) == expected
+
+
+# --- what cannot be told ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t5", "clip"])
+def test_of_several_trunks_none_is_picked_and_the_example_of_the_error_works(name: str) -> None:
+    model = surveyed(name)
+    with pytest.raises(ConfigError, match="several sequences of numbered modules could be the trunk") as caught:
+        plan(model)
+    assert caught.value.path == "rules[0].layers"
+    _, _, example = str(caught.value).partition("for example:\n")
+    by_hand = plan(model, **yaml.safe_load(textwrap.dedent(example)))
+    assert by_hand.warnings == ()
+    assert by_hand.notes == ("layer_decay: depths from `layers` of the config",)
+    for trunk in {"t5": ("encoder.block", "decoder.block"), "clip": ("text_model.encoder.layers",)}[name]:
+        first, second = (
+            {decision.lr for decision in by_hand if decision.name.startswith(f"{trunk}.{i}.")} for i in (0, 1)
+        )
+        assert (len(first), {lr * 2 for lr in first}) == (1, second)
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason", "example"),
+    [
+        (("a.w", "b.w"), "no sequence of numbered modules is in them", ["a", "b"]),
+        (("b.0.w", "b.1.w", "x.w", "y.w", "z.w"),
+         "b.{n} is the only sequence of numbered modules, and holds too little of the model",
+         ["b.{n}", ["x", "y", "z"]]),
+        (("x.0.w", "x.1.w", "y.0.w", "y.1.w", "head"), "could be the trunk: y.{n}, x.{n}",
+         ["x.{n}", "y.{n}", "head"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_an_error_with_the_reason_and_an_example(
+    texts: tuple[str, ...], reason: str, example: list[Any]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(names(*texts))
+    message, _, written = str(caught.value).partition("for example:\n")
+    assert reason in message
+    options = yaml.safe_load(textwrap.dedent(written))
+    assert plan(names(*texts), **options).warnings == ()
+    assert options == {"layers": example}
+
+
+def test_a_long_example_is_cut() -> None:
+    many = [f"part{c}{d}.{i}.w" for c in "abcdef" for d in "abcdef" for i in (0, 1)]
+    with pytest.raises(ConfigError) as caught:
+        plan(names(*many))
+    assert str(caught.value).endswith("    # and 6 more")

@@ -1,0 +1,314 @@
+"""Layer decay: where depths come from, and what they make of the learning rate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, make_plan
+from optimbuild.hooks import Hooks, checked_answers
+from tests.models import Net
+
+INVENTORIES = Path(__file__).parent.parent.parent / "configs" / "inventories"
+NAMES = (
+    "stem.weight",
+    "blocks.0.fc.weight",
+    "blocks.0.fc.bias",
+    "blocks.1.fc.weight",
+    "blocks.1.fc.bias",
+    "head.weight",
+)
+
+
+def inventory_of(*names: str, hooks: Hooks | None = None) -> Inventory:
+    return Inventory(tuple(ParamInfo(name, (2, 2)) for name in names or NAMES), hooks or Hooks(), "Net")
+
+
+def plan(model: Any = None, ratio: float = 0.5, **options: Any) -> Plan:
+    rule = {"type": "layer_decay", "ratio": ratio, **options}
+    return make_plan({"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [rule]}, model or inventory_of())
+
+
+def distances(found: Plan) -> list[int]:
+    """Return how far from the top each parameter is, of a plan with the ratio 0.5."""
+    scales = {0.5**distance: distance for distance in range(50)}
+    return [scales[decision.lr] for decision in found if decision.lr is not None]
+
+
+# --- what is asked, in order -----------------------------------------------------------------
+
+LIVE: dict[str, Any] = {
+    "lr_decay_keywords": lambda ratio: dict.fromkeys(NAMES, ratio**7),
+    "get_layer_depth": lambda name: (2, 9),
+    "group_matcher": lambda coarse: {"all": ".*"},
+}
+SOURCES = {
+    "lr_decay_keywords": ([7] * 6, "the model's lr_decay_keywords(0.5)"),
+    "get_layer_depth": ([6] * 6, "the model's get_layer_depth(name)"),
+    "group_matcher": ([0] * 6, "the model's group_matcher()"),
+    "names": ([3, 2, 2, 1, 1, 0], "names: 4 layers around blocks.{n}"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_model_is_asked_in_order_and_the_plan_says_whence_the_depths_came(source: str) -> None:
+    order = list(SOURCES)
+    live = {hook: answer for hook, answer in LIVE.items() if order.index(hook) >= order.index(source)}
+    found = plan(inventory_of(hooks=Hooks(live=live)))
+    expected, where = SOURCES[source]
+    assert distances(found) == expected
+    assert found.notes == (f"layer_decay: depths from {where}",)
+    assert found.warnings == ()
+
+
+def test_layers_by_hand_are_taken_without_asking_the_model() -> None:
+    found = plan(inventory_of(hooks=Hooks(live=LIVE)), layers=["stem", "blocks", "head"])
+    assert distances(found) == [2, 1, 1, 1, 1, 0]
+    assert found.notes == ("layer_decay: depths from `layers` of the config",)
+
+
+def test_the_hooks_of_a_real_module_are_asked() -> None:
+    class Deep(Net):
+        def get_layer_depth(self, name: str) -> tuple[int, int]:
+            return (int(name.split(".")[1]) + 1 if name.startswith("blocks") else 0, 5)
+
+    found = plan(Deep())
+    assert (found["pos_embed"].lr, found["blocks.2.attn.weight"].lr) == (0.5**4, 0.5)
+    assert found.explain("blocks.2.attn.weight")[0].why == "layer 3 of 5, 1 from the top"
+
+
+# --- lr_decay_keywords -----------------------------------------------------------------------
+
+
+def test_the_first_keyword_that_is_a_piece_of_the_name_counts() -> None:
+    hooks = Hooks({"lr_decay_keywords": {"0.5": {"blocks.1": 0.5, "blocks.10": 0.3, "norm": 0.2, "blocks": 0.1}}})
+    found = plan(inventory_of("blocks.10.norm", "blocks.2.norm", "blocks.2.fc", "norm", hooks=hooks))
+    assert [decision.lr for decision in found] == [0.5, 0.2, 0.1, 0.2]
+    assert found.explain("norm")[0].why == "lr_decay_keywords gives 'norm': 0.2"
+
+
+def answers(name: str) -> dict[str, dict[str, float]]:
+    recorded = json.loads((INVENTORIES / f"{name}.json").read_text("utf-8"))["hooks"]["lr_decay_keywords"]
+    return {ratio: dict(factors) for ratio, factors in recorded.items()}
+
+
+def knowing(**by_ratio: dict[str, float]) -> Hooks:
+    return Hooks(checked_answers({"lr_decay_keywords": by_ratio}))
+
+
+@pytest.mark.parametrize(("known", "asked"), [("0.9", "0.875"), ("0.875", "0.9")])
+def test_the_powers_that_a_file_gives_for_one_ratio_are_its_answer_for_another(known: str, asked: str) -> None:
+    recorded = answers("internimage_l")
+    derived = knowing(**{known: recorded[known]}).lr_decay_keywords(float(asked))
+    assert list(derived.items()) == list(recorded[asked].items())
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "other"),
+    [
+        ("internimage_h", "0.875", "internvit_6b"),
+        ("internimage_t", "0.9", "internimage_h"),
+        ("internvit_6b", "0.9", "internimage_h"),
+        ("internvit_6b_frozen", "0.9", "internimage_h"),
+    ],
+)
+def test_derived_factors_are_those_that_another_model_was_measured_to_give(name: str, ratio: str, other: str) -> None:
+    assert ratio not in answers(name)
+    derived = knowing(**answers(name)).lr_decay_keywords(float(ratio))
+    assert len(set(derived.values())) > 25
+    assert set(derived.values()) <= {1.0, *answers(other)[ratio].values()}
+    (known,) = answers(name).values()
+    assert sorted(derived, key=derived.__getitem__) == sorted(known, key=known.__getitem__)
+
+
+def test_a_plan_says_that_its_factors_were_derived() -> None:
+    model = Inventory.read(INVENTORIES / "internimage_l.json")
+    assert plan(model, 0.9).notes == ("layer_decay: depths from the model's lr_decay_keywords(0.9)",)
+    assert plan(model, 0.5).notes == (
+        "layer_decay: depths from the model's lr_decay_keywords(0.5), by the powers it gave for another",
+    )
+
+
+STEP_BY_STEP = 0.7 * 0.7 * 0.7 * 0.7
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"0.5": {"a": 0.25, "b": 0.3}},
+        {"0.5": {"a": 0.25, "b": 0.0}},
+        {"0.7": {"a": STEP_BY_STEP}},  # the last bit is another one than that of 0.7**4
+        {"0.5": {"a": 0.5}, "0.25": {"a": 0.5}},  # a constant
+        {"0.5": {"a": 0.5}, "0.9": {"a": 0.81}},  # other powers for another ratio
+        {"0.5": {"a": 0.5}, "0.9": {"b": 0.9}},
+        {"0.5": {"a": 0.5}, "0.9": {}},
+        {"1.0": {"a": 1.0}},
+        {"0.0": {"a": 0.0}},
+        {"-0.5": {"a": 0.25}},
+        {"nan": {"a": 0.5}},
+        {"half": {"a": 0.5}},
+        {"2.0": {"a": 1.7976931348623157e308}},
+        {"0.5": {"a": 2.0**900}},
+        {"0.5": {}},
+        {},
+    ],
+)
+def test_what_are_no_powers_are_not_made_up(known: dict[str, dict[str, float]]) -> None:
+    assert STEP_BY_STEP != 0.7**4
+    with pytest.raises(ModelError, match=r"does not know what lr_decay_keywords\(1e-05\) answers.*--ratio 1e-05"):
+        plan(inventory_of("a.weight", "b.weight", hooks=knowing(**known)), 1e-5)
+
+
+def test_a_model_that_can_be_asked_is_asked_for_every_ratio() -> None:
+    hooks = Hooks({"lr_decay_keywords": {"0.5": {"stem": 0.5}}}, {"lr_decay_keywords": lambda ratio: {"stem": 0.75}})
+    assert hooks.lr_decay_keywords(0.5) == {"stem": 0.5}
+    assert hooks.lr_decay_keywords(0.25) == {"stem": 0.75}
+
+
+# --- group_matcher, which tests/rules/test_depths.py compares with timm -----------------------
+
+
+MATCHERS: dict[str, Any] = {
+    "as a ViT of timm's": {"stem": r"^pos_embed|stem", "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))]},
+    "norm and head of their own": {"stem": r"^pos_embed|stem", "blocks": r"^blocks\.(\d+)", "norm": "norm"},
+    "two numbers": {"stem": "^pos_embed|^stem", "parts": r"^blocks\.(\d+)\.mlp\.(\d+)", "blocks": r"^blocks\.(\d+)"},
+    "a callable": lambda name: int(name.split(".")[1]) + 1 if name.startswith("blocks") else 0,
+}
+PLACES = {
+    "as a ViT of timm's": {
+        "pos_embed": 4, "stem": 4, "blocks.0": 3, "blocks.1": 2, "blocks.2": 1, "norm": 1, "head": 0
+    },
+    "norm and head of their own": {
+        "pos_embed": 5, "stem": 5, "blocks.0": 4, "blocks.1": 3, "blocks.2": 2, "norm": 1, "head": 0
+    },
+    "two numbers": {
+        "pos_embed": 10, "stem": 10, "blocks.0.mlp.0": 9, "blocks.0.mlp.2": 8, "blocks.1.mlp.0": 7, "blocks.1.mlp.2": 6,
+        "blocks.2.mlp.0": 5, "blocks.2.mlp.2": 4, "blocks.0": 3, "blocks.1": 2, "blocks.2": 1, "norm": 0, "head": 0,
+    },
+    "a callable": {"pos_embed": 3, "stem": 3, "blocks.0": 2, "blocks.1": 1, "blocks.2": 0, "norm": 3, "head": 3},
+}  # fmt: skip
+
+
+class Matched(Net):
+    """A model with timm's hook."""
+
+    def __init__(self, matcher: Any) -> None:
+        super().__init__()
+        self.matcher = matcher
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        assert not coarse
+        return self.matcher
+
+
+@pytest.mark.parametrize("form", MATCHERS)
+def test_the_groups_of_a_matcher_are_ordered(form: str) -> None:
+    found = plan(Matched(MATCHERS[form]))
+    for decision in found:
+        longest = max((p for p in PLACES[form] if f"{decision.name}.".startswith(f"{p}.")), key=len)
+        assert decision.lr == 0.5 ** PLACES[form][longest]
+
+
+# --- by hand, the depths of which tests/rules/test_depths.py looks at -------------------------
+
+STAGED = (
+    "stem.w", "stages.0.blocks.0.w", "stages.0.blocks.10.w", "stages.0.blocks.2.w", "stages.0.down.w",
+    "stages.1.blocks.0.w", "stages.1.down.w", "head.w",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        # a pattern is one layer
+        (["stem", "stages", "head"], [2, 1, 1, 1, 1, 1, 1, 0]),
+        # {n} is one layer an index
+        (["stem", "stages.{n}", "head"], [3, 2, 2, 2, 2, 1, 1, 0]),
+        # nested, in the order of the numbers; what is left of a stage has a pattern of its own
+        (["stem", "stages.{n}.blocks.{n}", ["stages.*.down", "head"]], [5, 4, 2, 3, 0, 1, 0, 0]),
+        # the first entry that matches counts
+        (["stem", "stages.0.blocks.2", "stages.{n}", "head"], [4, 2, 2, 3, 2, 1, 1, 0]),
+        # the last layer is the top, whatever it is
+        (["head", "stages", "stem"], [0, 1, 1, 1, 1, 1, 1, 2]),
+    ],
+)
+def test_layers_by_hand_lie_from_input_to_output(layers: list[Any], expected: list[int]) -> None:
+    found = plan(inventory_of(*STAGED), layers=layers)
+    assert distances(found) == expected
+    assert found.warnings == ()
+
+
+def test_what_no_layer_claims_keeps_the_full_lr_and_is_named_in_a_warning() -> None:
+    found = plan(layers=["stem", "blocks.{n}"])
+    assert [decision.lr for decision in found] == [0.25, 0.5, 0.5, 1.0, 1.0, 1.0]
+    assert found.warnings == (
+        "rules[0] (layer_decay): no layer claims these parameters, so they keep the full LR: head.weight",
+    )
+    assert found.explain("head.weight") == ()
+    hooks = Hooks({"lr_decay_keywords": {"0.5": {"stem": 0.5, "blocks": 0.25}}})
+    assert plan(inventory_of(hooks=hooks)).warnings == found.warnings
+
+
+def test_an_entry_that_claims_nothing_is_an_error_that_shows_what_is_close() -> None:
+    with pytest.raises(ConfigError, match=r"^rules\[0\]\.layers\[1\]: 'block\.\{n\}' matches no.*Closest: blocks"):
+        plan(layers=["stem", "block.{n}", "head"])
+
+
+def test_an_alias_is_claimed_as_well() -> None:
+    tied = Inventory((ParamInfo("embed.w", (2, 2), aliases=("head.w",)), ParamInfo("body.w", (2, 2))))
+    assert distances(plan(tied, layers=["body", "head"])) == [0, 1]
+    hooks = Hooks({"lr_decay_keywords": {"0.5": {"head": 0.25}}})
+    assert distances(plan(Inventory(tied.params, hooks))) == [2, 0]
+
+
+# --- the learning rate -----------------------------------------------------------------------
+
+
+def test_the_factor_is_the_ratio_to_the_power_of_the_distance() -> None:
+    found = plan(ratio=0.7)
+    assert [decision.lr for decision in found] == [0.7**3, 0.7**2, 0.7**2, 0.7, 0.7, 1.0]
+    assert [[step.why for step in found.explain(name)] for name in NAMES[:2]] == [
+        ["layer 0 of 4, 3 from the top"],
+        ["layer 1 of 4, 2 from the top"],
+    ]
+
+
+def test_no_factor_is_below_the_lowest_one() -> None:
+    assert [decision.lr for decision in plan(min_scale=0.3)] == [0.3, 0.3, 0.3, 0.5, 0.5, 1.0]
+    hooks = Hooks({"lr_decay_keywords": {"0.5": {"stem": 0.125, "blocks": 0.5}}})
+    assert [decision.lr for decision in plan(inventory_of(hooks=hooks), min_scale=0.3)] == [
+        0.3,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        1.0,
+    ]
+
+
+def test_a_ratio_of_one_changes_nothing() -> None:
+    assert {decision.lr for decision in plan(ratio=1)} == {1.0}
+
+
+def test_weight_decay_is_left_alone() -> None:
+    assert len({decision.weight_decay for decision in plan()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        *(({"ratio": ratio}, "ratio") for ratio in (0, -0.5, 1.5, float("nan"), float("inf"), "half", None)),
+        *(({"min_scale": scale}, "min_scale") for scale in (-0.1, 1.1, float("nan"))),
+        *(({"layers": layers}, "layers") for layers in ("blocks", [], [[]], {"blocks": 1}, None, 3)),
+        ({"layers": ["stem", "b..c"]}, "layers[1]"),
+        ({"layers": ["stem", ["norm", "re:("]]}, "layers[1][1]"),
+        ({"layers": ["stem", 3]}, "layers[1]"),
+    ],
+)
+def test_a_wrong_option_is_an_error_with_its_path(options: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(**options)
+    assert caught.value.path == f"rules[0].{where}"

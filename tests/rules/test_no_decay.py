@@ -1,0 +1,166 @@
+"""No weight decay: its six causes, the reasons it gives, and what touches nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
+from optimbuild.hooks import Hooks
+
+NORM = frozenset({"norm"})
+PARAMS = (
+    ParamInfo("norm.weight", (4, 4), owner="LlamaRMSNorm", kinds=NORM),
+    ParamInfo("fc.bias", (4, 4)),
+    ParamInfo("gamma", (4,)),
+    ParamInfo("logit_scale", ()),
+    ParamInfo("pos_embed", (1, 4, 8)),
+    ParamInfo("attn.relative_position_bias_table", (3, 3)),
+    ParamInfo("cls_token", (1, 1, 8)),
+    ParamInfo("attn.abs_pos.table", (3, 3)),
+    ParamInfo("fc.weight", (4, 4)),
+    ParamInfo("fc.rel_bias", (4, 4)),
+)
+HOOKS = Hooks({"no_weight_decay": ["cls_token"], "no_weight_decay_keywords": ["abs_pos"]})
+ALL = {"names": ["pos_embed"], "keywords": ["position_bias"]}
+HINTED = "the model's no_weight_decay() names it"
+HINTED_KEYWORD = "name contains 'abs_pos', which the model's no_weight_decay_keywords() gives"
+CAUSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "norm": ({"norm": False}, {"norm.weight": "parameter of a normalization layer, LlamaRMSNorm"}),
+    "bias": ({"bias": False}, {"fc.bias": "bias"}),
+    "one_dimensional": ({"one_dimensional": False}, {"gamma": "one-dimensional", "logit_scale": "one-dimensional"}),
+    "names": ({"names": []}, {"pos_embed": "named 'pos_embed' by the rule"}),
+    "keywords": ({"keywords": []}, {"attn.relative_position_bias_table": "name contains 'position_bias'"}),
+    "hints": ({"hints": False}, {"cls_token": HINTED, "attn.abs_pos.table": HINTED_KEYWORD}),
+}
+
+
+def plan(*params: ParamInfo, hooks: Hooks | None = None, **options: Any) -> Plan:
+    config = {
+        "optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.5},
+        "rules": [{"type": "no_decay", **options}],
+    }
+    return make_plan(config, Inventory(params or PARAMS, HOOKS if hooks is None else hooks, "Net"))
+
+
+def spared(found: Plan) -> set[str]:
+    assert {decision.weight_decay for decision in found} <= {0.0, 0.5}
+    assert {decision.lr for decision in found} == {1.0}
+    return {decision.name for decision in found if decision.weight_decay == 0.0}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_each_cause_spares_its_parameters_with_its_reason_and_can_be_switched_off(cause: str) -> None:
+    off, reasons = CAUSES[cause]
+    found, without = plan(**ALL), plan(**{**ALL, **off})
+    assert spared(found) - spared(without) == set(reasons)
+    for name, reason in reasons.items():
+        (step,) = found.explain(name)
+        assert (step.rule, step.why, step.before, step.after) == (
+            "no_decay",
+            reason,
+            {"weight_decay": 0.5},
+            {"weight_decay": 0.0},
+        )
+
+
+def test_nothing_else_is_spared() -> None:
+    assert {param.name for param in PARAMS} - spared(plan(**ALL)) == {"fc.weight", "fc.rel_bias"}
+    assert plan(**ALL).explain("fc.weight") == ()
+
+
+def test_the_first_of_several_causes_is_the_reason() -> None:
+    bias = ParamInfo("norm.bias", (4,), owner="LayerNorm", kinds=NORM | {"bias"})
+    hooks = Hooks({"no_weight_decay": ["norm.bias"], "no_weight_decay_keywords": ["norm"]})
+    more: dict[str, Any] = {"names": ["norm.bias"], "keywords": ["bias"]}
+    reasons = []
+    for off in ({}, {"norm": False}, {"bias": False}, {"one_dimensional": False}, {"names": []}, {"keywords": []}):
+        more |= off
+        reasons.append(plan(bias, hooks=hooks, **more).explain("norm.bias")[0].why)
+    assert reasons == [
+        "parameter of a normalization layer, LayerNorm",
+        "bias",
+        "one-dimensional",
+        "named 'norm.bias' by the rule",
+        "name contains 'bias'",
+        HINTED,
+    ]
+
+
+class ScaleNorm(nn.Module):
+    """A norm that descends from none of torch's, with weights of two dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4, 4))
+
+
+def test_norms_of_real_modules_are_found_by_the_type_of_their_owner() -> None:
+    model = nn.ModuleDict(
+        {
+            "a": nn.LayerNorm((4, 4)),
+            "b": nn.BatchNorm2d(4),
+            "c": nn.RMSNorm((4, 4)),
+            "d": nn.GroupNorm(2, 4),
+            "e": nn.InstanceNorm1d(4, affine=True),
+            "f": ScaleNorm(),
+            "norm": nn.Linear(4, 4),
+        }
+    )
+    rule = {"type": "no_decay", "bias": False, "one_dimensional": False}
+    found = make_plan({"optimizer": {"type": "adamw", "weight_decay": 0.5}, "rules": [rule]}, model)
+    assert {d.name for d in found if d.weight_decay == 0.5} == {"norm.weight", "norm.bias"}
+
+
+def test_the_bias_of_a_model_that_is_one_layer_is_a_bias() -> None:
+    assert spared(plan(ParamInfo("weight", (4, 4)), ParamInfo("bias", (4, 4)), one_dimensional=False)) == {"bias"}
+
+
+@pytest.mark.parametrize("options", [{"names": ["twin.bias"]}, {"keywords": ["twin"]}, {}])
+def test_an_alias_counts_as_well(options: dict[str, Any]) -> None:
+    tied = ParamInfo("embed.weight", (4, 4), aliases=("twin.bias",))
+    options = options and {**options, "bias": False}
+    assert spared(plan(tied, ParamInfo("fc.weight", (4, 4)), **options)) == {"embed.weight"}
+    assert spared(plan(tied, ParamInfo("fc.weight", (4, 4)), bias=False, optional=True)) == set()
+
+
+@pytest.mark.parametrize("kind", ["names", "keywords"])
+def test_a_name_or_keyword_that_nothing_has_is_an_error_although_other_causes_matched(kind: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^rules\[0\]\.{kind}\[1\]: 'pos_embd' matches no parameter.*pos_embed"):
+        plan(**{kind: ["pos_embed", "pos_embd"]})
+
+
+def test_names_are_whole_and_keywords_are_pieces() -> None:
+    with pytest.raises(ConfigError, match=r"names\[0\]: 'pos' matches no parameter"):
+        plan(names=["pos"])
+    assert "pos_embed" in spared(plan(keywords=["pos"]))
+
+
+def test_a_name_that_is_spared_anyway_is_no_error() -> None:
+    assert plan(names=["norm.weight"], keywords=["gamma"]).warnings == ()
+
+
+def test_hints_about_parameters_that_are_not_there_are_no_error() -> None:
+    hooks = Hooks({"no_weight_decay": ["dist_token"], "no_weight_decay_keywords": ["absent"]})
+    assert plan(hooks=hooks).warnings == ()
+
+
+def test_hints_that_are_switched_off_are_not_asked_for() -> None:
+    def raises() -> list[str]:
+        raise AssertionError
+
+    live = {"no_weight_decay": raises, "no_weight_decay_keywords": raises}
+    assert "cls_token" not in spared(plan(hooks=Hooks(live=live), hints=False))
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [({"keywords": [""]}, ".keywords[0]"), ({"norm": "perhaps"}, ".norm"), ({"name": ["a"]}, "")],
+)
+def test_a_wrong_option_is_an_error_with_its_path(options: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(**options)
+    assert caught.value.path == f"rules[0]{where}"
