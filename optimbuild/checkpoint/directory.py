@@ -194,6 +194,8 @@ def _commit(manifest: Manifest, home: Path) -> None:
     for path in home.glob("data-*"):
         if path.name != manifest.data:
             shutil.rmtree(path, ignore_errors=True)
+    for path in home.glob(f"{NAME}.data-*"):  # a manifest that a killed run was about to rename
+        path.unlink(missing_ok=True)
 
 
 def _discard(data: Path, home: Path) -> None:

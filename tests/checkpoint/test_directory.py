@@ -50,6 +50,16 @@ def test_a_new_save_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path)
     assert {float(found["step"]) for found in fresh.state.values()} == {7.0}
 
 
+def test_what_a_killed_run_left_behind_goes_with_the_next_save(tmp_path: Path) -> None:
+    left = "data-0123456789abcdef"
+    (tmp_path / left).mkdir()
+    (tmp_path / left / "__0_0.distcp").write_bytes(b"half")
+    (tmp_path / f"{NAME}.{left}").write_text("{")
+    (tmp_path / "notes.txt").write_text("somebody's own")
+    save(trained()[1], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, Manifest.read(tmp_path).data, "notes.txt"}
+
+
 def test_a_save_before_the_first_step_loads_as_no_state(tmp_path: Path) -> None:
     save(built()[1], tmp_path)
     _, fresh = built()
