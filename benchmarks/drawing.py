@@ -1,0 +1,57 @@
+"""Results as plots: horizontal bars on a logarithmic scale, a panel for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.results import Result, Row
+
+OURS, OTHERS = "#2a6fdb", "#9aa4b2"
+PANELS = 6
+"""How many cases a plot holds; the rest stand in the table."""
+
+
+def draw(result: Result, folder: Path) -> list[Path]:
+    """Draw a result, and return the files that were written.
+
+    Args:
+        result: What a benchmark found.
+        folder: Where the files go.
+    """
+    cases: dict[str, list[Row]] = {}
+    for row in result.rows:
+        if row.unit == "s":
+            cases.setdefault(row.case, []).append(row)
+    path = folder / f"{result.name}.svg"
+    _panels(list(cases.items())[:PANELS], path)
+    return [path]
+
+
+def _panels(cases: Sequence[tuple[str, list[Row]]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update({"svg.hashsalt": "optimbuild", "svg.fonttype": "none", "font.size": 9})
+    heights = [len(rows) + 1 for _, rows in cases]
+    figure, axes = plt.subplots(
+        len(cases), 1, figsize=(7.5, 0.27 * sum(heights) + 0.3), height_ratios=heights, squeeze=False
+    )
+    for axis, (case, rows) in zip(axes[:, 0], cases, strict=True):
+        colours = [OURS if row.side.startswith("optimbuild") or row.side == "auto" else OTHERS for row in rows]
+        medians = [row.median for row in rows]
+        bars = axis.barh([row.side for row in rows], medians, xerr=[row.spread / 2 for row in rows], color=colours)
+        axis.bar_label(bars, [f" {row.text.partition(' ±')[0]}" for row in rows], padding=2)
+        axis.set_title(case, loc="left", fontsize=9, fontweight="bold")
+        axis.set_xscale("log")
+        axis.set_xlim(min(medians) / 3, max(medians) * 4)
+        axis.invert_yaxis()
+        axis.tick_params(length=0)
+        axis.xaxis.set_visible(False)
+        for side in ("top", "right", "bottom"):
+            axis.spines[side].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None, "Creator": None}, transparent=False)
+    plt.close(figure)

@@ -1,0 +1,154 @@
+"""One optimizer step: what the layout of the groups and the implementation cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import models, sides
+from benchmarks.machine import free_memory, triad
+from benchmarks.measuring import Effort, device, in_turn
+from benchmarks.results import Result, Row, Target
+from optimbuild import build_optimizer
+
+ABOUT = """One step of AdamW over models that hold gradients. *optimbuild* plans no_decay and layer_decay and
+merges equal settings. The same settings with a group for each tensor and torch's default implementation are what
+InternVL, InternImage and MMEngine build. *One single group* with the implementation that we chose is the floor of
+what groups can do, and the triad, which moves the same bytes and computes next to nothing, that of the machine.
+The second half lets our choice of implementation (`auto`) run against each implementation by itself, over numbers
+of tensors and shapes."""
+
+TRIAD = "triad of the same bytes"
+BYTES = 28
+"""What a fused AdamW step moves for a float32 parameter: it reads parameter, gradient and two averages, and
+writes all but the gradient."""
+
+IMPLEMENTATIONS = ("fused", "foreach", "for-loop", "torch's default")
+PLAIN_SGD = "sgd without momentum"
+"""One operation on each tensor: there is nothing to fuse."""
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adamw": {"type": "adamw", "lr": sides.LR},
+    "sgd": {"type": "sgd", "lr": sides.LR},
+    PLAIN_SGD: {"type": "sgd", "lr": sides.LR, "momentum": 0.0, "nesterov": False},
+}
+SIZES: tuple[tuple[int, tuple[int, ...]], ...] = (
+    (1, (10,)),
+    (1, (64, 64)),
+    (1, (1000, 1000)),
+    (4, (10,)),
+    (20, (64, 64)),
+    (200, (10,)),
+    (200, (64, 64)),
+    (200, (256, 256)),
+    (1500, (16,)),
+)
+
+
+def run(effort: Effort) -> Result:
+    """Measure real models, and then sizes."""
+    names = [models.TINY] if effort.quick else models.REAL
+    rows: list[Row] = []
+    notes: list[str] = []
+    for name in names:
+        rows += _model(name, models.hugging_face(name), effort, notes)
+    sizes = [row for kind in OPTIMIZERS for row in _sizes(kind, SIZES[:1] if effort.quick else SIZES, effort)]
+    targets = [*_targets({(row.case, row.side): row for row in rows}), *_worst(sizes)]
+    return Result("step", ABOUT, [*rows, *sizes], targets, notes)
+
+
+def _model(name: str, model: nn.Module, effort: Effort, notes: list[str]) -> list[Row]:
+    tensors = list(model.parameters())
+    numel = sum(tensor.numel() for tensor in tensors)
+    ours = build_optimizer(sides.config(sides.NO_DECAY, {"type": "layer_decay", "ratio": 0.8}), model)
+    chosen = ours.plan.groups[0].implementation  # type: ignore[attr-defined]
+    optimizers = {sides.OURS: ours, sides.FLOOR: sides.floor(model, chosen), sides.PUBLISHED: one_each(ours)}
+    if free_memory() > 24 * numel * 4:
+        optimizers[sides.MMENGINE] = sides.mmengine(model)
+    else:
+        notes.append(f"{name} without MMEngine, whose layout is the same as one group a tensor: memory is short.")
+    run_triad, moved = triad(min(BYTES * numel // 12, 50_000_000))
+    found: dict[str, Callable[[], Any]] = {side: optimizer.step for side, optimizer in optimizers.items()}
+    rows = in_turn(name, {**found, TRIAD: run_triad}, effort)
+    facts = {side: {"tensors": len(tensors), "groups": len(o.param_groups)} for side, o in optimizers.items()}
+    return [_with_rate(row, numel, moved, facts.get(row.side, {})) for row in rows]
+
+
+def _with_rate(row: Row, numel: int, moved: int, facts: dict[str, Any]) -> Row:
+    """Add how many bytes a second a side moves; the triad is scaled to what the fused step moves."""
+    scale = BYTES * numel / moved if row.side == TRIAD else 1.0
+    ratio = None if row.ratio is None else row.ratio * scale
+    rate = {"bandwidth": f"{BYTES * numel / (row.median * scale) / 1e9:.1f} GB/s"}
+    return Row(
+        row.case,
+        row.side,
+        row.median * scale,
+        row.spread * scale,
+        row.count,
+        row.unit,
+        ratio,
+        row.against,
+        facts | rate,
+    )
+
+
+def one_each(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return AdamW with the same settings, a group for each tensor, and torch's default implementation."""
+    settings = ("lr", "weight_decay", "betas", "eps")
+    groups = [
+        {"params": [tensor], **{key: group[key] for key in settings}}
+        for group in optimizer.param_groups
+        for tensor in group["params"]
+    ]
+    return torch.optim.AdamW(groups)
+
+
+def _sizes(kind: str, sizes: Iterable[tuple[int, tuple[int, ...]]], effort: Effort) -> list[Row]:
+    """Let ``auto`` run against each implementation by itself, all tensors in one group."""
+    rows = []
+    for count, shape in sizes:
+        model = models.small(count, shape)
+        found: dict[str, Callable[[], Any]] = {"auto": _optimizer(kind, model, "auto").step}
+        for implementation in IMPLEMENTATIONS:
+            found[implementation] = _optimizer(kind, model, implementation).step
+        rows += in_turn(f"{kind}, {count} × {'×'.join(map(str, shape))}", found, effort)
+    return rows
+
+
+def _optimizer(kind: str, model: nn.Module, implementation: str) -> torch.optim.Optimizer:
+    if implementation != "torch's default":
+        return build_optimizer({"optimizer": OPTIMIZERS[kind], "implementation": implementation}, model)
+    plain = build_optimizer({"optimizer": OPTIMIZERS[kind]}, model)
+    (group,) = plain.param_groups
+    options = {key: value for key, value in group.items() if key in ("lr", "weight_decay", "momentum", "nesterov")}
+    return type(plain)(group["params"], **options)
+
+
+def _worst(rows: list[Row]) -> list[Target]:
+    """Return the targets of the grid: nowhere is another implementation faster than the one that we choose."""
+    targets = []
+    for plain in (False, True):
+        others = [row for row in rows if row.ratio is not None and row.case.startswith(PLAIN_SGD) == plain]
+        fastest = min(others, key=lambda row: row.ratio or 0.0)
+        what = PLAIN_SGD if plain else "adamw and sgd"
+        text = f"{what}: `auto` over the fastest of the others, the worst of all sizes ({fastest.case}: {fastest.side})"
+        targets.append(Target(text, 1 / (fastest.ratio or 1.0), 1.05))
+    return targets
+
+
+def _targets(rows: dict[tuple[str, str], Row]) -> list[Target]:
+    targets = []
+    for name in (models.TINY, "ViT-B"):
+        if (name, sides.OURS) not in rows:
+            continue
+        each, single = rows[name, sides.PUBLISHED].ratio or 0.0, rows[name, sides.FLOOR].ratio or 1.0
+        targets += [
+            Target(f"{name}: throughput over one group a tensor, default implementation", each, 4.0, at_most=False),
+            Target(f"{name}: time over one single group with the same implementation", 1 / single, 1.03),
+        ]
+        if device().type == "cpu":
+            share = rows[name, TRIAD].ratio or 0.0
+            targets.append(Target(f"{name}: share of the triad's bandwidth", share, 0.85, at_most=False))
+    return targets
