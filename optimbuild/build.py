@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from optimbuild.checkpoint import resumable
 from optimbuild.dialects import read
 from optimbuild.errors import ConfigError, OptimBuildError, shown
+from optimbuild.late_momentum import start_late_momentum
 from optimbuild.optimizer_type import Implementation
 from optimbuild.plan import Group, Plan
 from optimbuild.planning import plan_of
@@ -80,6 +81,7 @@ def built(plan: Plan, surveyed: Surveyed) -> torch.optim.Optimizer:
     optimizer = constructed(plan, parameter_groups(plan, surveyed), bucket_view)
     freeze(plan, surveyed)
     optimizer.plan = plan  # type: ignore[attr-defined]
+    start_late_momentum(optimizer)
     resumable(optimizer)
     return optimizer
 

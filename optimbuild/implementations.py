@@ -36,8 +36,10 @@ def implementation(
             return kernel
     if options.get("differentiable") or options.get("foreach") is False:
         possible = ("for-loop",)
+    # torch's fused SGD cannot start the momentum of one parameter after that of its group, unless nothing is dampened
+    dampened = bool(options.get("dampening") and options.get("momentum"))
     unable = [param.name for param in params if param.dtype not in FUSABLE or param.name in unfused]
-    if unable or options.get("fused") is False:
+    if unable or dampened or options.get("fused") is False:
         possible = tuple(kernel for kernel in possible if kernel != "fused")
     if spec.implementation == "auto":
         return possible[0]

@@ -94,6 +94,23 @@ def test_merged_groups_train_bit_for_bit_like_one_group_a_parameter(kind, implem
     assert any(not torch.equal(merged[name], value) for name, value in Net().state_dict().items())
 
 
+@pytest.mark.parametrize("options", [{}, {"nesterov": False}, {"nesterov": False, "dampening": 0.5}])
+def test_a_gradient_may_come_later_than_the_first_one_of_its_group(options):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3)
+    twin = copy.deepcopy(model)
+    merged = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1, **options}}, model)
+    switch = {"fused": merged.param_groups[0].get("fused"), "foreach": merged.param_groups[0].get("foreach")}
+    momentum = {"lr": 0.1, "momentum": 0.9, "nesterov": True, **options}
+    single = torch.optim.SGD([{"params": [tensor]} for tensor in twin.parameters()], **momentum, **switch)
+    for step in range(4):
+        for net, optimizer in ((model, merged), (twin, single)):
+            optimizer.zero_grad()
+            (net.weight.square().sum() + (net.bias.square().sum() if step > 1 else 0.0)).backward()
+            optimizer.step()
+    assert all(map(torch.equal, model.parameters(), twin.parameters()))
+
+
 @pytest.mark.parametrize(("implementation", "switch"), [("fused", "fused"), ("foreach", "foreach")])
 def test_the_implementation_is_told_to_torch_and_shown_by_the_plan(implementation, switch):
     optimizer = build_optimizer({**CONFIG, "implementation": implementation}, Net())
