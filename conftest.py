@@ -16,6 +16,9 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers that share the cores, and the processes that they start, do not
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # wait for each other's threads; torch reads this when imported
+
 ROOT = Path(__file__).parent
 collect_ignore = ["docs/conf.py", "docs/_ext"]
 
