@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_a_hook_is_asked_once():
 def test_planning_leaves_the_hooks_of_an_inventory_as_they_were():
     model = inventory(answering(no_weight_decay=lambda: ["0.weight"], get_layer_depth=lambda name: (0, 1)))
     config = {"optimizer": {"type": "adamw"}, "rules": [{"type": "layer_decay", "ratio": 0.5}]}
-    before = model.to_dict()
+    before = copy.deepcopy(model.to_dict())
     plan = make_plan(config, model)
     assert model.to_dict() == before
     assert plan.to_json() == make_plan(config, model).to_json()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optimbuild.errors import ModelError
 from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import INDEX, REGEX, Pattern
+from optimbuild.patterns import Pattern
 
 TOGETHER = 99999
 """Timm's mark for a layer that belongs to the one before it."""
@@ -66,12 +66,11 @@ def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Dept
         )
         for where, text in shared:
             pattern, found = Pattern(text), []
-            numbered = INDEX in text or (text.startswith(REGEX) and pattern.regex.groups > 0)
             for param in inventory:
                 index = next((i for name in param.names if (i := pattern.index(name)) is not None), None)
                 if index is not None:
                     found.append(param)
-                    place_of.setdefault(param.name, (place, index if numbered else ()))
+                    place_of.setdefault(param.name, (place, index))
             patterns.append((where, text, found))
     layer_of_place = {where: layer for layer, where in enumerate(sorted(set(place_of.values())))}
     layer_of = {name: layer_of_place[where] for name, where in place_of.items()}
