@@ -93,7 +93,7 @@ WRONG: list[tuple[Any, str]] = [
     (own(type="sgd", dampening=0.1), "optimizer: nesterov needs a momentum above 0 and no dampening"),
     (own(type="sgd", betas=[1, 1]), "optimizer: sgd takes no option 'betas'."),
     (own(type=PROBING, weight_decay=0.1), "optimizer.weight_decay: sgd_linear_probing fixes weight_decay to 0.0; 0.1"),
-    (own(type=PROBING, momentum=0.5), "optimizer.momentum: sgd_linear_probing fixes momentum to 0.9; 0.5 was asked for"),
+    (own(type=PROBING, momentum=0.5), "optimizer.momentum: sgd_linear_probing fixes momentum to 0.9; 0.5 was"),
     (own(type=PROBING, nesterov=True), "optimizer.nesterov: sgd_linear_probing fixes nesterov to False; True"),
     (own(type="RMSprop", alpha="x"), "optimizer.alpha: must be a number (given: 'x')"),
     (own(type="RMSprop", lr=-1), f"optimizer.lr: {NEGATIVE}"),
