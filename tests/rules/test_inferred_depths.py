@@ -146,6 +146,53 @@ def test_blocks_of_internvit_are_where_its_own_hook_has_them() -> None:
     assert [decision.lr for decision in bare] == [decision.lr for decision in hooked]
 
 
+BACKBONE = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+ENCODER_DECODER = {
+    "d_model": 8, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
+}  # fmt: skip
+OTHERS: Mapping[str, tuple[str, Callable[[], Any], int | None]] = {
+    "deit": ("DeiTForImageClassification", lambda: transformers.DeiTConfig(**SMALL), 5),
+    "beit": ("BeitForImageClassification", lambda: transformers.BeitConfig(**SMALL), 5),
+    "roberta": ("RobertaForMaskedLM", lambda: transformers.RobertaConfig(**TEXT), 5),
+    "gpt2": ("GPT2LMHeadModel", lambda: transformers.GPT2Config(n_layer=3, n_embd=8, n_head=2), 5),
+    "opt": ("OPTForCausalLM", lambda: transformers.OPTConfig(**TEXT, ffn_dim=16, word_embed_proj_dim=8), 5),
+    "t5 encoder": (
+        "T5EncoderModel",
+        lambda: transformers.T5Config(num_layers=3, d_model=8, d_kv=4, d_ff=16, num_heads=2, vocab_size=32),
+        5,
+    ),
+    "poolformer": ("PoolFormerForImageClassification", lambda: transformers.PoolFormerConfig(), 13),
+    "detr": (
+        "DetrForObjectDetection",
+        lambda: transformers.DetrConfig(
+            **BACKBONE,
+            **ENCODER_DECODER,
+            backbone_config=transformers.ResNetConfig(embedding_size=8, **WIDTHS, out_features=["stage4"]),
+        ),
+        None,
+    ),
+    "bart": ("BartForConditionalGeneration", lambda: transformers.BartConfig(**ENCODER_DECODER, vocab_size=32), None),
+    "albert": ("AlbertForMaskedLM", lambda: transformers.AlbertConfig(**TEXT, embedding_size=8), None),
+}
+"""More architectures, with their number of layers; None where it cannot be told."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_architectures_have_their_layers_or_an_example_that_works(name: str) -> None:
+    cls, config, expected = OTHERS[name]
+    with torch.device("meta"):
+        model = inventory(getattr(transformers, cls)(config()))
+    if expected is not None:
+        assert by_names(model).layers == expected
+        return
+    with pytest.raises(ConfigError, match="depth cannot be inferred from the names") as caught:
+        plan(model)
+    _, _, example = str(caught.value).partition("for example:\n")
+    by_hand = plan(model, **yaml.safe_load(textwrap.dedent(example)))
+    assert not [warning for warning in by_hand.warnings if "no layer claims" in warning]  # DETR's stem is frozen
+
+
 # --- names by hand ---------------------------------------------------------------------------
 
 
