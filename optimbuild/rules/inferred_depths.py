@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +13,8 @@ from optimbuild.errors import ConfigError
 from optimbuild.params import Inventory
 from optimbuild.rules.depths import Depths
 
-_NUMBERED = re.compile(r"^(.*?[A-Za-z_])??(\d+)$")
+_NUMBER = re.compile(r"(?<![^.])()(\d+)(?![^.])")
+_NUMBERED = re.compile(r"(?<![^.])([^.]*?[A-Za-z_])??(\d+)(?![^.])")
 _BLOCK = re.compile(
     r"^(dense|residual|res|basic|conv)?_?(blocks?|layers?|units?|bottlenecks?|stages?|cells?)$", re.IGNORECASE
 )
@@ -27,28 +29,28 @@ TOP: Place = (float("inf"), 0.0)
 
 
 class _Numbered(NamedTuple):
-    """A name cut at a number: the container, the number, and the segments after it.
+    """A name cut at a number: the container, the number, and the name's rest.
 
     Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``.
     """
 
     container: str
     number: int
-    rest: tuple[str, ...]
+    rest: str
 
     @property
     def parent(self) -> str:
         return self.container.rpartition(".")[0]
 
 
-def _cut(segments: Sequence[str], digits_at_end: bool) -> _Numbered | None:
+def _cut(name: str, digits_at_end: bool) -> _Numbered | None:
     """Cut a name at its first numbered segment: ``7`` itself, or else ``layer7``."""
-    for at, segment in enumerate(segments):
-        found = _NUMBERED.match(segment) if segment[-1:].isdecimal() else None
-        if found and (digits_at_end or not found[1]):
-            container = [*segments[:at], f"{found[1]}#"] if found[1] else segments[:at]
-            return _Numbered(".".join(container), int(found[2]), tuple(segments[at + 1 :]))
-    return None
+    found = (_NUMBERED if digits_at_end else _NUMBER).search(name)
+    if found is None:
+        return None
+    before = name[: found.start()]
+    container = f"{before}{found[1]}#" if found[1] else before[:-1]
+    return _Numbered(sys.intern(container), int(found[2]), name[found.end() + 1 :])
 
 
 def by_names(inventory: Inventory) -> Depths:
@@ -89,7 +91,7 @@ def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
     rivals: list[str] = []
     cuts: list[_Numbered | None] = []
     for digits_at_end in (False, True):
-        cuts = [_cut(name.split("."), digits_at_end) for name in names]
+        cuts = [_cut(name, digits_at_end) for name in names]
         tensors = Counter(cut.container for cut in cuts if cut is not None)
         indices = _indices(cuts)
         sequences = sorted(((tensors[c], c) for c, found in indices.items() if len(found) > 1), reverse=True)
@@ -115,11 +117,11 @@ def _indices(cuts: Iterable[_Numbered | None]) -> Mapping[str, set[int]]:
 
 def _nested(stages: Sequence[_Numbered]) -> str | None:
     """Return the path from a stage to its numbered blocks, where most of each stage is such blocks."""
-    blocks: dict[str, dict[int, dict[int, set[tuple[str, ...]]]]] = defaultdict(lambda: defaultdict(dict))
+    blocks: dict[str, dict[int, dict[int, set[str]]]] = defaultdict(lambda: defaultdict(dict))
     tensors: Counter[str] = Counter()
     for stage in stages:
         inner = _cut(stage.rest, True)
-        if inner is not None and len(inner.rest) > 1 and (not inner.container or _BLOCK.match(inner.container)):
+        if inner is not None and "." in inner.rest and (not inner.container or _BLOCK.match(inner.container)):
             tensors[inner.container] += 1
             blocks[inner.container][stage.number].setdefault(inner.number, set()).add(inner.rest)
     for container, count in tensors.most_common(1):
@@ -128,7 +130,7 @@ def _nested(stages: Sequence[_Numbered]) -> str | None:
     return None
 
 
-def _alike(blocks: Iterable[set[tuple[str, ...]]]) -> bool:
+def _alike(blocks: Iterable[set[str]]) -> bool:
     """Say whether two of the numbered parts have most of their parameters in common, as blocks have.
 
     The parts of one block (attention, MLP), which T5 numbers as well, have not.
@@ -186,7 +188,7 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> str:
     seen: set[str] = set()
     was_numbered = True
     for name in names:
-        cuts = (_cut(name.split("."), digits_at_end) for digits_at_end in (False, True))
+        cuts = (_cut(name, digits_at_end) for digits_at_end in (False, True))
         container = next((cut.container for cut in cuts if cut is not None and cut.container in rivals), None)
         pattern = _pattern(container) if container is not None else _outside(name, rivals)
         if pattern not in seen:
