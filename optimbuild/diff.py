@@ -36,8 +36,15 @@ class PlanDiff:
         frozen of 1 parameter: False → True: b
         """
         changed = {}
-        for name, options in before.items():
-            if name in after and (changes := _changes(options, after[name])):
+        # many names share their options, so each pair is compared once, by their ids, and held as long as these count
+        known: dict[tuple[int, int], tuple[Options, Options, dict[str, tuple[Any, Any]]]] = {}
+        for name, old in before.items():
+            if name not in after:
+                continue
+            new = after[name]
+            if (id(old), id(new)) not in known:
+                known[id(old), id(new)] = old, new, _changes(old, new)
+            if changes := known[id(old), id(new)][2]:
                 changed[name] = changes
         return cls(
             changed,

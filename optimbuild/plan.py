@@ -223,7 +223,8 @@ class Plan:
         return PlanDiff.between(self._by_name(), other._by_name())
 
     def _by_name(self) -> dict[str, Mapping[str, Any] | None]:
-        return {d.name: None if d.frozen else {"optimizer": d.optimizer, **(d.options or {})} for d in self}
+        options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
+        return {p.name: options[index] for p, index in zip(self.inventory.params, self.chosen, strict=True)}
 
     @cached_property
     def fingerprint(self) -> str:
