@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 from typing import Any
 
 import torch
 from torch.utils.benchmark import Timer
+from torch.utils.benchmark.utils.timer import timer as clock
 
 from benchmarks.results import Row
+
+SLOW = 0.5
+"""Seconds from which one run makes a turn, garbage collection included."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class Effort:
     seconds: float = 0.1
     quick: bool = False
 
-    def fewer(self, rounds: int) -> Effort:
-        """Return the same effort with no more than so many rounds, for what takes seconds."""
-        return Effort(min(self.rounds, rounds), self.seconds, self.quick)
+    def fewer(self, rounds: int, seconds: float | None = None) -> Effort:
+        """Return an effort with no more than so many rounds, and turns of another length where that is given."""
+        return replace(self, rounds=min(self.rounds, rounds), seconds=min(self.seconds, seconds or self.seconds))
 
 
 FULL = Effort()
@@ -38,21 +42,19 @@ QUICK = Effort(rounds=2, seconds=0.001, quick=True)
 
 
 def device() -> torch.device:
-    """Return the device that tensors live on here: CUDA where there is one, else the CPU."""
+    """Return the device that tensors live on here: CUDA where there is one, else the CPU.
+
+    The clock of :mod:`torch.utils.benchmark` waits for CUDA, before and after what it measures.
+    """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def synchronize() -> None:
-    """Wait until the device has done all that it was told; :class:`torch.utils.benchmark.Timer` waits by itself."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def in_turn(case: str, sides: Mapping[str, Callable[[], Any]], effort: Effort) -> list[Row]:
     """Measure every side, round after round; the first one is what ratios are held against.
 
     A ratio is the median of the ratios of the rounds, so that it holds where the absolute times drift. The order
-    changes from round to round. Python's garbage collector is off while a side runs, as in :mod:`timeit`.
+    changes from round to round. Python's garbage collector is off while a side runs, as in :mod:`timeit`, unless
+    one run takes longer than :data:`SLOW`.
 
     Args:
         case: What is worked on.
@@ -62,7 +64,7 @@ def in_turn(case: str, sides: Mapping[str, Callable[[], Any]], effort: Effort) -
     runs = {side: _Run(run, effort.seconds) for side, run in sides.items()}
     for turn in range(effort.rounds):
         for run in reversed(runs.values()) if turn % 2 else runs.values():
-            run.again()
+            run.again(turn)
     against, first = next(iter(runs.items()))
     return [
         row_of(case, side, run.times, (against, first.times) if side != against else None) for side, run in runs.items()
@@ -98,10 +100,24 @@ class _Run:
     """One side: how to run it, how often in one turn, and what its turns took."""
 
     def __init__(self, run: Callable[[], Any], seconds: float) -> None:
+        self.run = run
         self.timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-        self.number = max(1, int(seconds / self.timer.timeit(1).median))  # it warms up by itself
-        self.times: list[float] = []
+        once = self.once()  # it warms up, and tells how long a run takes
+        self.slow = once > SLOW
+        self.number = max(1, int(seconds / once))
+        self.times = [once] if self.slow else []
 
-    def again(self) -> None:
+    def once(self) -> float:
+        """Return the seconds that one run takes; the timer of torch would first run it twice, to warm up."""
         gc.collect()
-        self.times.append(self.timer.timeit(self.number).median)
+        start = clock()
+        self.run()
+        return clock() - start
+
+    def again(self, turn: int) -> None:
+        """Run for one more turn; what is slow had its first turn already."""
+        if not self.slow:
+            gc.collect()
+            self.times.append(self.timer.timeit(self.number).median)
+        elif turn > 0:
+            self.times.append(self.once())

@@ -71,7 +71,7 @@ def hugging_face(name: str) -> nn.Module:
 
 def with_numbers(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
     """Give tensors weights and gradients of the size that training gives them."""
-    generator = torch.Generator(device()).manual_seed(0)
+    generator = torch.Generator(tensors[0].device).manual_seed(0)
     with torch.no_grad():
         for tensor in tensors:
             tensor.normal_(0.0, 0.02, generator=generator)
@@ -152,8 +152,8 @@ def _methods(inventory: Inventory) -> dict[str, Callable[..., Any]]:
     return {method.__name__: method for method in methods if method.__name__ in answers}
 
 
-def small(count: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Return a model of so many linear layers without bias, all alike, in which gradients are set."""
-    module = nn.ParameterList([nn.Parameter(torch.empty(shape, device=device(), dtype=dtype)) for _ in range(count)])
+def small(count: int, shape: tuple[int, ...], where: torch.device | None = None) -> nn.Module:
+    """Return a model of so many tensors, all alike, in which gradients are set; on our device unless told."""
+    module = nn.ParameterList([nn.Parameter(torch.empty(shape, device=where or device())) for _ in range(count)])
     with_numbers(list(module.parameters()))
     return module

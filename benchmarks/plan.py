@@ -31,7 +31,7 @@ def run(effort: Effort) -> Result:
     sizes = QUICK if effort.quick else SIZES
     rows: list[Row] = []
     for size in sizes:
-        rows += _size(size, effort.fewer(3) if size >= 100_000 else effort)
+        rows += _size(size, effort.fewer(2 if size >= 1_000_000 else 5))
     found = {(row.case, row.side): row for row in rows}
     return Result("plan", ABOUT, rows, _targets(found, sizes))
 

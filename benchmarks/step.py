@@ -54,7 +54,9 @@ def run(effort: Effort) -> Result:
     notes: list[str] = []
     for name in names:
         rows += _model(name, models.hugging_face(name), effort, notes)
-    sizes = [row for kind in OPTIMIZERS for row in _sizes(kind, SIZES[:1] if effort.quick else SIZES, effort)]
+    sizes = [
+        row for kind in OPTIMIZERS for row in _sizes(kind, SIZES[:1] if effort.quick else SIZES, effort.fewer(9, 0.03))
+    ]
     targets = [*_targets({(row.case, row.side): row for row in rows}), *_worst(sizes)]
     return Result("step", ABOUT, [*rows, *sizes], targets, notes)
 
