@@ -173,7 +173,7 @@ def _missed(rule: Applied, touched: Sequence[ParamInfo], inventory: Inventory) -
     hints = [_hint(text, inventory) for _, text in empty[:3]]  # finding what is close takes time on large models
     hints += [""] * (len(empty) - len(hints))
     return [
-        (f"{rule.path}.{where}", f"{shown(text)} matches no parameter.{hint}")
+        (f"{rule.path}.{where}", f"{text if ' ' in text else shown(text)} matches no parameter.{hint}")
         for (where, text), hint in zip(empty, hints, strict=True)
     ]
 
@@ -197,6 +197,8 @@ def _idle(rule: Applied, touched: Sequence[ParamInfo], frozen: Collection[str]) 
 
 
 def _hint(text: str, inventory: Inventory) -> str:
+    if " " in text:  # words, not a pattern
+        return ""
     for wider in widened(text):
         count = len(inventory.matching(Pattern(wider)))
         if count:

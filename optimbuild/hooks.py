@@ -15,6 +15,23 @@ RATIOS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.95)
 """The ratios for which an inventory file keeps what ``lr_decay_keywords(ratio)`` answers, unless told others."""
 
 
+WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""The children behind which torch.compile, activation checkpointing and FSDP1 keep the module that they wrap."""
+
+
+def canonical(name: str) -> str:
+    """Return a name, or a piece of one, without the segments that wrappers of submodules add.
+
+    A hook that lists its model's own names sees them; a plan does not.
+
+    >>> canonical("blocks.0._orig_mod.table")
+    'blocks.0.table'
+    """
+    if not any(wrapped in name for wrapped in WRAPPED):
+        return name
+    return ".".join(segment for segment in name.split(".") if segment not in WRAPPED)
+
+
 class Hooks:
     """A model's hooks. What they answered is kept as JSON data.
 
@@ -126,7 +143,7 @@ class Hooks:
     def _call(self, hook: str, *arguments: Any) -> Any:
         try:
             return self._live[hook](*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             asked = ", ".join(shown(a) for a in arguments)
             instead = "`hints: false` in no_decay" if hook.startswith("no_") else "`layers` by hand in layer_decay"
             raise ModelError(
@@ -181,7 +198,7 @@ def _names(answer: Any) -> list[str]:
     names = [] if isinstance(answer, (str, bytes)) else list(answer)
     if isinstance(answer, (str, bytes)) or not all(isinstance(name, str) for name in names):
         raise TypeError("it must be a list or a set of names")
-    return sorted(names) if isinstance(answer, (set, frozenset)) else names
+    return [canonical(name) for name in (sorted(names) if isinstance(answer, (set, frozenset)) else names)]
 
 
 def _keywords(answer: Any) -> list[str]:
@@ -197,7 +214,10 @@ def _factors(answer: Any) -> dict[str, float]:
     for keyword, factor in answer.items():
         if not isinstance(keyword, str) or not keyword or not finite(factor) or factor < 0:
             raise ValueError(f"{shown(keyword)}: {shown(factor)} is no LR factor for a piece of a name")
-    return {keyword: float(factor) for keyword, factor in answer.items()}
+    factors = {canonical(keyword): float(factor) for keyword, factor in answer.items()}
+    if "" in factors:
+        raise ValueError("a keyword that only names a wrapper is a piece of every name")
+    return factors
 
 
 def _depth(answer: Any) -> list[int]:

@@ -319,7 +319,7 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a name", lambda found: isinstance(found, str) and found != ""),
     "shape": (
         "a list of whole numbers",
-        lambda found: isinstance(found, list) and all(type(size) is int and size >= 0 for size in found),
+        lambda found: isinstance(found, list) and all(type(size) is int and 0 <= size < 2**63 for size in found),
     ),
     "dtype": ("a name, such as float32", _is_readable),
     "owner": ("the name of a class", _is_readable),

@@ -157,6 +157,7 @@ class Registry(mmengine.registry.Registry):
         return message + (f" Also, from MMEngine: {listing(more, 40)}." if more else "")
 
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
+        self.import_from_location()  # a clash with a name of ours appears here, and not at some later lookup
         names = [module_name] if isinstance(module_name, str) else module_name or [module.__name__]
         for name in names:
             if not name or "." in name or not name.isprintable():
@@ -256,7 +257,8 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
                 f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
             )
         config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
-        made = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
+        again = "__pydantic_fields__" in vars(cls)  # the very same class, perhaps under another name
+        made = cls if again else pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
 
@@ -369,7 +371,7 @@ def load_plugins() -> None:
         _loaded.add((entry.name, entry.value))
         try:
             entry.load()
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything
             package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
             warnings.warn(
                 f"plugin {entry.name!r} of {package} ({entry.value}) failed to import and is left out: "

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
 
 from optimbuild.errors import ModelError, shown
-from optimbuild.hooks import HOOKS, Hooks
+from optimbuild.hooks import HOOKS, WRAPPED, Hooks
 from optimbuild.params import Inventory, ParamInfo, kinds_of
 
 FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
@@ -21,9 +21,6 @@ FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
 
 OLD_SPELLING = {"lr_decay_keywords": "lr_decay_keywards"}
 """How early releases of InternImage spelt a hook."""
-
-WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
-"""The children behind which torch.compile, activation checkpointing and FSDP1 keep the module that they wrap."""
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ MISSES = [
     ({"type": "no_decay", "keywords": ["head", "pos"]}, "keywords[1]: 'pos'", ""),
     ({"type": "dcn_lr", "factor": 0.1, "keywords": ["head", "mask"]}, "keywords[1]: 'mask'", ""),
     ({"type": "match", "table": {"stem": {}, "haed": {"lr": 1}}}, "table[1]: 'haed'", "Closest: head"),
-    ({"type": "match", "table": [{"kinds": ["conv"], "lr": 1}]}, "table[0]: 'kinds conv'", ""),
+    ({"type": "match", "table": [{"kinds": ["conv"], "lr": 1}]}, "table[0]: kinds conv", ""),
     ({"type": "layer_decay", "ratio": 0.5, "layers": ["stem", "hed"]}, "layers[1]: 'hed'", "Closest: head"),
     (
         {"type": "layer_decay", "ratio": 0.5, "layers": ["stem", ["head", "blcks.{n}"]]},
@@ -177,7 +177,7 @@ MISSES = [
     ),
 ]
 TOUCHES_NOTHING: list[tuple[dict[str, Any], str]] = [
-    *((config, f"rules[0].{where} matches no parameter. {hint}") for config, where, hint in MISSES),
+    *((config, f"rules[0].{where} matches no parameter. {hint}".rstrip()) for config, where, hint in MISSES),
     *(
         (config, f"rules[0]: rule {config['type']!r} touches no parameter of Net.")
         for config in (

@@ -211,7 +211,7 @@ def plugins(tmp_path: Path) -> Path:
             """
         )
     )
-    (tmp_path / "bad_plugin.py").write_text("raise RuntimeError('out of order')")
+    (tmp_path / "bad_plugin.py").write_text("raise SystemExit('out of order')")
     for package in ("good", "bad"):
         info = tmp_path / f"{package}_dist-1.2.dist-info"
         info.mkdir()
@@ -249,7 +249,7 @@ def test_a_plugin_is_found_at_the_first_lookup_that_misses_and_a_broken_one_is_a
     assert (early, known, found, package) == (False, False, 0.25, "good-dist 1.2")
     (warning,) = warnings
     assert "bad-dist 1.2" in warning
-    assert "RuntimeError: out of order" in warning
+    assert "SystemExit: out of order" in warning
 
 
 def test_plugins_can_be_turned_off(plugins):
@@ -277,3 +277,41 @@ def test_planning_with_our_optimizers_imports_no_torch():
     """
     done = _run(code, Path())
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("registration", "ours"),
+    [('optimizer("AdamW", "torch.optim:AdamW"', "adamw"), ('rule("freeze"', "freeze")],
+)
+def test_a_clash_with_a_name_of_ours_appears_where_it_is_made_also_before_any_lookup(registration, ours, force):
+    code = f"""
+        from optimbuild import OPTIMIZERS, RULES, OptimBuildError, RegistrationError, optimizer, rule
+        class Mine:
+            def __call__(self, param):
+                return None
+        try:
+            made = {registration}, force={force})
+            made(Mine) if "rule" in {registration!r} else None
+        except RegistrationError as error:
+            print("refused:", error)
+        print(len(RULES.names()), len(OPTIMIZERS.names()), RULES.get("no_decay").__name__)
+    """
+    done = _run(code, Path())
+    assert done.returncode == 0, done.stderr
+    assert ("refused:" in done.stdout) == (not force)
+    assert force or f"optimbuild.{'rules' if ours == 'freeze' else 'optimizers'}.{ours}" in done.stdout
+    assert "NoDecay" in done.stdout
+
+
+def test_the_very_same_rule_class_may_be_registered_again_and_under_another_name():
+    @rule("first_name")
+    class Rule:
+        factor: float = 1.0
+
+        def __call__(self, param: ParamInfo) -> Edit | None:
+            return None
+
+    assert rule("first_name")(Rule) is Rule
+    assert rule("second_name")(Rule) is Rule
+    assert RULES.get("second_name") is RULES.get("first_name")

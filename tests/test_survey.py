@@ -183,3 +183,19 @@ def test_a_module_that_contains_itself_is_walked_once():
     model = Net()
     model.__dict__["_modules"]["again"] = model
     assert len(inventory(model)) == len(inventory(Net()))
+
+
+class Listing(Net):
+    """Its hooks list names as it sees them itself, those of wrappers included."""
+
+    def no_weight_decay(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if name.endswith("attn.weight")}
+
+    def lr_decay_keywords(self, ratio: float) -> dict[str, float]:
+        return {name: ratio for name, _ in self.named_parameters() if "mlp" in name}
+
+
+@pytest.mark.parametrize("wrapped", [_compiled_inside, _checkpointed])
+def test_hooks_that_list_the_names_of_wrapped_blocks_mean_the_same_parameters(wrapped):
+    assert make_plan(CONFIG, wrapped(Listing())) == make_plan(CONFIG, Listing())
+    assert make_plan(CONFIG, wrapped(Listing()))["blocks.1.attn.weight"].weight_decay == 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optimbuild.errors import CheckpointError, OptimBuildError, listing, shown
-from optimbuild.survey import WRAPPED
+from optimbuild.hooks import WRAPPED
 
 if TYPE_CHECKING:
     from optimbuild.checkpoint.held import Held

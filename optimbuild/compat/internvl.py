@@ -97,8 +97,8 @@ def set_weight_decay_and_lr(
     """
     reference: dict[str, Any] = {
         "type": "internvl_reference",
-        "no_decay_names": sorted(skip_list),
-        "no_decay_keywords": list(skip_keywords),
+        "no_decay_names": sorted(skip_list or ()),
+        "no_decay_keywords": list(skip_keywords or ()),
         "freeze_levels": list(freeze_backbone or ()),
     }
     rules = [reference]

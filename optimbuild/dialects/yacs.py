@@ -211,18 +211,24 @@ def _kind(keys: TrainKeys) -> OptimizerType:
 def _optimizer(keys: TrainKeys) -> dict[str, Any]:
     """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
     kind = _kind(keys)
-    asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys.OPTIMIZER)}
+    asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys)}
     return {"type": kind.name, **{k: v for k, v in asked.items() if k in kind.known and k not in kind.fixed}}
 
 
-def _given(node: OptimizerKeys) -> dict[str, Any]:
-    """Return the options that only some optimizers share, where the config gives them."""
-    return {key.lower(): getattr(node, key) for key in ("EPS", "BETAS", "MOMENTUM") if key in node.model_fields_set}
+def _given(keys: TrainKeys) -> dict[str, Any]:
+    """Return the options that only some optimizers share, where the config gives them.
+
+    A published default means nothing to an optimizer that was never published, so it counts as left out.
+    """
+    node, published = keys.OPTIMIZER, _kind(keys).name in PUBLISHED_OPTIMIZERS
+    given = [key for key in ("EPS", "BETAS", "MOMENTUM") if key in node.model_fields_set]
+    fields = OptimizerKeys.model_fields
+    return {key.lower(): getattr(node, key) for key in given if published or getattr(node, key) != fields[key].default}
 
 
 def _unused(keys: TrainKeys) -> tuple[str, ...]:
     """Return a warning for each option that the config gives and the optimizer fixes or does not take."""
-    kind, given = _kind(keys), _given(keys.OPTIMIZER)
+    kind, given = _kind(keys), _given(keys)
     warnings = []
     if "WEIGHT_DECAY" in keys.model_fields_set:
         given["weight_decay"] = keys.WEIGHT_DECAY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optimbuild.errors import ModelError
+from optimbuild.errors import ModelError, listing
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern
 
@@ -51,7 +51,9 @@ def by_group_matcher(inventory: Inventory) -> Depths:
             layer += 1
         layer_of_group[group] = layer
     layer_of = {name: layer_of_group[group] for name, group in found.items()}
-    return Depths(layer_of, layer + 1, "the model's group_matcher()")
+    rest = [name for name, group in found.items() if group == (float("inf"),)]
+    source = "the model's group_matcher()" + (f"; what it does not match is on top: {listing(rest)}" if rest else "")
+    return Depths(layer_of, layer + 1, source)
 
 
 def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Depths:

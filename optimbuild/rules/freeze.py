@@ -9,6 +9,7 @@ from optimbuild.edits import Bound, Edit
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, PatternText
 from optimbuild.registry import rule
+from optimbuild.spec import Switch
 from optimbuild.values import Index
 
 
@@ -27,7 +28,7 @@ class Freeze:
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
-    keep_norm_stats: bool = False
+    keep_norm_stats: Switch = False
     """Keep the batch norms inside in eval mode through every later ``model.train()``, so that their
     running statistics stay as they are."""
 

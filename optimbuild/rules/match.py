@@ -13,6 +13,7 @@ from optimbuild.errors import closest, shown
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, PatternText
 from optimbuild.registry import rule
+from optimbuild.spec import Switch
 from optimbuild.values import NonNegative
 
 Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
@@ -31,7 +32,7 @@ class Entry(BaseModel):
     """A factor for the learning rate."""
     decay_mult: NonNegative = 1.0
     """A factor for the weight decay."""
-    freeze: bool = False
+    freeze: Switch = False
     """Take the parameters out of training."""
 
     @model_validator(mode="after")
@@ -106,7 +107,7 @@ class Match:
         for i, entry in enumerate(self.table):
             found = entry.selected(inventory)
             new = [param for param in found if param.name not in edits]
-            patterns.append((f"table[{i}]", entry.pattern or entry.label, found))
+            patterns.append((f"table[{i}]", entry.label if entry.kinds else entry.pattern or "", found))
             if found and not new:
                 warnings.append(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
             edit = entry.edit()

@@ -8,6 +8,7 @@ from optimbuild.edits import Bound, Edit
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import keyword_in
 from optimbuild.registry import rule
+from optimbuild.spec import Switch
 from optimbuild.values import Keyword
 
 
@@ -23,17 +24,17 @@ class NoDecay:
         ``{type: no_decay, keywords: [relative_position_bias_table]}``
     """
 
-    norm: bool = True
+    norm: Switch = True
     """Parameters of normalization layers, by the type of the owning module; custom ``*Norm`` classes too."""
-    bias: bool = True
+    bias: Switch = True
     """Parameters that are called ``bias`` in their module: the name ends in ``.bias``."""
-    one_dimensional: bool = True
+    one_dimensional: Switch = True
     """Parameters with at most one dimension."""
     names: tuple[Keyword, ...] = ()
     """Whole names."""
     keywords: tuple[Keyword, ...] = ()
     """Pieces of names."""
-    hints: bool = True
+    hints: Switch = True
     """Whatever the model's own ``no_weight_decay()`` and ``no_weight_decay_keywords()`` name."""
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:

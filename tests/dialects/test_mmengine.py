@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import DefaultScope, Registry
@@ -266,6 +269,32 @@ def test_wrong_input_is_an_error_with_its_path(config: Any, path: str, message: 
     with pytest.raises(ConfigError, match=message) as e:
         make_plan(config, Net())
     assert e.value.path == path
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([print, nn.Linear]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+KNOWN = ["optimizer", "paramwise_cfg", "constructor", "type", "lr", "rules", "custom_keys", "zero", "norm_decay_mult"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    st.dictionaries(st.sampled_from(KNOWN), JUNK, max_size=4), st.dictionaries(st.sampled_from(KNOWN), JUNK, max_size=4)
+)
+def test_whatever_is_given_only_errors_of_ours_come_out(keys: dict[str, Any], paramwise: dict[str, Any]) -> None:
+    for config in (keys, wrapper(paramwise_cfg=paramwise)["optim_wrapper"], wrapper(**keys)["optim_wrapper"]):
+        with contextlib.suppress(OptimBuildError):
+            make_plan({"optim_wrapper": config}, nn.Linear(2, 2))
+
+
+def test_a_class_in_a_config_that_imports_lazily_is_that_class(tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(
+        "from torch.optim import AdamW\nfrom mmengine.optim import OptimWrapper\n"
+        "optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=AdamW, lr=0.1))\n"
+    )
+    assert make_plan(str(tmp_path / "lazy.py"), nn.Linear(2, 2)).groups[0].optimizer == "mmengine.AdamW"
 
 
 def test_several_optimizers_are_no_single_plan() -> None:

@@ -7,6 +7,7 @@ import collections
 import importlib.util
 import itertools
 import json
+import math
 import re
 import typing
 from functools import cache
@@ -70,16 +71,17 @@ def test_different_numbers_of_layers_make_no_sense():
 def test_group_matcher_gives_what_timm_measured(name):
     measured = MEASURED[name]
     params = tuple(ParamInfo(row[0], (2,) * row[1]) for row in measured["params"])
-    hooks = Hooks(
-        live={
-            "group_matcher": lambda coarse: measured["group_matcher"],
-            "no_weight_decay": lambda: measured["no_weight_decay"],
-        }
-    )
-    plan = make_plan(CONFIG, Inventory(params, hooks))
+    hooks = {
+        "group_matcher": lambda coarse: measured["group_matcher"],
+        "no_weight_decay": lambda: measured["no_weight_decay"],
+    }
+    plan = make_plan(CONFIG, Inventory(params, Hooks(live=hooks)))
     found = [[d.name, len(d.param.shape), d.lr, d.weight_decay] for d in plan]
     assert found == measured["params"]
-    assert plan.notes == ("layer_decay: depths from the model's group_matcher()",)
+    (note,) = plan.notes
+    told, _, rest = note.partition("; what it does not match is on top: ")
+    assert told == "layer_decay: depths from the model's group_matcher()"
+    assert bool(rest) == any(Hooks(live=hooks).group_of(param.name) == (math.inf,) for param in params)
 
 
 @cache

@@ -117,7 +117,11 @@ def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
         ([{"pattern": "neck", "kind": ["norm"]}], "rules[0].table[0]", "Did you mean 'kinds'?"),
         ([{"pattern": "neck", "kinds": ["nrm"]}], "rules[0].table[0].kinds[0]", "'norm'"),
         ([{"lr": 0.1}], "rules[0].table[0]", "an entry needs a `pattern`, `kinds`, or both"),
-        ([{"pattern": "neck", "kinds": ["conv"]}], "rules[0].table[0]", "'neck' matches no parameter"),
+        (
+            [{"pattern": "neck", "kinds": ["conv"]}],
+            "rules[0].table[0]",
+            "pattern 'neck' and kinds conv matches no parameter.",
+        ),
         ({"neck": {"pattern": "embed"}}, "rules[0].table", "'neck' is the pattern already"),
         ({"neck": 0.1}, "rules[0].table", "what stands under 'neck' must be a mapping of options"),
         ({"neck": {"lr_mult": -1}}, "rules[0].table.neck.lr_mult", "must be"),

@@ -53,7 +53,8 @@ class _Draft:
             raise error.moved(self.reading.paths) from error.__cause__
         wrapper = wrapped(self.cls, self.options, optimizer)
         wrapper.plan = optimizer.plan  # type: ignore[attr-defined]  # a strategy may replace the optimizer
-        if wrapper.base_param_settings is None and optimizer.param_groups[0]["lr"] != optimizer.defaults["lr"]:
+        base = getattr(wrapper, "base_param_settings", None)
+        if base is None and optimizer.param_groups[0].get("lr") != optimizer.defaults.get("lr"):
             # MMEngine keeps the base LR beside the groups, for logs, only where there are several groups
             wrapper.base_param_settings = {"params": torch.tensor([0.0]), **optimizer.defaults}
         return wrapper

@@ -35,7 +35,9 @@ class LrHook(Hook):
         del batch_idx, data_batch
         hub = runner.message_hub
         for name, wrapper, plan in planned_wrappers(runner.optim_wrapper):
-            rates = [float(group["lr"]) for group in wrapper.optimizer.param_groups]
+            rates = [float(group["lr"]) for group in wrapper.optimizer.param_groups if group.get("lr") is not None]
+            if not rates:  # an optimizer that finds its own
+                continue
             key = f"train/{name}.lr" if name else "train/lr"
             if key in hub.log_scalars:
                 history, _ = hub.get_scalar(key).data

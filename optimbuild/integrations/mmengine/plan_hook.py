@@ -15,7 +15,7 @@ from optimbuild.plan import Plan
 from optimbuild.registry import HOOKS
 
 META = "optimbuild"
-"""Where plans stand in the ``meta`` of a checkpoint."""
+"""Where plans stand in the ``meta`` of a checkpoint: that of the optimizer, or one for each name."""
 
 
 @HOOKS.register_module()
@@ -42,6 +42,8 @@ class PlanHook(Hook):
         meta = checkpoint.get("meta")
         found = meta.get(META) if isinstance(meta, Mapping) else None
         self._saved = found if isinstance(found, Mapping) else {}
+        if isinstance(self._saved.get("fingerprint"), str):  # one optimizer, which has no name
+            self._saved = {"": self._saved}
 
     def before_train(self, runner: Any) -> None:
         """Log the plans, write them into the work directory, and say what changed since a checkpoint."""
@@ -72,7 +74,7 @@ class PlanHook(Hook):
             for name, _, plan in planned_wrappers(runner.optim_wrapper)
         }
         if plans:
-            checkpoint.setdefault("meta", {})[META] = plans
+            checkpoint.setdefault("meta", {})[META] = plans.get("", plans)
 
 
 def _compared(plan: Plan, saved: Any) -> str:

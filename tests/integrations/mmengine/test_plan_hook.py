@@ -65,7 +65,7 @@ def test_the_plan_is_written_into_the_work_directory(tmp_path: Path) -> None:
 
 def test_checkpoints_hold_the_plan_and_its_fingerprint(tmp_path: Path) -> None:
     runner = trained(tmp_path, 1, adamw(), **HOOK)
-    meta = torch.load(tmp_path / "epoch_1.pth", weights_only=True)["meta"]["optimbuild"][""]
+    meta = torch.load(tmp_path / "epoch_1.pth", weights_only=True)["meta"]["optimbuild"]
     assert meta["fingerprint"] == runner.optim_wrapper.optimizer.plan.fingerprint
     assert Plan.from_json(meta["plan"]) == runner.optim_wrapper.optimizer.plan
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_without_a_plan_is_said_to_hold_none(tmp_path: Path, ears: 
 def test_a_checkpoint_with_an_altered_plan_does_not_stop_the_run(tmp_path: Path, ears: ListenHook) -> None:
     trained(tmp_path, 1, adamw(), **HOOK)
     checkpoint = torch.load(tmp_path / "epoch_1.pth", weights_only=True)
-    checkpoint["meta"]["optimbuild"][""] = {"fingerprint": "0", "plan": "{}"}
+    checkpoint["meta"]["optimbuild"] = {"fingerprint": "0", "plan": "{}"}
     torch.save(checkpoint, tmp_path / "epoch_1.pth")
     trained(tmp_path, 2, adamw(), custom_hooks=[*HOOK["custom_hooks"], ears], resume=True)
     assert "cannot be read" in heard(ears, "compared with")[0]
