@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from optimbuild.errors import ConfigError
@@ -38,9 +39,9 @@ class _Numbered(NamedTuple):
     number: int
     rest: str
 
-    @property
-    def parent(self) -> str:
-        return self.container.rpartition(".")[0]
+
+def _parent(container: str) -> str:
+    return container.rpartition(".")[0]
 
 
 def _cut(name: str, digits_at_end: bool) -> _Numbered | None:
@@ -51,6 +52,12 @@ def _cut(name: str, digits_at_end: bool) -> _Numbered | None:
     before = name[: found.start()]
     container = f"{before}{found[1]}#" if found[1] else before[:-1]
     return _Numbered(sys.intern(container), int(found[2]), name[found.end() + 1 :])
+
+
+@lru_cache(maxsize=1 << 16)
+def _inside(rest: str) -> _Numbered | None:
+    """Cut what follows a number; the same rests follow the numbers of many blocks."""
+    return _cut(rest, True)
 
 
 def by_names(inventory: Inventory) -> Depths:
@@ -98,11 +105,8 @@ def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
         holds_most = bool(sequences) and 2 * sequences[0][0] > len(names)
         if holds_most and (len(sequences) == 1 or sequences[0][0] >= 4 * sequences[1][0]):
             trunk = sequences[0][1]
-            parent = trunk.rpartition(".")[0]
-            return trunk, [
-                cut if cut and cut.parent == parent and indices[cut.container] == indices[trunk] else None
-                for cut in cuts
-            ]
+            companions = {c for c, found in indices.items() if _parent(c) == _parent(trunk) and found == indices[trunk]}
+            return trunk, [cut if cut is not None and cut.container in companions else None for cut in cuts]
         rivals = rivals or [container for _, container in sequences]
     raise _ambiguous(names, rivals)
 
@@ -120,7 +124,7 @@ def _nested(stages: Sequence[_Numbered]) -> str | None:
     blocks: dict[str, dict[int, dict[int, set[str]]]] = defaultdict(lambda: defaultdict(dict))
     tensors: Counter[str] = Counter()
     for stage in stages:
-        inner = _cut(stage.rest, True)
+        inner = _inside(stage.rest)
         if inner is not None and "." in inner.rest and (not inner.container or _BLOCK.match(inner.container)):
             tensors[inner.container] += 1
             blocks[inner.container][stage.number].setdefault(inner.number, set()).add(inner.rest)
@@ -146,7 +150,7 @@ def _block(cut: _Numbered, trunk: str, nested: str | None) -> tuple[int, int | N
         return cut.number, None
     if nested is None:
         return cut.number, 0
-    inner = _cut(cut.rest, True)
+    inner = _inside(cut.rest)
     return cut.number, inner.number if inner is not None and inner.container == nested else None
 
 
@@ -157,6 +161,7 @@ def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | N
         if found is not None and found[1] is not None:
             first[found[0]] = min(found[1], first.get(found[0], found[1]))
     places: list[Place | None] = []
+    known: dict[Place, Place] = {}  # a million parameters share few places
     latest = dict(first)
     for found in blocks:
         if found is None:
@@ -164,7 +169,8 @@ def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | N
             continue
         stage, block = found
         latest[stage] = latest.get(stage, 0) if block is None else block
-        places.append((stage, latest[stage]))
+        place = (stage, latest[stage])
+        places.append(known.setdefault(place, place))
     return places
 
 
