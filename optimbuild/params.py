@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,9 @@ class Inventory:
 
     def apart(self) -> Inventory:
         """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""
-        return replace(self, hooks=self.hooks.copy())
+        other = copy.copy(self)  # without looking at all names again
+        object.__setattr__(other, "hooks", self.hooks.copy())
+        return other
 
     def __len__(self) -> int:
         return len(self.params)

@@ -8,7 +8,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from optimbuild.errors import ConfigError
 from optimbuild.params import Inventory
@@ -29,15 +28,12 @@ STEM: Place = (-1.0, 0.0)
 TOP: Place = (float("inf"), 0.0)
 
 
-class _Numbered(NamedTuple):
-    """A name cut at a number: the container, the number, and the name's rest.
+_Numbered = tuple[str, int, str]
+"""A name cut at a number: the container, the number, and the name's rest.
 
-    Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``.
-    """
-
-    container: str
-    number: int
-    rest: str
+Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``. Plain tuples, because the garbage
+collector does not look again at those that hold only names and numbers.
+"""
 
 
 def _parent(container: str) -> str:
@@ -51,7 +47,7 @@ def _cut(name: str, digits_at_end: bool) -> _Numbered | None:
         return None
     before = name[: found.start()]
     container = f"{before}{found[1]}#" if found[1] else before[:-1]
-    return _Numbered(sys.intern(container), int(found[2]), name[found.end() + 1 :])
+    return sys.intern(container), int(found[2]), name[found.end() + 1 :]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -73,7 +69,7 @@ def by_names(inventory: Inventory) -> Depths:
     """
     names = [param.name for param in inventory]
     trunk, cuts = _trunk(names)
-    nested = _nested([cut for cut in cuts if cut is not None and cut.container == trunk])
+    nested = _nested([(number, rest) for container, number, rest in filter(None, cuts) if container == trunk])
     blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
     end = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block is not None)
     places = [
@@ -99,35 +95,34 @@ def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
     cuts: list[_Numbered | None] = []
     for digits_at_end in (False, True):
         cuts = [_cut(name, digits_at_end) for name in names]
-        tensors = Counter(cut.container for cut in cuts if cut is not None)
+        tensors = Counter([container for container, _, _ in filter(None, cuts)])
         indices = _indices(cuts)
         sequences = sorted(((tensors[c], c) for c, found in indices.items() if len(found) > 1), reverse=True)
         holds_most = bool(sequences) and 2 * sequences[0][0] > len(names)
         if holds_most and (len(sequences) == 1 or sequences[0][0] >= 4 * sequences[1][0]):
             trunk = sequences[0][1]
             companions = {c for c, found in indices.items() if _parent(c) == _parent(trunk) and found == indices[trunk]}
-            return trunk, [cut if cut is not None and cut.container in companions else None for cut in cuts]
+            return trunk, [cut if cut is not None and cut[0] in companions else None for cut in cuts]
         rivals = rivals or [container for _, container in sequences]
     raise _ambiguous(names, rivals)
 
 
 def _indices(cuts: Iterable[_Numbered | None]) -> Mapping[str, set[int]]:
     indices: dict[str, set[int]] = defaultdict(set)
-    for cut in cuts:
-        if cut is not None:
-            indices[cut.container].add(cut.number)
+    for container, number, _ in filter(None, cuts):
+        indices[container].add(number)
     return indices
 
 
-def _nested(stages: Sequence[_Numbered]) -> str | None:
+def _nested(stages: Sequence[tuple[int, str]]) -> str | None:
     """Return the path from a stage to its numbered blocks, where most of each stage is such blocks."""
     blocks: dict[str, dict[int, dict[int, set[str]]]] = defaultdict(lambda: defaultdict(dict))
     tensors: Counter[str] = Counter()
-    for stage in stages:
-        inner = _inside(stage.rest)
-        if inner is not None and "." in inner.rest and (not inner.container or _BLOCK.match(inner.container)):
-            tensors[inner.container] += 1
-            blocks[inner.container][stage.number].setdefault(inner.number, set()).add(inner.rest)
+    for stage, rest in stages:
+        container, number, inside = _inside(rest) or ("", -1, "")
+        if "." in inside and (not container or _BLOCK.match(container)):
+            tensors[container] += 1
+            blocks[container][stage].setdefault(number, set()).add(inside)
     for container, count in tensors.most_common(1):
         if 2 * count > len(stages) and any(_alike(inside.values()) for inside in blocks[container].values()):
             return container
@@ -146,12 +141,13 @@ def _alike(blocks: Iterable[set[str]]) -> bool:
 
 def _block(cut: _Numbered, trunk: str, nested: str | None) -> tuple[int, int | None]:
     """Return the stage, and the block in it or None for a part of the stage that is no block."""
-    if cut.container != trunk:
-        return cut.number, None
+    container, number, rest = cut
+    if container != trunk:
+        return number, None
     if nested is None:
-        return cut.number, 0
-    inner = _inside(cut.rest)
-    return cut.number, inner.number if inner is not None and inner.container == nested else None
+        return number, 0
+    inner = _inside(rest)
+    return number, inner[1] if inner is not None and inner[0] == nested else None
 
 
 def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | None]:
@@ -195,7 +191,7 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> str:
     was_numbered = True
     for name in names:
         cuts = (_cut(name, digits_at_end) for digits_at_end in (False, True))
-        container = next((cut.container for cut in cuts if cut is not None and cut.container in rivals), None)
+        container = next((found for found, _, _ in filter(None, cuts) if found in rivals), None)
         pattern = _pattern(container) if container is not None else _outside(name, rivals)
         if pattern not in seen:
             seen.add(pattern)

@@ -111,6 +111,7 @@ class LayerDecay:
         source: str,
         patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = (),
     ) -> Bound:
-        unclaimed = [param.name for param in inventory.params if param.name not in edits]
+        whole = len(edits) == len(inventory)
+        unclaimed = [] if whole else [param.name for param in inventory.params if param.name not in edits]
         warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
         return Bound(edits, patterns, warnings if unclaimed and edits else (), [f"depths from {source}"])
