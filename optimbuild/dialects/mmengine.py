@@ -103,7 +103,7 @@ def _run(path: str) -> Config:
         return Config.fromfile(path, format_python_code=False)
     except OptimBuildError:
         raise
-    except Exception as error:  # a program may raise anything
+    except (Exception, SystemExit) as error:  # a program may raise anything
         raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {shown(str(error), 300)}") from error
 
 

@@ -14,6 +14,7 @@ from optimbuild.errors import ConfigError
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import keyword_in
 from optimbuild.registry import rule
+from optimbuild.spec import Switch
 from optimbuild.values import NonNegative
 
 NORMS = frozenset(
@@ -131,7 +132,7 @@ class Paramwise:
     """Weight decay factor of 2-d convolutions with one input channel a group, where none before applies."""
     dcn_offset_lr_mult: NonNegative | None = None
     """LR factor of the ``conv_offset`` of mmcv's deformable convolutions; wins over ``bias_lr_mult``."""
-    bypass_duplicate: bool = False
+    bypass_duplicate: Switch = False
     """Accepted and without effect: shared tensors are always planned once."""
     layer_decay_rate: NonNegative | None = None
     """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""

@@ -376,6 +376,7 @@ def test_a_model_that_nobody_registered_is_one_clear_error(project: Path, capsys
         (None, "no such file"),
         ("optim_wrapper = dict(", "cannot be read: SyntaxError"),
         ("raise ValueError('no')", "cannot be read: ValueError: 'no'"),
+        ("raise SystemExit(0)", "cannot be read: SystemExit"),
         ("lr = 1", "has no `optim_wrapper`"),
     ],
 )
