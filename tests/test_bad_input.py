@@ -160,7 +160,7 @@ WRONG: list[tuple[Any, str]] = [
     (match({"": {"lr": 1}}), f"{R}.table['']: a pattern must not be empty"),
     (match({"hed": {"lr": 1}}), f"{R}.table[0]: 'hed' matches no parameter. Closest: head"),
     (match([{"lr": 1}]), f"{R}.table[0]: an entry needs a `pattern`, `kinds`, or both"),
-    (match([{"kinds": ["conv"], "lr": 1}]), f"{R}.table[0]: 'kinds conv' matches no parameter."),
+    (match([{"kinds": ["conv"], "lr": 1}]), f"{R}.table[0]: kinds conv matches no parameter."),
     # what is no config at all
     (None, "a config is a mapping, a Spec or a path, not None"),
     (42, "a config is a mapping, a Spec or a path, not 42"),

@@ -207,7 +207,6 @@ MISTAKES = {
     "unknown rule": (("list", "rules", "no_decy"), "Did you mean 'no_decay'?"),
     "unknown optimizer": (("list", "optimizers", "os.system"), "a dotted path is never imported"),
     "inventory cannot be written": (("inventory", "model.json", "-o", "no/where.json"), "no/where.json"),
-    "inventory does not know a ratio": (("inventory", "model.json", "--ratio", "0.33"), "0.33"),
     "model has no use for a ratio": (("inventory", "tests.models:Net", "--ratio", "0.33"), "asks for nothing"),
     "ratio is no number": (("inventory", "model.json", "--ratio", "x"), "--ratio"),
 }
