@@ -3,7 +3,7 @@
 Run it with: python examples/digits_mmengine.py configs/digits_vit_mmengine.py
 It logs the plan first and prints the test accuracy last. On two processes, with sharded optimizer state:
 torchrun --nproc-per-node 2 examples/digits_mmengine.py configs/digits_vit_mmengine.py --launcher pytorch
---cfg-options optim_wrapper.paramwise_cfg.zero=True
+--cfg-options optim_wrapper.paramwise_cfg.zero=True train_dataloader.batch_size=32
 """
 
 from __future__ import annotations
