@@ -159,7 +159,9 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]
 
 def freeze(plan: Plan, surveyed: Surveyed) -> None:
     """Set ``requires_grad`` of frozen parameters to False, and keep batch norms in eval mode where asked."""
-    thawed = [t for frozen, t in zip(_frozen(plan), surveyed.tensors, strict=True) if frozen and t.requires_grad]
+    frozen = [setting.frozen for setting in plan.settings]
+    pairs = zip(plan.chosen, surveyed.tensors, strict=True) if any(frozen) else ()
+    thawed = [tensor for setting, tensor in pairs if frozen[setting] and tensor.requires_grad]
     for tensor in thawed:
         tensor.requires_grad_(False)
     if thawed:
@@ -169,10 +171,6 @@ def freeze(plan: Plan, surveyed: Surveyed) -> None:
         if isinstance(module, _NormBase) and any(rule.keeps_in_eval(name) for rule in keepers):
             module.train = partial(_stay_in_eval, module)  # type: ignore[assignment, method-assign]
             module.train()
-
-
-def _frozen(plan: Plan) -> list[bool]:
-    return [plan.settings[index].frozen for index in plan.chosen]
 
 
 def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -71,13 +71,9 @@ def survey(model: nn.Module) -> Surveyed:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    drafts: list[_Draft] = []
+    drafts: dict[int, _Draft] = {}  # by the id of the tensor
     tensors: list[nn.Parameter] = []
-    place_of: dict[int, int] = {}
     unfused: list[str] = []
-    sharded: list[str] = []
-    # while nobody has imported its module, no tensor is a DTensor
-    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
     for prefix, module in _walk(model):
         if not module._parameters:
             continue
@@ -86,20 +82,26 @@ def survey(model: nn.Module) -> Surveyed:
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
-            if id(tensor) in place_of:
-                drafts[place_of[id(tensor)]].aliases += (prefix + key,)
+            seen = drafts.get(id(tensor))
+            if seen is not None:
+                seen.aliases += (prefix + key,)
                 continue
-            place_of[id(tensor)] = len(tensors)
+            drafts[id(tensor)] = _Draft(prefix, key, tensor, module, owner)
             tensors.append(tensor)
-            drafts.append(_Draft(prefix, key, tensor, module, owner))
             if sparse or not (tensor.is_cpu or tensor.device.type in FUSED_DEVICES):
                 unfused.append(prefix + key)
-            if isinstance(tensor, dtensor):
-                sharded.append(prefix + key)
     root = unwrapped(model)
-    params = tuple([draft.finished() for draft in drafts])
-    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), frozenset(sharded))
+    params = tuple([draft.finished() for draft in drafts.values()])
+    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(params, tensors))
     return Surveyed(Inventory(params, _hooks(root), name, *kernels), tensors, model)
+
+
+def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
+    """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    if not any(issubclass(kind, dtensor) for kind in set(map(type, tensors))):
+        return frozenset()
+    return frozenset(param.name for param, tensor in zip(params, tensors, strict=True) if isinstance(tensor, dtensor))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
