@@ -22,8 +22,8 @@ def folded(
 ) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold the edits of all parameters, each as :func:`changes` tells it step by step.
 
-    It goes rule by rule. What one edit makes of one state of the options is worked out once, whatever the number of
-    parameters, because a large model has many parameters and few distinct edits.
+    Parameters for which all rules want the same are folded once, and what one edit makes of one state of the options
+    is worked out once, because a large model has many parameters and few distinct edits.
 
     Args:
         trainable: For every parameter ``requires_grad`` before the build.
@@ -37,54 +37,66 @@ def folded(
         ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
     """
     states = _States(base, columns)
-    reached: Sequence[int | None] = _starts(len(trainable), columns, states)
-    for position, column in enumerate(columns):
-        after = _After(states, column, position)
-        reached = [after[pair] for pair in zip(reached, map(id, column.edits), strict=True)]
-    for column in columns:
-        if any(edit.freeze for edit in column.distinct.values()):
-            pairs = zip(reached, column.edits, strict=True)
-            reached = [None if edit is not None and edit.freeze else state for state, edit in pairs]
-    if not all(trainable):
-        reached = [state if trains else None for state, trains in zip(reached, trainable, strict=True)]
-    index_of = {state: index for index, state in enumerate(dict.fromkeys(reached))}
-    return tuple([states.setting(state) for state in index_of]), tuple([index_of[state] for state in reached])
-
-
-def _starts(count: int, columns: Sequence[Column], states: _States) -> list[int]:
-    """Return the state from which each parameter starts: the base options of the last optimizer that an edit names."""
-    if not any(edit.optimizer is not None for column in columns for edit in column.distinct.values()):
-        return [states.start(None)] * count
-    rows = zip(*[column.edits for column in columns], strict=True)
-    return [
-        states.start(_last_named([(i, edit) for i, edit in enumerate(row) if edit is not None], states.base))
-        for row in rows
-    ]
+    rows = list(zip(trainable, *map(states.effects, columns), strict=True))
+    reached = {row: states.reached(*row) for row in dict.fromkeys(rows)}
+    index_of = {state: index for index, state in enumerate(dict.fromkeys(reached.values()))}
+    chosen = {row: index_of[state] for row, state in reached.items()}
+    return tuple([states.setting(state) for state in index_of]), tuple([chosen[row] for row in rows])
 
 
 class _States:
-    """The states of the options that edits lead to: an optimizer and its options, each of them once."""
+    """The states of the options that edits lead to: an optimizer and its options, each of them once.
+
+    Args:
+        base: What to start from.
+        columns: What every rule wants.
+    """
 
     def __init__(self, base: Base, columns: Sequence[Column]) -> None:
-        self.base = base
         edits = [edit for column in columns for edit in column.distinct.values()]
+        self._base = base
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
+        self._effects: list[Edit | None] = [None]
+        self._number: dict[str, int] = {}
         self._states: list[tuple[Any, OptimizerType, dict[str, Any]]] = []
         self._known: dict[Any, int] = {}
         self._starts: dict[str | None, int] = {}
+        self._after: dict[tuple[int, int], int] = {}
 
-    def start(self, name: str | None) -> int:
-        """Return the state of the base options of an optimizer."""
+    def effects(self, column: Column) -> list[int]:
+        """Return numbers for a rule's edits, the same for those that only differ in their reason; 0 is no edit."""
+        number = {id(None): 0}
+        for place, edit in column.distinct.items():
+            effect = repr((edit.set, edit.scale, edit.freeze, edit.optimizer))
+            if effect not in self._number:
+                self._number[effect] = len(self._effects)
+                self._effects.append(edit)
+            number[place] = self._number[effect]
+        return [number[place] for place in map(id, column.edits)]
+
+    def reached(self, trains: bool, *effects: int) -> int | None:
+        """Return the state to which edits lead, or None for that of a frozen parameter.
+
+        Args:
+            trains: Whether the parameter is trainable before the build.
+            effects: For each rule what :meth:`effects` gave to its edit.
+        """
+        edits = [(i, edit) for i, edit in enumerate([self._effects[n] for n in effects]) if edit is not None]
+        state, frozen = self._start(_last_named(edits, self._base)), not trains
+        for position, edit in edits:
+            step = (state, effects[position])
+            if step not in self._after:
+                unedited, kind, options = self._states[state]
+                self._after[step] = self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
+            state, frozen = self._after[step], frozen or edit.freeze
+        return None if frozen else state
+
+    def _start(self, name: str | None) -> int:
         if name not in self._starts:
-            kind, options = self.base(name)
+            kind, options = self._base(name)
             unedited = Setting(False, kind.name, {k: v for k, v in options.items() if k not in self._edited})
             self._starts[name] = self._add(unedited.key, kind, options)
         return self._starts[name]
-
-    def edited(self, state: int, edit: Edit, position: int) -> int:
-        """Return the state to which an edit leads."""
-        unedited, kind, options = self._states[state]
-        return self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
 
     def _add(self, unedited: Any, kind: OptimizerType, options: dict[str, Any]) -> int:
         key = (unedited, *[key in options and repr(options[key]) for key in self._edited])
@@ -99,27 +111,6 @@ class _States:
             return Setting(True, None, None)
         _, kind, options = self._states[state]
         return Setting(False, kind.name, options)
-
-
-class _After(dict[tuple[Any, int], Any]):
-    """The state to which an edit, by its ``id``, leads from a state; worked out when it is first asked for."""
-
-    def __init__(self, states: _States, column: Column, position: int) -> None:
-        super().__init__()
-        self.states, self.edits, self.position = states, column.distinct, position
-        self.effects = {place: repr((edit.set, edit.scale)) for place, edit in self.edits.items()}
-        self.by_effect: dict[tuple[int, str], int] = {}
-
-    def __missing__(self, pair: tuple[int, int]) -> int:
-        state, edit = pair
-        after = state
-        if edit in self.edits:
-            effect = (state, self.effects[edit])
-            if effect not in self.by_effect:
-                self.by_effect[effect] = self.states.edited(state, self.edits[edit], self.position)
-            after = self.by_effect[effect]
-        self[pair] = after
-        return after
 
 
 def changes(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> list[Change]:
@@ -179,7 +170,7 @@ def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str)
     if not edit.set and not edit.scale:
         return options
     try:
-        kind.refuse_unknown([*edit.set, *edit.scale], path)
+        kind.refuse_unknown((*edit.set, *edit.scale), path)
         update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
         for key, factor in edit.scale.items():
             update[key] = _scaled(update.get(key, options.get(key)), factor, key, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -180,13 +180,15 @@ class OptimizerType:
         if any(getattr(special, kind.name) for kind in dataclasses.fields(special)):
             return {}
         return {
-            name: pydantic.TypeAdapter(field.rebuild_annotation()).validate_python
+            name: pydantic.TypeAdapter(field.rebuild_annotation()).validator.validate_python
             for name, field in self.options.model_fields.items()
             if name not in self.fixed and field.alias is None and field.validation_alias is None
         }
 
-    def refuse_unknown(self, given: Iterable[str], path: str) -> None:
+    def refuse_unknown(self, given: Collection[str], path: str) -> None:
         """Raise a ConfigError for the first option that the optimizer does not take."""
+        if self.known.issuperset(given):
+            return
         for key in given:
             if key not in self.known and not (self.open and key.isidentifier()):
                 raise ConfigError(

@@ -7,10 +7,12 @@ import json
 import math
 import os
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +145,10 @@ class Inventory:
         _refuse_unreadable("model name", self.model)
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
-        names = [param.name for param in self.params]
-        names += [alias for param in self.params if param.aliases for alias in param.aliases]
+        names = self._positions  # refuses a name that stands twice
         if len(max(names, key=len)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
             for name in names:
                 _refuse_unreadable("parameter name", name)
-        self._positions  # noqa: B018  # refuses a name that stands twice
 
     def apart(self) -> Inventory:
         """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""
@@ -210,8 +210,26 @@ class Inventory:
         return [p for p in self.params if found(p.name) or (p.aliases and any(found(a) for a in p.aliases))]
 
     def containing(self, keyword: str) -> list[ParamInfo]:
-        """Return the parameters of which the name or an alias contains a piece of text."""
-        return [p for p in self.params if keyword in p.name or any(keyword in alias for alias in p.aliases)]
+        """Return the parameters of which the name or an alias contains a piece of text.
+
+        It looks through all names at once, which is much faster than one by one where few contain it.
+        """
+        text, starts, owners = self._text
+        found: set[int] = set()
+        at = text.find(keyword)
+        while 0 <= at < len(text):
+            place = bisect_right(starts, at) - 1
+            whole = at + len(keyword) < starts[place + 1]
+            if whole:
+                found.add(owners[place])
+            at = text.find(keyword, starts[place + 1] if whole else at + 1)
+        return [self.params[position] for position in sorted(found)]
+
+    @cached_property
+    def _text(self) -> tuple[str, list[int], list[int]]:
+        """All names and aliases with a space after each; where each starts, and the text ends; and whose each is."""
+        starts = [0, *accumulate(len(name) + 1 for name in self._positions)]
+        return " ".join((*self._positions, "")), starts, list(self._positions.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""

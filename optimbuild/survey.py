@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -71,29 +71,32 @@ def survey(model: nn.Module) -> Surveyed:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    drafts: dict[int, _Draft] = {}  # by the id of the tensor
+    params: dict[int, ParamInfo] = {}  # by the id of the tensor
     tensors: list[nn.Parameter] = []
     unfused: list[str] = []
+    aliases: dict[int, dict[str, None]] = {}
     for prefix, module in _walk(model):
-        if not module._parameters:
+        parameters = module._parameters
+        if not parameters:
             continue
         owner = _owner(type(module))  # type: ignore[arg-type]
         sparse = module.__dict__.get("sparse") is True  # getattr of a module takes a microsecond to find nothing
-        for key, tensor in module._parameters.items():
+        for key, tensor in parameters.items():
             if tensor is None:
                 continue
-            seen = drafts.get(id(tensor))
-            if seen is not None:
-                seen.aliases += (prefix + key,)
+            name, place = prefix + key, id(tensor)
+            if place in params:
+                aliases.setdefault(place, {})[name] = None
                 continue
-            drafts[id(tensor)] = _Draft(prefix, key, tensor, module, owner)
+            params[place] = _param(name, key, tensor, module, owner)
             tensors.append(tensor)
             if sparse or not (tensor.is_cpu or tensor.device.type in FUSED_DEVICES):
-                unfused.append(prefix + key)
-    root = unwrapped(model)
-    params = tuple([draft.finished() for draft in drafts.values()])
-    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(params, tensors))
-    return Surveyed(Inventory(params, _hooks(root), name, *kernels), tensors, model)
+                unfused.append(name)
+    for place, names in aliases.items():
+        params[place] = replace(params[place], aliases=tuple(names))
+    root, found = unwrapped(model), tuple(params.values())
+    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(found, tensors))
+    return Surveyed(Inventory(found, _hooks(root), name, *kernels), tensors, model)
 
 
 def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
@@ -129,27 +132,42 @@ def _data_parallel() -> tuple[type, ...]:
     return (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
-def _walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module in pre-order, with what its parameters' canonical names begin with.
+def _walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return every module in pre-order, with what its parameters' canonical names begin with.
 
-    A shared module comes under each of its names.
+    A shared module comes under each of its names; one that is inside itself only once.
     """
-    stack: list[tuple[str, nn.Module, tuple[int, ...]]] = [("", root, ())]
-    while stack:
-        prefix, module, above = stack.pop()
-        children = module._modules
-        inner = _inner(module) if children else None
-        if inner is not None:
-            if module._parameters:  # FSDP1 keeps its flat parameter on the wrapper
-                yield prefix, module
-            stack.append((prefix, inner, above))
-            continue
-        yield prefix, module
-        if children:
-            inside = (*above, id(module))
-            for key, child in reversed(children.items()):
-                if child is not None and id(child) not in inside:
-                    stack.append((f"{prefix}{key}.", child, inside))
+    found: list[tuple[str, nn.Module]] = []
+    above: list[tuple[str, int, Iterator[tuple[str, nn.Module | None]]]] = []
+    prefix, holder, children = "", id(root), iter(_entered("", root, found).items())
+    inside = {holder}
+    while True:
+        for key, child in children:
+            if child is None:
+                continue
+            name = f"{prefix}{key}."
+            if not child._modules:
+                found.append((name, child))
+            elif id(child) not in inside:
+                above.append((prefix, holder, children))
+                prefix, holder, children = name, id(child), iter(_entered(name, child, found).items())
+                inside.add(holder)
+                break
+        else:
+            inside.discard(holder)
+            if not above:
+                return found
+            prefix, holder, children = above.pop()
+
+
+def _entered(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]]) -> dict[str, nn.Module | None]:
+    """Note a module, and return its children; of a wrapper, note what it wraps, and return the children of that."""
+    while (inner := _inner(module)) is not None:
+        if module._parameters:  # FSDP1 keeps its flat parameter on the wrapper
+            found.append((prefix, module))
+        module = inner
+    found.append((prefix, module))
+    return module._modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +177,15 @@ class _Owner:
     Args:
         name: The name of the class.
         bases: Its ancestors (and itself) in ``torch.nn``.
-        kinds: The kinds of its parameters.
-        bias_kinds: Those of its bias.
-        convolves: Whether the kinds depend on the shape of the weight.
+        kinds: The kinds of its parameters, and those of its bias.
+        one_channel: The same, where each filter of the weight sees one channel.
+        convolves: Whether that can be.
     """
 
     name: str
     bases: tuple[str, ...]
-    kinds: frozenset[str]
-    bias_kinds: frozenset[str]
+    kinds: tuple[frozenset[str], frozenset[str]]
+    one_channel: tuple[frozenset[str], frozenset[str]]
     convolves: bool
 
 
@@ -189,42 +207,36 @@ class _Draft:
     trainable: bool
     aliases: tuple[str, ...]
 
-    def __init__(self, prefix: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: _Owner) -> None:
-        self.name = prefix + key
-        shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
-        try:
-            self.shape = tuple(tensor.shape if shape is None else shape)
-        except RuntimeError:
-            raise ModelError(
-                f"parameter {self.name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
-            ) from None
-        self.dtype = _dtype(tensor.dtype)
-        self.owner = owner.name
-        self.bases = owner.bases
-        if owner.convolves:
-            self.kinds = _kinds_of_convolution(self.name, owner, module)
-        else:
-            self.kinds = owner.bias_kinds if key == "bias" else owner.kinds
-        self.trainable = tensor.requires_grad
-        self.aliases = ()
 
-    def finished(self) -> ParamInfo:
-        """Return this very object, as the value that it was drafted for."""
-        if self.aliases:
-            self.aliases = tuple(dict.fromkeys(self.aliases))
-        self.__class__ = ParamInfo  # type: ignore[assignment]
-        return self  # type: ignore[return-value]
+def _param(name: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: _Owner) -> ParamInfo:
+    draft = _Draft()
+    draft.name = name
+    shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
+    try:
+        draft.shape = tuple(tensor.shape if shape is None else shape)
+    except RuntimeError:
+        raise ModelError(
+            f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
+        ) from None
+    draft.dtype = _dtype(tensor.dtype)
+    draft.owner = owner.name
+    draft.bases = owner.bases
+    kinds = owner.one_channel if owner.convolves and _sees_one_channel(module) else owner.kinds
+    draft.kinds = kinds[key == "bias"]
+    draft.trainable = tensor.requires_grad
+    draft.aliases = ()
+    draft.__class__ = ParamInfo  # type: ignore[assignment]
+    return draft  # type: ignore[return-value]
 
 
-def _kinds_of_convolution(name: str, owner: _Owner, module: nn.Module) -> frozenset[str]:
+def _sees_one_channel(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     if weight is not None and not isinstance(weight, nn.UninitializedParameter):
         shape = getattr(weight, "ds_shape", None) or weight.shape
-    elif isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
-        shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
-    else:
-        shape = None
-    return kinds_of(name, owner.name, owner.bases, shape)
+        return len(shape) > 2 and shape[1] == 1
+    if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
+        return module.in_channels == module.groups
+    return False
 
 
 @cache
@@ -243,7 +255,8 @@ def _owner(cls: type) -> _Owner:
     torch_names.remove("Module")
     name, bases = cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names)
     convolves = any("Conv" in known for known in (name, *bases))
-    return _Owner(name, bases, kinds_of("", name, bases), kinds_of("bias", name, bases), convolves)
+    kinds, one_channel = [(kinds_of("", name, bases, s), kinds_of("bias", name, bases, s)) for s in (None, (1, 1, 1))]
+    return _Owner(name, bases, kinds, one_channel, convolves)
 
 
 def _is_known(cls: type) -> bool:

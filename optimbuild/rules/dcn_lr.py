@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from optimbuild.edits import Bound, Edit
 from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import keyword_in
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Positive
 
@@ -33,13 +32,7 @@ class DcnLr:
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Find the parameters; keywords that were given, and not only defaulted, must each touch one."""
         by_keyword = {k: Edit(scale={"lr": self.factor}, why=f"name contains {k!r}") for k in self.keywords}
-        edits: dict[str, Edit] = {}
-        for param in inventory.params:
-            for name in param.names if param.aliases else (param.name,):
-                keyword = keyword_in(name, self.keywords)
-                if keyword is not None:
-                    edits[param.name] = by_keyword[keyword]
-                    break
-        if self.keywords == KEYWORDS:
-            return Bound(edits)
-        return Bound(edits, [(f"keywords[{i}]", k, inventory.containing(k)) for i, k in enumerate(self.keywords)])
+        found = {keyword: inventory.containing(keyword) for keyword in self.keywords}
+        edits = {param.name: by_keyword[k] for k in reversed(found) for param in found[k]}  # the first keyword counts
+        patterns = [(f"keywords[{i}]", keyword, found[keyword]) for i, keyword in enumerate(self.keywords)]
+        return Bound(edits, () if self.keywords == KEYWORDS else patterns)

@@ -307,11 +307,11 @@ def test_a_rank_killed_in_the_middle_of_a_save_leaves_the_last_one_whole(tmp_pat
     for i, victims in enumerate([(0,), (1,), (0, 1)] * 2):
         home = tmp_path / str(i)
         outcomes = outcomes_of(2, save_until_killed, str(home), victims, rng.random() * 0.05)
-        for rank, outcome in enumerate(outcomes):
-            if rank in victims:
-                assert outcome.exit_code == -signal.SIGKILL
-            else:
-                assert "CheckpointError" in outcome.failure
+        killed = {rank for rank, outcome in enumerate(outcomes) if outcome.exit_code == -signal.SIGKILL}
+        assert killed
+        assert killed <= set(victims)
+        for rank in {0, 1} - killed:  # a second victim may see that the first is gone before its own time comes
+            assert "CheckpointError" in outcomes[rank].failure
         data = {path.name for path in home.iterdir() if path.is_dir()}
         left_behind += data != {Manifest.read(home).data}
         model, optimizer = resumed(net())
