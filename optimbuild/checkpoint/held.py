@@ -132,5 +132,7 @@ def is_zero(optimizer: Optimizer) -> bool:
 
 def is_dtensor(value: Any) -> bool:
     """Say whether this is a DTensor, which nobody can have made without importing its module."""
+    if type(value) in (torch.Tensor, torch.nn.Parameter):
+        return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(value, module.DTensor)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from optimbuild.checkpoint.options import options_of
 from optimbuild.errors import CheckpointError, OptimBuildError, listing, shown
 from optimbuild.hooks import WRAPPED
 
@@ -22,15 +24,25 @@ class Saved:
 
     Args:
         state: For each parameter what the optimizer kept; a parameter without is left out.
-        options: For each parameter, in the order of the save, its group, or what of it was saved.
+        groups: For each parameter, in the order of the save, its group, or what of it was saved.
         layout: How it was found, in words.
         fingerprint: That of the plan, where the save says so.
     """
 
     state: Mapping[str, Mapping[str, Any]]
-    options: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, Mapping[str, Any]]
     layout: str
     fingerprint: str = ""
+
+    @cached_property
+    def options(self) -> dict[str, dict[str, Any]]:
+        """For each parameter its options as plain values; parameters of one group share them.
+
+        Raises:
+            CheckpointError: A group is no mapping.
+        """
+        plain = {id(group): options_of(group) for group in {id(g): g for g in self.groups.values()}.values()}
+        return {name: plain[id(group)] for name, group in self.groups.items()}
 
 
 class Names:
@@ -109,14 +121,14 @@ def saved_from(state: Any, names: Names) -> Saved:
 def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
     if state.get("version") != VERSION:
         raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
-    options = {names.canonical(name): given for name, given in state["params"].items()}
-    if len(options) != len(state["params"]):
+    groups = {names.canonical(name): given for name, given in state["params"].items()}
+    if len(groups) != len(state["params"]):
         raise CheckpointError("two names under `params` stand for the same parameter")
     by_name = {names.canonical(name): _entries(name, found) for name, found in state["state"].items()}
-    stray = [shown(name) for name in by_name if name not in options]
+    stray = [shown(name) for name in by_name if name not in groups]
     if stray:
         raise CheckpointError(f"the state of {len(stray)} parameters has no entry in `params`: {listing(stray)}")
-    return Saved({name: found for name, found in by_name.items() if found}, options, OWN, str(state["fingerprint"]))
+    return Saved({name: found for name, found in by_name.items() if found}, groups, OWN, str(state["fingerprint"]))
 
 
 def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
@@ -130,9 +142,9 @@ def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
     stray = [shown(key) for key in state["state"] if key not in name_of]
     if stray:
         raise CheckpointError(f"the saved state has entries that are in no group: {listing(stray)}")
-    options = dict(zip(called, [group for group in groups for _ in group["params"]], strict=True))
+    group_of = dict(zip(called, [group for group in groups for _ in group["params"]], strict=True))
     by_name = {name_of[key]: _entries(name_of[key], found) for key, found in state["state"].items()}
-    return Saved({name: found for name, found in by_name.items() if found}, options, layout)
+    return Saved({name: found for name, found in by_name.items() if found}, group_of, layout)
 
 
 def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -> tuple[list[str], str]:

@@ -55,7 +55,7 @@ def matched(held: Held, saved: Saved, names: Names, missing: Missing, unexpected
     for name, param in held.params.items():
         values = saved.state.get(name)
         if values is None:
-            if name not in saved.options:
+            if name not in saved.groups:
                 match.missing.append(name)
             continue
         index = held.group_of[name]
@@ -64,7 +64,7 @@ def matched(held: Held, saved: Saved, names: Names, missing: Missing, unexpected
             kept[place] = expected_state(held.local, held.optimizer.param_groups[index], param)
         _match_one(name, param, values, kept[place], match, wrong)
     strangers = [
-        name for name in saved.options if name not in held.params and (name in saved.state or name not in names.frozen)
+        name for name in saved.groups if name not in held.params and (name in saved.state or name not in names.frozen)
     ]
     lines = []
     if missing == "error":

@@ -20,6 +20,8 @@ NO_OPTIONS = frozenset(("params", "param_names", "name", "param_name"))
 IMPLEMENTATION = frozenset(("fused", "foreach", "capturable", "differentiable"))
 """How a step is computed: the business of the run, and not of the state."""
 
+PLAIN = frozenset((bool, int, float, str, type(None)))
+
 SCHEDULES = frozenset(("max_lr", "min_lr", "base_momentum", "max_momentum"))
 """What LR schedulers of torch note in a group, beside ``initial_lr`` and its like."""
 
@@ -42,9 +44,9 @@ def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in group.items():
         if key in NO_OPTIONS or key in IMPLEMENTATION or not isinstance(key, str):
             continue
-        value = plain_option(value)
-        if _is_plain(value):  # a file of state holds no foreign objects
-            options[key] = value
+        option = value if type(value) in PLAIN else plain_option(value)
+        if _is_plain(option):  # a file of state holds no foreign objects
+            options[key] = option
     return options
 
 
@@ -53,14 +55,12 @@ def plain_option(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         return value.item()
     if isinstance(value, (list, tuple)):
-        return tuple(plain_option(item) for item in value)
+        return tuple([plain_option(item) for item in value])
     return float(value) if isinstance(value, float) else value
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_plain(item) for item in value)
-    return value is None or type(value) in (bool, int, float, str)
+    return type(value) in PLAIN or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
 def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
@@ -70,7 +70,7 @@ def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
     schedule is no change of the plan.
 
     Args:
-        saved: The saved groups, or options, by name.
+        saved: The saved options, by name.
         held: The optimizer that resumes.
     """
     groups = [_first(options_of(group)) for group in held.optimizer.param_groups]
@@ -82,7 +82,7 @@ def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
             continue
         pair = (id(saved[name]), index)
         if pair not in known:
-            known[pair] = _changed(_first(options_of(saved[name])), groups[index])
+            known[pair] = _changed(_first(saved[name]), groups[index])
         different = known[pair]
         if different is not None:
             before[name], after[name] = different
@@ -106,7 +106,7 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
     """Return for each group the options that it takes over from a save.
 
     Args:
-        saved: The saved groups, or options, by name.
+        saved: The saved options, by name.
         held: The optimizer that resumes.
 
     Raises:
@@ -121,7 +121,7 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
             if name not in saved or id(saved[name]) in seen:
                 continue
             seen.add(id(saved[name]))
-            for key, value in options_of(saved[name]).items():
+            for key, value in saved[name].items():
                 if key not in group and not key.startswith(FIRST) and key not in SCHEDULES:
                     continue  # what this optimizer does not know, such as a factor for another project's scheduler
                 if not _fits(value, group.get(key, value)):
@@ -151,7 +151,7 @@ def _fits(value: Any, current: Any) -> bool:
 
 
 def _with(saved: Mapping[str, Mapping[str, Any]], names: Iterable[str], key: str, value: Any) -> str:
-    return listing([name for name in names if name in saved and plain_option(saved[name].get(key)) == value])
+    return listing([name for name in names if name in saved and saved[name].get(key) == value])
 
 
 def set_options(group: dict[str, Any], update: Mapping[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.fused_sgd import complete_momentum
@@ -165,7 +165,7 @@ def resumable(optimizer: Optimizer) -> None:
     if is_zero(optimizer):  # it reads the dict by position before torch's hooks see it
         optimizer.load_state_dict = partial(_load_into_zero, optimizer)  # type: ignore[method-assign]
         return
-    optimizer.register_load_state_dict_pre_hook(_by_position)
+    optimizer.register_load_state_dict_pre_hook(_by_tensor)
     optimizer.register_load_state_dict_post_hook(own_at_next_step)
 
 
@@ -173,26 +173,31 @@ def _load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None
     _warn_of(load_optimizer_state(optimizer, state_dict, options="checkpoint"))
 
 
-def _by_position(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return any layout as the one that torch loads into this very optimizer."""
+def _by_tensor(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return any layout as one that torch loads into this very optimizer.
+
+    The state is by tensor and not by position: torch takes over as it is what stands under no position, and by name
+    everything was checked and put in place already. Names are left to torch, which keeps those that a group has.
+    """
     held = Held.of(optimizer)
     names = Names(held)
     saved = saved_from(state_dict, names)
     match = matched(held, saved, names, "error", "error")
     updates = updates_of(held, saved, "checkpoint")
     _warn_of(reported(held, saved, match, "checkpoint"))
-    ready = placed_by_name(held, match, saved.state)
-    groups, state, position = [], {}, 0
+    fresh = placed_by_name(held, match, saved.state)
+    groups, position = [], 0
     for group, update in zip(optimizer.param_groups, updates, strict=True):
-        taken = {key: copy.copy(value) for key, value in group.items() if key != "params"}
+        taken = {key: _apart(value) for key, value in group.items() if key not in ("params", "param_names")}
         set_options(taken, update)
-        taken["params"] = list(range(position, position + len(group["params"])))
-        for name in group["param_names"]:
-            if name in ready:
-                state[position] = ready[name]
-            position += 1
-        groups.append(taken)
-    return {"state": state, "param_groups": groups}
+        groups.append({**taken, "params": range(position, position + len(group["params"]))})
+        position += len(group["params"])
+    return {"state": {held.params[name]: found for name, found in fresh.items()}, "param_groups": groups}
+
+
+def _apart(option: Any) -> Any:
+    """Return an option such that setting it anew leaves the group alone that it stands in."""
+    return option.clone() if isinstance(option, torch.Tensor) else option
 
 
 def _warn_of(report: LoadReport) -> None:
