@@ -23,12 +23,15 @@ from optimbuild.registry import optimizer_type
 from optimbuild.survey import Surveyed, survey
 from optimbuild.zero import agreed, sharded, tell
 
-SWITCHES: Mapping[Implementation, dict[str, bool]] = {
+SWITCHES: Mapping[Implementation, dict[str, bool | None]] = {
     "fused": {"fused": True},
     "foreach": {"foreach": True},
     "for-loop": {"foreach": False},
 }
 """How torch's optimizers are told an implementation."""
+
+CHOSEN: Mapping[Implementation, dict[str, bool | None]] = {"for-loop": {"foreach": None}}
+"""What differs where nobody insisted: then torch loops on the CPU, and takes foreach if the tensors have moved on."""
 
 
 def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
@@ -100,13 +103,16 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
         members[setting].append(tensor)
     tensors = [found for found, setting in zip(members, plan.settings, strict=True) if not setting.frozen]
     has_kernels = any(len(optimizer_type(name).implementations) > 1 for name in names)
-    return [_torch_group(group, found, has_kernels) for group, found in zip(plan.groups, tensors, strict=True)]
+    switches = {**SWITCHES, **(CHOSEN if plan.spec.implementation == "auto" else {})} if has_kernels else {}
+    return [_torch_group(group, found, switches) for group, found in zip(plan.groups, tensors, strict=True)]
 
 
-def _torch_group(group: Group, tensors: list[nn.Parameter], has_kernels: bool) -> dict[str, Any]:
+def _torch_group(
+    group: Group, tensors: list[nn.Parameter], switches: Mapping[Implementation, dict[str, bool | None]]
+) -> dict[str, Any]:
     options = dict(group.options)
-    if has_kernels and "fused" not in options and "foreach" not in options:
-        options |= SWITCHES[group.implementation]
+    if switches and "fused" not in options and "foreach" not in options:
+        options |= switches[group.implementation]
     return {"params": tensors, "param_names": list(group.params), **options}
 
 

@@ -26,6 +26,9 @@ def start_late_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     state = optimizer.state
+    without = [found for found in state.values() if found.get(BUFFER) is None]
+    if not without and len(state) == sum([len(group["params"]) for group in optimizer.param_groups]):
+        return  # as in all steps but the first ones: quicker to see than which tensor is late
     for group in optimizer.param_groups:
         if not group["fused"] or not group["momentum"]:
             continue

@@ -110,9 +110,17 @@ class OptimizerType:
     @property
     def fuses_shards(self) -> bool:
         """Whether its fused kernel takes a ``DTensor``, as FSDP2 makes them: torch knows how for Adam and AdamW."""
+        return self._is_torch("Adam", "AdamW")
+
+    @property
+    def is_sgd(self) -> bool:
+        """Whether it is torch's SGD."""
+        return self._is_torch("SGD")
+
+    def _is_torch(self, *names: str) -> bool:
         if isinstance(self.target, str):
-            return self.target in ("torch.optim:Adam", "torch.optim:AdamW")
-        return self.target.__module__.startswith("torch.optim") and self.target.__name__ in ("Adam", "AdamW")
+            return self.target.removeprefix("torch.optim:") in names
+        return self.target.__module__.startswith("torch.optim") and self.target.__name__ in names
 
     @cached_property
     def known(self) -> frozenset[str]:

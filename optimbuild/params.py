@@ -126,6 +126,8 @@ class Inventory:
         model: Class name of the model.
         unfused: Names that no fused kernel can take, for their sparse gradients or their device.
         sharded: Names whose tensors are shards (``DTensor``, as FSDP2 makes them), which only some fused kernels take.
+        on_cpu: Whether all tensors are on the CPU, where kernels for many tensors pay only within bounds. An inventory
+            file does not say; what it is planned for is taken to be an accelerator.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -140,6 +142,7 @@ class Inventory:
     model: str = field(default="", compare=False)
     unfused: frozenset[str] = field(default=frozenset(), compare=False)
     sharded: frozenset[str] = field(default=frozenset(), compare=False)
+    on_cpu: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         _refuse_unreadable("model name", self.model)
@@ -260,7 +263,7 @@ class Inventory:
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = _names_in(data, "unfused"), _names_in(data, "sharded")
-        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded)
+        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded, data.get("on_cpu") is True)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

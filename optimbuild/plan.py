@@ -159,7 +159,7 @@ class Plan:
             options=options,
             params=tuple([param.name for param in params]),
             numel=sum([math.prod(param.shape) for param in params]),
-            implementation=implementation(self.spec, kind, options, params, unfused),
+            implementation=implementation(self.spec, kind, options, params, unfused, self.inventory.on_cpu),
         )
 
     @property
@@ -270,6 +270,7 @@ class Plan:
             "hooks": self.inventory.hooks.answers,
             "unfused": sorted(self.inventory.unfused),
             "sharded": sorted(self.inventory.sharded),
+            "on_cpu": self.inventory.on_cpu,
         }
         return {**data, "checksum": _checksum(data)}
 
@@ -291,7 +292,7 @@ class Plan:
             data.pop("memory", None)  # what `optimbuild plan --world-size N --json` adds
             if data.pop("checksum", None) != _checksum(data):
                 raise ModelError("the plan was altered: its checksum is not that of its content")
-            keys = ("model", "params", "hooks", "unfused", "sharded")
+            keys = ("model", "params", "hooks", "unfused", "sharded", "on_cpu")
             inventory = Inventory.from_dict({key: data[key] for key in keys})
             rows = [_setting_of(row) for row in data["params"]]
             settings = {setting.key: setting for setting in rows}

@@ -74,6 +74,7 @@ def survey(model: nn.Module) -> Surveyed:
     params: dict[int, ParamInfo] = {}  # by the id of the tensor
     tensors: list[nn.Parameter] = []
     unfused: list[str] = []
+    on_cpu = True
     aliases: dict[int, dict[str, None]] = {}
     for prefix, module in _walk(model):
         parameters = module._parameters
@@ -90,12 +91,14 @@ def survey(model: nn.Module) -> Surveyed:
                 continue
             params[place] = _param(name, key, tensor, module, owner)
             tensors.append(tensor)
-            if sparse or not (tensor.is_cpu or tensor.device.type in FUSED_DEVICES):
+            if not tensor.is_cpu:
+                on_cpu = False
+            if sparse or not (on_cpu or tensor.device.type in FUSED_DEVICES):
                 unfused.append(name)
     for place, names in aliases.items():
         params[place] = replace(params[place], aliases=tuple(names))
     root, found = unwrapped(model), tuple(params.values())
-    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(found, tensors))
+    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(found, tensors), on_cpu)
     return Surveyed(Inventory(found, _hooks(root), name, *kernels), tensors, model)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from optimbuild import ConfigError, OptimBuildError, build_optimizer, make_plan
+from optimbuild import ConfigError, Inventory, OptimBuildError, Plan, build_optimizer, make_plan
 from tests.models import CONFIG, Net, Tied
 
 
@@ -118,10 +118,16 @@ def test_the_implementation_is_told_to_torch_and_shown_by_the_plan(implementatio
     assert {group.implementation for group in optimizer.plan.groups} == {implementation}
 
 
+def _chosen(
+    kind: str, shapes: list[tuple[int, ...]], dtype: torch.dtype = torch.float32, device: str = "cpu", **options: Any
+) -> set[str]:
+    model = nn.ParameterList([torch.zeros(shape, dtype=dtype, device=device) for shape in shapes])
+    return {g.implementation for g in build_optimizer({"optimizer": {"type": kind, **options}}, model).plan.groups}
+
+
 def test_auto_takes_the_fused_kernel_where_class_and_tensors_have_one_else_foreach_else_the_loop():
     def chosen(kind: str, dtype: torch.dtype = torch.float32, **options: Any) -> set[str]:
-        model = nn.ParameterDict({"w": torch.zeros(2, 2, dtype=dtype)})
-        return {g.implementation for g in build_optimizer({"optimizer": {"type": kind, **options}}, model).plan.groups}
+        return _chosen(kind, [(2, 2)] * 4, dtype, **options)
 
     assert chosen("adamw") == {"fused"}
     assert chosen("adamw", torch.bfloat16) == {"fused"}
@@ -129,6 +135,52 @@ def test_auto_takes_the_fused_kernel_where_class_and_tensors_have_one_else_forea
     assert chosen("RAdam") == {"foreach"}
     assert chosen("SparseAdam") == {"for-loop"}
     assert chosen("adamw", differentiable=True) == {"for-loop"}
+
+
+PLAIN = {"kind": "sgd", "momentum": 0.0, "nesterov": False}
+DECAYING = {**PLAIN, "weight_decay": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("options", "shapes", "on_cpu", "elsewhere"),
+    [
+        ({"kind": "RMSprop"}, [(8,)] * 3, "for-loop", "foreach"),
+        ({"kind": "RMSprop"}, [(8,)] * 4, "foreach", "foreach"),
+        ({"kind": "RMSprop"}, [(512, 512)] * 4, "foreach", "foreach"),
+        ({"kind": "RMSprop"}, [(512, 512)] * 5, "for-loop", "foreach"),
+        ({"kind": "sgd", "nesterov": False, "dampening": 0.5}, [(512, 512)] * 5, "for-loop", "foreach"),
+        ({"kind": "sgd"}, [(8,)], "fused", "fused"),
+        (PLAIN, [(64, 64)] * 5, "for-loop", "fused"),
+        (PLAIN, [(64, 64)] * 6, "foreach", "fused"),
+        (PLAIN, [(16,)] * 6, "fused", "fused"),
+        (PLAIN, [(17,)] * 6, "foreach", "fused"),
+        (PLAIN, [(128, 128)] * 6, "fused", "fused"),
+        (PLAIN, [(64, 64)] * 4 + [(8,)] * 4, "fused", "fused"),
+        ({**PLAIN, "maximize": True}, [(64, 64)] * 6, "fused", "fused"),
+        (DECAYING, [(64, 64)], "for-loop", "fused"),
+        (DECAYING, [(128, 128)], "fused", "fused"),
+        (DECAYING, [(64, 64)] * 2, "fused", "fused"),
+    ],
+)
+def test_on_a_cpu_auto_minds_what_kernels_for_many_tensors_cost(options, shapes, on_cpu, elsewhere):
+    assert _chosen(shapes=shapes, **options) == {on_cpu}
+    assert _chosen(shapes=shapes, device="meta", **options) == {elsewhere}
+
+
+@pytest.mark.parametrize(("implementation", "foreach"), [("auto", None), ("for-loop", False)])
+def test_a_loop_that_nobody_insists_on_is_left_to_torch_so_that_a_model_may_still_move(implementation, foreach):
+    config = {"optimizer": {"type": "RMSprop", "lr": 0.1}, "implementation": implementation}
+    optimizer = build_optimizer(config, nn.Linear(2, 2))
+    assert optimizer.plan.groups[0].implementation == "for-loop"
+    assert optimizer.param_groups[0]["foreach"] is foreach
+
+
+def test_a_saved_plan_and_an_inventory_file_say_where_the_tensors_are_only_as_far_as_it_is_known():
+    config, model = {"optimizer": {"type": "RMSprop", "lr": 0.1}}, nn.Linear(2, 2)
+    plan = make_plan(config, model)
+    assert plan.groups[0].implementation == "for-loop"
+    assert Plan.from_json(plan.to_json()).groups == plan.groups
+    assert make_plan(config, Inventory.from_dict(plan.inventory.to_dict())).groups[0].implementation == "foreach"
 
 
 def test_an_implementation_that_does_not_exist_is_refused_and_nothing_is_frozen():
@@ -170,7 +222,7 @@ def test_sparse_gradients_are_not_given_to_a_kernel_that_cannot_take_them():
     model(torch.tensor([1, 2])).sum().backward()
     optimizer.step()
     assert not torch.equal(before, model[0].weight)
-    assert optimizer.plan.groups[0].implementation == "foreach"
+    assert optimizer.plan.groups[0].implementation != "fused"
 
 
 def test_frozen_parameters_lose_their_gradient_and_stay_out_of_the_optimizer():

@@ -162,7 +162,10 @@ def test_a_model_under_fsdp2_moves_as_planned(fsdp2_ranks):
 
 def test_only_kernels_that_take_shards_are_fused_under_fsdp2(fsdp2_ranks):
     for rank in fsdp2_ranks:
-        assert rank["kernels"] == rank["kernels, read again"] == [{"fused"}, {"foreach"}, {"foreach"}]
+        assert rank["kernels"] == rank["kernels, read again"]
+        adamw, *others = rank["kernels"]
+        assert adamw == {"fused"}
+        assert all(kernels <= {"foreach", "for-loop"} for kernels in others)
         assert rank["refusals"][1].startswith("implementation: sgd has no fused implementation for ")
 
 
