@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.redraw:
         document.write(asked.redraw, json.loads((asked.redraw / document.RESULTS).read_text("utf-8")))
         return 0
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of packages that are only compared with
+    for category in (FutureWarning, UserWarning):  # of packages that are only compared with
+        warnings.filterwarnings("ignore", category=category)
     machine = description()
     print(document.machine_text(machine))
     found = {}

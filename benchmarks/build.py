@@ -13,12 +13,15 @@ from benchmarks import models, sides
 from benchmarks.measuring import Effort, in_turn
 from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
+from optimbuild.survey import survey
 
 ABOUT = """From a module to a ready optimizer: seeing the model, planning it, grouping, and torch's own
 constructor. `named_parameters()` alone, the least that anybody must do, is what the ratios are held against. A row
-with *groups only* stops before the constructor."""
+with *inventory only* stops when every parameter is known with its owner, kinds and shape; *groups only* stops before
+torch's constructor."""
 
 NAMED = "named_parameters() alone"
+INVENTORY_ONLY = "inventory only"
 GROUPS_ONLY = "groups only"
 RATIO = 0.9
 THREE = (sides.NO_DECAY, {"type": "layer_decay", "ratio": RATIO}, {"type": "dcn_lr", "factor": 0.1})
@@ -35,6 +38,7 @@ def run(effort: Effort) -> Result:
         if case.startswith("InternImage"):
             rich: dict[str, Callable[[], Any]] = {
                 sides.OURS: partial(build_optimizer, sides.config(*THREE), model),
+                **_halfway(sides.config(*THREE), model),
                 sides.PUBLISHED: partial(sides.published, model, RATIO, 0.1),
             }
             rows += _measured(f"{case}, no_decay + layer_decay + dcn_lr", model, rich, effort)
@@ -57,6 +61,7 @@ def _simple(model: nn.Module, notes: list[str]) -> dict[str, Callable[[], Any]]:
     config = sides.config(sides.NO_DECAY)
     found: dict[str, Callable[[], Any]] = {
         sides.OURS: lambda: build_optimizer(config, model),
+        **_halfway(config, model),
         sides.PUBLISHED: lambda: sides.published(model),
         sides.MMENGINE: lambda: sides.mmengine(model),
         sides.FLOOR: lambda: sides.floor(model),
@@ -69,8 +74,15 @@ def _simple(model: nn.Module, notes: list[str]) -> dict[str, Callable[[], Any]]:
             continue
         found[f"{side}, {GROUPS_ONLY}"] = partial(group, model)
         found[f"{side}, then AdamW"] = partial(_then_adamw, group, model)
-    found[f"{sides.OURS}, {GROUPS_ONLY}"] = lambda: sides.our_groups(config, model)
     return found
+
+
+def _halfway(config: dict[str, Any], model: nn.Module) -> dict[str, Callable[[], Any]]:
+    """Return the first part of our build, and all of it but torch's part: where the time goes."""
+    return {
+        f"{sides.OURS}, {INVENTORY_ONLY}": lambda: survey(model),
+        f"{sides.OURS}, {GROUPS_ONLY}": lambda: sides.our_groups(config, model),
+    }
 
 
 def _then_adamw(group: Callable[[nn.Module], list[dict[str, Any]]], model: nn.Module) -> torch.optim.Optimizer:

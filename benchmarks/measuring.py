@@ -15,7 +15,7 @@ from torch.utils.benchmark.utils.timer import timer as clock
 from benchmarks.results import Row
 
 SLOW = 0.5
-"""Seconds from which one run makes a turn, garbage collection included."""
+"""Seconds from which one run makes a turn."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def in_turn(case: str, sides: Mapping[str, Callable[[], Any]], effort: Effort) -
     """Measure every side, round after round; the first one is what ratios are held against.
 
     A ratio is the median of the ratios of the rounds, so that it holds where the absolute times drift. The order
-    changes from round to round. Python's garbage collector is off while a side runs, as in :mod:`timeit`, unless
-    one run takes longer than :data:`SLOW`.
+    changes from round to round. Python's garbage collector is off while a side runs, as in :mod:`timeit`.
 
     Args:
         case: What is worked on.
@@ -110,9 +109,13 @@ class _Run:
     def once(self) -> float:
         """Return the seconds that one run takes; the timer of torch would first run it twice, to warm up."""
         gc.collect()
-        start = clock()
-        self.run()
-        return clock() - start
+        gc.disable()
+        try:
+            start = clock()
+            self.run()
+            return clock() - start
+        finally:
+            gc.enable()
 
     def again(self, turn: int) -> None:
         """Run for one more turn; what is slow had its first turn already."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,22 +35,31 @@ class PlanDiff:
         lr of 1 parameter: 0.1 → 0.2: a
         frozen of 1 parameter: False → True: b
         """
+        shared = [name for name in before if name in after]
+        aligned = cls.aligned(shared, [before[name] for name in shared], [after[name] for name in shared])
+        removed, added = [tuple([name for name in a if name not in b]) for a, b in ((before, after), (after, before))]
+        return cls(aligned.changed, removed, added)
+
+    @classmethod
+    def aligned(cls, names: Sequence[str], before: Sequence[Options], after: Sequence[Options]) -> PlanDiff:
+        """Compare the options of the same parameters, given in the same order.
+
+        Many parameters share their options, so each pair is compared once.
+
+        Args:
+            names: The parameters.
+            before: The options of each.
+            after: The same, on the other side.
+        """
         changed = {}
-        # many names share their options, so each pair is compared once, by their ids, and held as long as these count
-        known: dict[tuple[int, int], tuple[Options, Options, dict[str, tuple[Any, Any]]]] = {}
-        for name, old in before.items():
-            if name not in after:
-                continue
-            new = after[name]
-            if (id(old), id(new)) not in known:
-                known[id(old), id(new)] = old, new, _changes(old, new)
-            if changes := known[id(old), id(new)][2]:
-                changed[name] = changes
-        return cls(
-            changed,
-            tuple([name for name in before if name not in after]),
-            tuple([name for name in after if name not in before]),
-        )
+        known: dict[tuple[int, int], dict[str, tuple[Any, Any]]] = {}
+        for name, old, new in zip(names, before, after, strict=True):
+            pair = (id(old), id(new))
+            if pair not in known:
+                known[pair] = _changes(old, new)
+            if change := known[pair]:
+                changed[name] = change
+        return cls(changed)
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed or self.added)

@@ -220,11 +220,15 @@ class Plan:
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""
-        return PlanDiff.between(self._by_name(), other._by_name())
+        (names, before), (theirs, after) = self._options(), other._options()
+        if names == theirs:
+            return PlanDiff.aligned(names, before, after)
+        return PlanDiff.between(dict(zip(names, before, strict=True)), dict(zip(theirs, after, strict=True)))
 
-    def _by_name(self) -> dict[str, Mapping[str, Any] | None]:
+    def _options(self) -> tuple[list[str], list[Mapping[str, Any] | None]]:
+        """Return the names of the parameters, and the optimizer and options of each; None where it is frozen."""
         options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
-        return {p.name: options[index] for p, index in zip(self.inventory.params, self.chosen, strict=True)}
+        return [param.name for param in self.inventory.params], [options[index] for index in self.chosen]
 
     @cached_property
     def fingerprint(self) -> str:
