@@ -41,7 +41,7 @@ def folded(
     reached = {row: states.reached(*row) for row in dict.fromkeys(rows)}
     index_of = {state: index for index, state in enumerate(dict.fromkeys(reached.values()))}
     chosen = {row: index_of[state] for row, state in reached.items()}
-    return tuple([states.setting(state) for state in index_of]), tuple([chosen[row] for row in rows])
+    return tuple([states.setting(state) for state in index_of]), tuple(map(chosen.__getitem__, rows))
 
 
 class _States:
@@ -72,7 +72,7 @@ class _States:
                 self._number[effect] = len(self._effects)
                 self._effects.append(edit)
             number[place] = self._number[effect]
-        return [number[place] for place in map(id, column.edits)]
+        return list(map(number.__getitem__, map(id, column.edits)))
 
     def reached(self, trains: bool, *effects: int) -> int | None:
         """Return the state to which edits lead, or None for that of a frozen parameter.

@@ -31,7 +31,7 @@ def implementation(
     options: Mapping[str, Any],
     params: Sequence[ParamInfo],
     unfused: Collection[str] = (),
-    on_cpu: bool = False,
+    cpu_sizes: Sequence[int] | None = None,
 ) -> Implementation:
     """Return how the step of a group is computed: the fastest that class and tensors support, or as told.
 
@@ -42,12 +42,12 @@ def implementation(
         params: The group's parameters.
         unfused: Names that its fused kernel cannot take, for their sparse gradients, their device, or because
             they are shards.
-        on_cpu: Whether all tensors are on the CPU.
+        cpu_sizes: The parameters' numbers of elements where all tensors are on the CPU, which is where they count.
 
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
     """
-    possible = _on_cpu(kind, options, [param.numel for param in params]) if on_cpu else kind.implementations
+    possible = kind.implementations if cpu_sizes is None else _on_cpu(kind, options, cpu_sizes)
     for kernel in KERNELS:
         if options.get(kernel):
             return kernel

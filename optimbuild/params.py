@@ -171,6 +171,11 @@ class Inventory:
     def __contains__(self, name: object) -> bool:
         return name in self._positions
 
+    @cached_property
+    def names(self) -> list[str]:
+        """The parameters' names."""
+        return [param.name for param in self.params]
+
     def position(self, name: str) -> int:
         """Return where a parameter stands, by its name or an alias.
 

@@ -154,12 +154,15 @@ class Plan:
         unfused, sharded = self.inventory.unfused, self.inventory.sharded
         if sharded and not kind.fuses_shards:
             unfused = unfused | sharded
+        sizes = [math.prod(param.shape) for param in params]
         return Group(
             optimizer=kind.name,
             options=options,
             params=tuple([param.name for param in params]),
-            numel=sum([math.prod(param.shape) for param in params]),
-            implementation=implementation(self.spec, kind, options, params, unfused, self.inventory.on_cpu),
+            numel=sum(sizes),
+            implementation=implementation(
+                self.spec, kind, options, params, unfused, sizes if self.inventory.on_cpu else None
+            ),
         )
 
     @property
@@ -228,7 +231,7 @@ class Plan:
     def _options(self) -> tuple[list[str], list[Mapping[str, Any] | None]]:
         """Return the names of the parameters, and the optimizer and options of each; None where it is frozen."""
         options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
-        return [param.name for param in self.inventory.params], [options[index] for index in self.chosen]
+        return self.inventory.names, [options[index] for index in self.chosen]
 
     @cached_property
     def fingerprint(self) -> str:

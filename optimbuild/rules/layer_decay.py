@@ -95,11 +95,11 @@ class LayerDecay:
         find = keyword_finder(by_keyword)
         edits: dict[str, Edit] = {}
         for param in inventory.params:
-            for name in param.names if param.aliases else (param.name,):
-                keyword = find(name)
-                if keyword is not None:
-                    edits[param.name] = by_keyword[keyword]
-                    break
+            keyword = find(param.name)
+            for alias in param.aliases:
+                keyword = find(alias) if keyword is None else keyword
+            if keyword is not None:
+                edits[param.name] = by_keyword[keyword]
         asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]
         derived = "" if asked else ", by the powers it gave for another"
         return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
