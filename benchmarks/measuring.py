@@ -32,6 +32,10 @@ class Effort:
     seconds: float = 0.1
     quick: bool = False
 
+    def more(self) -> Effort:
+        """Return an effort with three times the rounds, for ratios that lie close together."""
+        return replace(self, rounds=3 * self.rounds)
+
     def fewer(self, rounds: int, seconds: float | None = None) -> Effort:
         """Return an effort with no more than so many rounds, and turns of another length where that is given."""
         return replace(self, rounds=min(self.rounds, rounds), seconds=min(self.seconds, seconds or self.seconds))
@@ -60,10 +64,13 @@ def in_turn(case: str, sides: Mapping[str, Callable[[], Any]], effort: Effort) -
         sides: What to run, by the name of the side.
         effort: How long.
     """
+    gc.collect()
+    gc.freeze()  # else each turn would first look at everything that was ever imported, and clear the caches by it
     runs = {side: _Run(run, effort.seconds) for side, run in sides.items()}
     for turn in range(effort.rounds):
         for run in reversed(runs.values()) if turn % 2 else runs.values():
             run.again(turn)
+    gc.unfreeze()
     against, first = next(iter(runs.items()))
     return [
         row_of(case, side, run.times, (against, first.times) if side != against else None) for side, run in runs.items()
@@ -90,9 +97,8 @@ def row_of(
     """
     low, _, high = quantiles(samples, n=4) if len(samples) > 1 else (samples[0],) * 3
     ratio = median([ours / theirs for ours, theirs in zip(samples, against[1], strict=True)]) if against else None
-    return Row(
-        case, side, median(samples), high - low, len(samples), unit, ratio, against[0] if against else "", dict(facts)
-    )
+    name = against[0] if against else ""
+    return Row(case, side, median(samples), high - low, len(samples), unit, ratio, name, dict(facts), min(samples))
 
 
 class _Run:

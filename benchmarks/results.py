@@ -27,6 +27,7 @@ class Row:
         ratio: This side over ``against``, the median over the rounds in which both ran; None for that side itself.
         against: The side that the ratio is held against.
         facts: What else is worth a column, such as the number of groups.
+        best: The least of the measurements, for comparisons that must not see the machine's other work.
     """
 
     case: str
@@ -38,6 +39,7 @@ class Row:
     ratio: float | None = None
     against: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    best: float = 0.0
 
     @property
     def text(self) -> str:

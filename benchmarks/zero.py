@@ -109,7 +109,7 @@ def _steps(count: int, shape: tuple[int, ...], effort: Effort, everyone: bool = 
     found: dict[str, Callable[[], Any]] = {PLAIN: plain.step, sides.OURS: ours.step, BROADCAST: lambda: _send(shard)}
     if everyone:
         found[sides.PUBLISHED] = _published(list(_model(count, shape).parameters())).step
-    return _together(f"step, {count} × {'×'.join(map(str, shape))}", found, effort)
+    return _together(f"step, {count} × {'×'.join(map(str, shape))}", found, effort.more())
 
 
 def _send(shard: torch.Tensor) -> None:

@@ -25,13 +25,14 @@ def start_late_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    groups = [group for group in optimizer.param_groups if group["fused"] and group["momentum"]]
+    if not groups:
+        return
     state = optimizer.state
     without = [found for found in state.values() if found.get(BUFFER) is None]
     if not without and len(state) == sum([len(group["params"]) for group in optimizer.param_groups]):
         return  # as in all steps but the first ones: quicker to see than which tensor is late
-    for group in optimizer.param_groups:
-        if not group["fused"] or not group["momentum"]:
-            continue
+    for group in groups:
         stepping = [tensor for tensor in group["params"] if tensor.grad is not None]
         late = [tensor for tensor in stepping if tensor not in state or state[tensor].get(BUFFER) is None]
         for tensor in late if len(late) < len(stepping) else ():

@@ -304,3 +304,25 @@ def test_whatever_stands_in_a_file_it_is_an_inventory_or_an_error_of_ours(change
         assert Inventory.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
     assert len(message) < 600
     assert repr(data) == repr(before)
+
+
+SPELLED = st.text("ab. ", min_size=1, max_size=4)
+
+
+@given(
+    names=st.lists(SPELLED, min_size=1, max_size=12, unique=True), spare=st.data(), keyword=st.text("ab. ", max_size=4)
+)
+def test_looking_through_all_names_at_once_finds_what_looking_through_each_finds(names, spare, keyword):
+    kept = spare.draw(st.integers(1, len(names)), label="how many are no aliases")
+    owners = spare.draw(st.lists(st.integers(0, kept - 1), min_size=len(names) - kept, max_size=len(names) - kept))
+    aliases = [
+        tuple(alias for alias, owner in zip(names[kept:], owners, strict=True) if owner == i) for i in range(kept)
+    ]
+    model = Inventory(tuple(ParamInfo(name, (2,), aliases=aliases[i]) for i, name in enumerate(names[:kept])))
+    assert model.containing(keyword) == [p for p in model.params if any(keyword in name for name in p.names)]
+
+
+def test_a_piece_of_text_does_not_reach_from_one_name_into_the_next():
+    model = Inventory((ParamInfo("ab", (2,)), ParamInfo("b c", (2,))))
+    assert model.containing("b b") == []
+    assert [p.name for p in model.containing("b c")] == ["b c"]
