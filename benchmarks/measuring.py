@@ -66,11 +66,13 @@ def in_turn(case: str, sides: Mapping[str, Callable[[], Any]], effort: Effort) -
     """
     gc.collect()
     gc.freeze()  # else each turn would first look at everything that was ever imported, and clear the caches by it
-    runs = {side: _Run(run, effort.seconds) for side, run in sides.items()}
-    for turn in range(effort.rounds):
-        for run in reversed(runs.values()) if turn % 2 else runs.values():
-            run.again(turn)
-    gc.unfreeze()
+    try:
+        runs = {side: _Run(run, effort.seconds) for side, run in sides.items()}
+        for turn in range(effort.rounds):
+            for run in reversed(runs.values()) if turn % 2 else runs.values():
+                run.again(turn)
+    finally:
+        gc.unfreeze()
     against, first = next(iter(runs.items()))
     return [
         row_of(case, side, run.times, (against, first.times) if side != against else None) for side, run in runs.items()

@@ -97,7 +97,7 @@ def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
 def _edits(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> list[Edit | None]:
     if not isinstance(call, Bound):
         return _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
-    if inventory.names == list(call.edits):  # of a large model, names in order are found much faster than one by one
+    if inventory.names == tuple(call.edits):  # of a large model, names in order are found much faster than one by one
         return list(call.edits.values())
     edits = list(map(call.edits.get, inventory.names))
     if len(list(filter(None, edits))) < len(call.edits):

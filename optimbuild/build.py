@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -31,7 +30,10 @@ SWITCHES: Mapping[Implementation, dict[str, bool | None]] = {
 """How torch's optimizers are told an implementation."""
 
 CHOSEN: Mapping[Implementation, dict[str, bool | None]] = {"for-loop": {"foreach": None}}
-"""What differs where nobody insisted: then torch loops on the CPU, and takes foreach if the tensors have moved on."""
+"""What differs where a loop is only the faster choice: torch loops on the CPU, and not if the tensors have moved on."""
+
+ADDS = torch.optim.Optimizer.add_param_group
+"""Torch's own, as it is found here."""
 
 
 def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
@@ -103,7 +105,8 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
         members[setting].append(tensor)
     tensors = [found for found, setting in zip(members, plan.settings, strict=True) if not setting.frozen]
     has_kernels = any(len(optimizer_type(name).implementations) > 1 for name in names)
-    switches = {**SWITCHES, **(CHOSEN if plan.spec.implementation == "auto" else {})} if has_kernels else {}
+    chosen = plan.spec.implementation == "auto" and plan.inventory.on_cpu
+    switches = {**SWITCHES, **(CHOSEN if chosen else {})} if has_kernels else {}
     return [_torch_group(group, found, switches) for group, found in zip(plan.groups, tensors, strict=True)]
 
 
@@ -112,7 +115,7 @@ def _torch_group(
 ) -> dict[str, Any]:
     options = dict(group.options)
     if switches and "fused" not in options and "foreach" not in options:
-        options |= switches[group.implementation]
+        options |= (SWITCHES if options.get("differentiable") else switches)[group.implementation]
     return {"params": tensors, "param_names": list(group.params), **options}
 
 
@@ -147,15 +150,13 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]
     Torch compares each new group with every tensor of all groups before it, which took 13 ms of 16 for the 1357 tensors
     in 200 groups of InternImage-H. In a plan no tensor is in two groups, so here each is added as if it were the first.
     """
-    theirs = torch.optim.Optimizer.add_param_group
-    if getattr(cls, "add_param_group", None) is not theirs or cls.__new__ is not object.__new__:
+    if getattr(cls, "add_param_group", None) is not ADDS or cls.__new__ is not object.__new__:
         return cls(groups, **options)
-    adds = inspect.unwrap(theirs)  # what keeps it out of torch.compile takes longer than what it does
     optimizer = cls.__new__(cls)
 
     def add_alone(group: dict[str, Any]) -> None:
         before, optimizer.param_groups = optimizer.param_groups, []
-        adds(optimizer, group)
+        ADDS(optimizer, group)
         before.extend(optimizer.param_groups)
         optimizer.param_groups = before
 

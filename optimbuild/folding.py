@@ -34,7 +34,8 @@ def folded(
         The distinct settings, in first-seen order, and for every parameter the index of its own.
 
     Raises:
-        ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
+        ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses; the
+            first one of the first parameter that has one.
     """
     states = _States(base, columns)
     rows = list(zip(trainable, *map(states.effects, columns), strict=True))
@@ -57,21 +58,20 @@ class _States:
         self._base = base
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
         self._effects: list[Edit | None] = [None]
-        self._number: dict[str, int] = {}
         self._states: list[tuple[Any, OptimizerType, dict[str, Any]]] = []
         self._known: dict[Any, int] = {}
         self._starts: dict[str | None, int] = {}
         self._after: dict[tuple[int, int], int] = {}
 
     def effects(self, column: Column) -> list[int]:
-        """Return numbers for a rule's edits, the same for those that only differ in their reason; 0 is no edit."""
-        number = {id(None): 0}
+        """Return numbers for one rule's edits, the same for those that only differ in their reason; 0 is no edit."""
+        number, known = {id(None): 0}, {}
         for place, edit in column.distinct.items():
             effect = repr((edit.set, edit.scale, edit.freeze, edit.optimizer))
-            if effect not in self._number:
-                self._number[effect] = len(self._effects)
+            if effect not in known:
+                known[effect] = len(self._effects)
                 self._effects.append(edit)
-            number[place] = self._number[effect]
+            number[place] = known[effect]
         return list(map(number.__getitem__, map(id, column.edits)))
 
     def reached(self, trains: bool, *effects: int) -> int | None:

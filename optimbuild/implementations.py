@@ -72,7 +72,9 @@ def implementation(
 
 
 def _on_cpu(kind: OptimizerType, options: Mapping[str, Any], sizes: Sequence[int]) -> tuple[Implementation, ...]:
-    """Return what the class can run as on a CPU, fastest first; the bounds were measured (``benchmarks/step.py``).
+    """Return what the class can run as on a CPU, fastest first.
+
+    The bounds were measured on one CPU of two cores; ``python -m benchmarks step`` compares the choice with the others.
 
     A fused kernel is fastest where there is one, except that SGD without momentum leaves little to fuse. A loop is
     faster than foreach for few tensors, and for large ones.

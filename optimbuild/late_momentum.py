@@ -25,15 +25,14 @@ def start_late_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    groups = [group for group in optimizer.param_groups if group["fused"] and group["momentum"]]
-    if not groups:
-        return
     state = optimizer.state
-    without = [found for found in state.values() if found.get(BUFFER) is None]
-    if not without and len(state) == sum([len(group["params"]) for group in optimizer.param_groups]):
-        return  # as in all steps but the first ones: quicker to see than which tensor is late
-    for group in groups:
+    for group in optimizer.param_groups:
+        if not group["fused"] or not group["momentum"]:
+            continue
+        without = [tensor for tensor in group["params"] if tensor not in state or state[tensor].get(BUFFER) is None]
+        if not without:  # as in all steps but the first ones
+            continue
+        late = [tensor for tensor in without if tensor.grad is not None]
         stepping = [tensor for tensor in group["params"] if tensor.grad is not None]
-        late = [tensor for tensor in stepping if tensor not in state or state[tensor].get(BUFFER) is None]
         for tensor in late if len(late) < len(stepping) else ():
             state[tensor][BUFFER] = torch.zeros_like(tensor, memory_format=torch.preserve_format)

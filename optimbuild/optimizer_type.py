@@ -119,7 +119,8 @@ class OptimizerType:
 
     def _is_torch(self, *names: str) -> bool:
         if isinstance(self.target, str):
-            return self.target.removeprefix("torch.optim:") in names
+            module, _, name = self.target.partition(":")
+            return f"{module}.".startswith("torch.optim.") and name in names
         return self.target.__module__.startswith("torch.optim") and self.target.__name__ in names
 
     @cached_property

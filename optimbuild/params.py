@@ -172,9 +172,9 @@ class Inventory:
         return name in self._positions
 
     @cached_property
-    def names(self) -> list[str]:
-        """The parameters' names."""
-        return [param.name for param in self.params]
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names, aliases left out."""
+        return tuple([param.name for param in self.params])
 
     def position(self, name: str) -> int:
         """Return where a parameter stands, by its name or an alias.

@@ -228,7 +228,7 @@ class Plan:
             return PlanDiff.aligned(names, before, after)
         return PlanDiff.between(dict(zip(names, before, strict=True)), dict(zip(theirs, after, strict=True)))
 
-    def _options(self) -> tuple[list[str], list[Mapping[str, Any] | None]]:
+    def _options(self) -> tuple[tuple[str, ...], list[Mapping[str, Any] | None]]:
         """Return the names of the parameters, and the optimizer and options of each; None where it is frozen."""
         options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
         return self.inventory.names, [options[index] for index in self.chosen]
@@ -299,6 +299,7 @@ class Plan:
             data.pop("memory", None)  # what `optimbuild plan --world-size N --json` adds
             if data.pop("checksum", None) != _checksum(data):
                 raise ModelError("the plan was altered: its checksum is not that of its content")
+            data.setdefault("on_cpu", False)  # plans of before it was known chose as for an accelerator
             keys = ("model", "params", "hooks", "unfused", "sharded", "on_cpu")
             inventory = Inventory.from_dict({key: data[key] for key in keys})
             rows = [_setting_of(row) for row in data["params"]]

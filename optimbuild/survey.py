@@ -142,7 +142,8 @@ def _walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
     """
     found: list[tuple[str, nn.Module]] = []
     above: list[tuple[str, int, Iterator[tuple[str, nn.Module | None]]]] = []
-    prefix, holder, children = "", id(root), iter(_entered("", root, found).items())
+    entered = _entered("", root, found)
+    prefix, holder, children = "", id(entered), iter(entered._modules.items())
     inside = {holder}
     while True:
         for key, child in children:
@@ -151,9 +152,10 @@ def _walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
             name = f"{prefix}{key}."
             if not child._modules:
                 found.append((name, child))
-            elif id(child) not in inside:
+            elif id(unwrapped(child)) not in inside:
                 above.append((prefix, holder, children))
-                prefix, holder, children = name, id(child), iter(_entered(name, child, found).items())
+                entered = _entered(name, child, found)
+                prefix, holder, children = name, id(entered), iter(entered._modules.items())
                 inside.add(holder)
                 break
         else:
@@ -163,14 +165,14 @@ def _walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
             prefix, holder, children = above.pop()
 
 
-def _entered(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]]) -> dict[str, nn.Module | None]:
-    """Note a module, and return its children; of a wrapper, note what it wraps, and return the children of that."""
+def _entered(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]]) -> nn.Module:
+    """Note a module, and return it; of a wrapper, note and return what it wraps."""
     while (inner := _inner(module)) is not None:
         if module._parameters:  # FSDP1 keeps its flat parameter on the wrapper
             found.append((prefix, module))
         module = inner
     found.append((prefix, module))
-    return module._modules
+    return module
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from optimbuild import (
     make_plan,
     rule,
 )
+from tests.models import Net
 from tests.wishes import BASE, MODEL, always, on_a, rules_that
 
 NET = Inventory(
@@ -280,3 +281,9 @@ def test_rules_apply_in_the_order_of_the_config():
     assert plan(halves, sets)["head.bias"].lr == 1.0
     assert plan(sets, halves)["head.bias"].lr == 0.5
     assert make_plan(rules_that(on_a(Edit())), MODEL).warnings == ()
+
+
+def test_an_error_gives_the_reason_of_the_rule_that_asked_also_where_two_rules_want_the_same():
+    rules = [{"type": "match", "table": {pattern: {"lr_mult": 1e200}}} for pattern in ("stem.**", "**")]
+    with pytest.raises(ConfigError, match=r"rules\[1\].*asked for by: pattern '\*\*'"):
+        make_plan({"optimizer": {"type": "adamw", "lr": 0.1}, "rules": rules}, Net())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import json
 import pickle
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, OptimBuildError, Plan, build_optimizer, make_plan
+from optimbuild.plan import _checksum
 from tests.models import CONFIG, Net, Tied
 
 
@@ -111,6 +114,42 @@ def test_a_gradient_may_come_later_than_the_first_one_of_its_group(options):
     assert all(map(torch.equal, model.parameters(), twin.parameters()))
 
 
+def test_a_tensor_that_took_the_place_of_another_one_is_late_too():
+    model = nn.ParameterList([torch.ones(3) for _ in range(4)])
+    optimizer = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1}}, model)
+    for tensor in model.parameters():
+        tensor.grad = torch.ones(3)
+    optimizer.step()
+    new = nn.Parameter(torch.ones(3))
+    new.grad = torch.ones(3)
+    optimizer.param_groups[0]["params"][3] = new
+    optimizer.step()
+    assert not torch.equal(new, torch.ones(3))
+
+
+def test_whoever_watches_groups_being_added_still_does(monkeypatch):
+    seen = []
+    adds = torch.optim.Optimizer.add_param_group
+
+    @functools.wraps(adds)
+    def watched(self, group):
+        seen.append(len(group["params"]))
+        return adds(self, group)
+
+    monkeypatch.setattr(torch.optim.Optimizer, "add_param_group", watched)
+    build_optimizer(CONFIG, Net())
+    assert len(seen) == len(make_plan(CONFIG, Net()).groups)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_loop_that_must_be_one_is_told_to_torch(kind, device):
+    model = nn.ParameterList([torch.zeros(2, 2, device=device)])
+    optimizer = build_optimizer({"optimizer": {"type": kind, "lr": 0.1, "differentiable": True}}, model)
+    assert optimizer.plan.groups[0].implementation == "for-loop"
+    assert optimizer.param_groups[0]["foreach"] is False
+
+
 @pytest.mark.parametrize(("implementation", "switch"), [("fused", "fused"), ("foreach", "foreach")])
 def test_the_implementation_is_told_to_torch_and_shown_by_the_plan(implementation, switch):
     optimizer = build_optimizer({**CONFIG, "implementation": implementation}, Net())
@@ -180,6 +219,9 @@ def test_a_saved_plan_and_an_inventory_file_say_where_the_tensors_are_only_as_fa
     plan = make_plan(config, model)
     assert plan.groups[0].implementation == "for-loop"
     assert Plan.from_json(plan.to_json()).groups == plan.groups
+    older = {key: value for key, value in plan.to_dict().items() if key not in ("on_cpu", "checksum")}
+    older["checksum"] = _checksum(older)
+    assert Plan.from_json(json.dumps(older)).groups[0].implementation == "foreach"
     assert make_plan(config, Inventory.from_dict(plan.inventory.to_dict())).groups[0].implementation == "foreach"
 
 

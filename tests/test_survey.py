@@ -185,6 +185,12 @@ def test_a_module_that_contains_itself_is_walked_once():
     assert len(inventory(model)) == len(inventory(Net()))
 
 
+def test_a_wrapped_module_that_contains_itself_gets_no_aliases():
+    model = Net()
+    model.__dict__["_modules"]["again"] = model
+    assert inventory(torch.compile(model)) == inventory(Net())
+
+
 class Listing(Net):
     """Its hooks list names as it sees them itself, those of wrappers included."""
 

@@ -122,6 +122,8 @@ def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
     if state.get("version") != VERSION:
         raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
     groups = {names.canonical(name): given for name, given in state["params"].items()}
+    if not all(isinstance(given, Mapping) for given in groups.values()):
+        raise CheckpointError("every entry of `params` must be a mapping of options")
     if len(groups) != len(state["params"]):
         raise CheckpointError("two names under `params` stand for the same parameter")
     by_name = {names.canonical(name): _entries(name, found) for name, found in state["state"].items()}

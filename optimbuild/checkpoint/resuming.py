@@ -177,7 +177,9 @@ def _by_tensor(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, An
     """Return any layout as one that torch loads into this very optimizer.
 
     The state is by tensor and not by position: torch takes over as it is what stands under no position, and by name
-    everything was checked and put in place already. Names are left to torch, which keeps those that a group has.
+    everything was checked and put in place already. Names are left to torch, which keeps those that a group has. A
+    hook of somebody else's that comes after this one sees what this returns. Where nobody knows what the optimizer
+    keeps, the state is by position, and torch casts it.
     """
     held = Held.of(optimizer)
     names = Names(held)
@@ -190,9 +192,11 @@ def _by_tensor(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, An
     for group, update in zip(optimizer.param_groups, updates, strict=True):
         taken = {key: _apart(value) for key, value in group.items() if key not in ("params", "param_names")}
         set_options(taken, update)
-        groups.append({**taken, "params": range(position, position + len(group["params"]))})
+        groups.append({**taken, "params": list(range(position, position + len(group["params"])))})
         position += len(group["params"])
-    return {"state": {held.params[name]: found for name, found in fresh.items()}, "param_groups": groups}
+    places = {name: place for place, name in enumerate(held.params)}
+    state = {places[n] if match.entries[n] is None else held.params[n]: found for n, found in fresh.items()}
+    return {"state": state, "param_groups": groups}
 
 
 def _apart(option: Any) -> Any:
