@@ -19,7 +19,7 @@ from optimbuild.registry import optimizer_type
 ABOUT = """One step of AdamW over models that hold gradients. *optimbuild* plans no_decay and layer_decay and
 merges equal settings. The same settings with a group for each tensor and torch's default implementation are what
 InternVL, InternImage and MMEngine build. *One single group* with the implementation that we chose is the floor of
-what groups can do, and the triad, which moves the same bytes and computes next to nothing, that of the machine.
+what groups can do. The triad moves as many bytes and computes next to nothing: what memory gives.
 The second half lets our choice of implementation (`auto`) run against each implementation by itself, over numbers
 of tensors and shapes, and says which one it chose. RMSprop stands for the classes that have no fused kernel."""
 
