@@ -22,15 +22,12 @@ from optimbuild.registry import optimizer_type
 from optimbuild.survey import Surveyed, survey
 from optimbuild.zero import agreed, sharded, tell
 
-SWITCHES: Mapping[Implementation, dict[str, bool | None]] = {
+SWITCHES: Mapping[Implementation, dict[str, bool]] = {
     "fused": {"fused": True},
     "foreach": {"foreach": True},
     "for-loop": {"foreach": False},
 }
 """How torch's optimizers are told an implementation."""
-
-CHOSEN: Mapping[Implementation, dict[str, bool | None]] = {"for-loop": {"foreach": None}}
-"""What differs where a loop is only the faster choice: torch loops on the CPU, and not if the tensors have moved on."""
 
 ADDS = torch.optim.Optimizer.add_param_group
 """Torch's own, as it is found here."""
@@ -105,17 +102,21 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
         members[setting].append(tensor)
     tensors = [found for found, setting in zip(members, plan.settings, strict=True) if not setting.frozen]
     has_kernels = any(len(optimizer_type(name).implementations) > 1 for name in names)
-    chosen = plan.spec.implementation == "auto" and plan.inventory.on_cpu
-    switches = {**SWITCHES, **(CHOSEN if chosen else {})} if has_kernels else {}
-    return [_torch_group(group, found, switches) for group, found in zip(plan.groups, tensors, strict=True)]
+    by_torch = plan.inventory.on_cpu and plan.spec.implementation == "auto"
+    return [
+        _torch_group(group, found, has_kernels, by_torch) for group, found in zip(plan.groups, tensors, strict=True)
+    ]
 
 
-def _torch_group(
-    group: Group, tensors: list[nn.Parameter], switches: Mapping[Implementation, dict[str, bool | None]]
-) -> dict[str, Any]:
+def _torch_group(group: Group, tensors: list[nn.Parameter], has_kernels: bool, by_torch: bool) -> dict[str, Any]:
+    """Return a group as torch takes it.
+
+    A loop that is only the faster choice on a CPU is left to torch, which takes foreach if the tensors move on.
+    """
     options = dict(group.options)
-    if switches and "fused" not in options and "foreach" not in options:
-        options |= (SWITCHES if options.get("differentiable") else switches)[group.implementation]
+    if has_kernels and "fused" not in options and "foreach" not in options:
+        free = by_torch and group.implementation == "for-loop" and not options.get("differentiable")
+        options |= {"foreach": None} if free else SWITCHES[group.implementation]
     return {"params": tensors, "param_names": list(group.params), **options}
 
 

@@ -29,10 +29,10 @@ def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     for group in optimizer.param_groups:
         if not group["fused"] or not group["momentum"]:
             continue
-        without = [tensor for tensor in group["params"] if tensor not in state or state[tensor].get(BUFFER) is None]
-        if not without:  # as in all steps but the first ones
-            continue
+        params = group["params"]
+        kept = zip(params, map(state.get, params), strict=True)
+        without = [tensor for tensor, found in kept if found is None or found.get(BUFFER) is None]
         late = [tensor for tensor in without if tensor.grad is not None]
-        stepping = [tensor for tensor in group["params"] if tensor.grad is not None]
-        for tensor in late if len(late) < len(stepping) else ():
-            state[tensor][BUFFER] = torch.zeros_like(tensor, memory_format=torch.preserve_format)
+        if late and len(late) < sum([tensor.grad is not None for tensor in params]):
+            for tensor in late:
+                state[tensor][BUFFER] = torch.zeros_like(tensor, memory_format=torch.preserve_format)

@@ -110,10 +110,19 @@ def kinds_of(
     kinds = _owner_kinds(owner, bases)
     if name == "bias" or name.endswith(".bias"):
         kinds |= {"bias"}
-    one_channel = weight_shape is not None and len(weight_shape) > 2 and weight_shape[1] == 1
+    one_channel = weight_shape is not None and sees_one_channel(weight_shape)
     if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
         kinds |= {"depthwise"}
     return kinds
+
+
+def sees_one_channel(weight_shape: Sequence[int]) -> bool:
+    """Say whether each filter of a convolution's weight sees one channel.
+
+    >>> sees_one_channel((64, 1, 3, 3)), sees_one_channel((64, 64, 3, 3)), sees_one_channel((64, 1))
+    (True, False, False)
+    """
+    return len(weight_shape) > 2 and weight_shape[1] == 1
 
 
 @dataclass(frozen=True)
@@ -268,7 +277,7 @@ class Inventory:
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = _names_in(data, "unfused"), _names_in(data, "sharded")
-        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded, data.get("on_cpu") is True)
+        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

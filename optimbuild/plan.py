@@ -299,9 +299,9 @@ class Plan:
             data.pop("memory", None)  # what `optimbuild plan --world-size N --json` adds
             if data.pop("checksum", None) != _checksum(data):
                 raise ModelError("the plan was altered: its checksum is not that of its content")
-            data.setdefault("on_cpu", False)  # plans of before it was known chose as for an accelerator
-            keys = ("model", "params", "hooks", "unfused", "sharded", "on_cpu")
+            keys = ("model", "params", "hooks", "unfused", "sharded")
             inventory = Inventory.from_dict({key: data[key] for key in keys})
+            inventory = replace(inventory, on_cpu=data.get("on_cpu") is True)  # plans of before it was known have none
             rows = [_setting_of(row) for row in data["params"]]
             settings = {setting.key: setting for setting in rows}
             index = {key: i for i, key in enumerate(settings)}

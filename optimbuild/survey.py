@@ -14,7 +14,7 @@ from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: 
 
 from optimbuild.errors import ModelError, shown
 from optimbuild.hooks import HOOKS, WRAPPED, Hooks
-from optimbuild.params import Inventory, ParamInfo, kinds_of
+from optimbuild.params import Inventory, ParamInfo, kinds_of, sees_one_channel
 
 FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
 """Where fused kernels exist; a model on the meta device is planned for one of them."""
@@ -183,14 +183,14 @@ class _Owner:
         name: The name of the class.
         bases: Its ancestors (and itself) in ``torch.nn``.
         kinds: The kinds of its parameters, and those of its bias.
-        one_channel: The same, where each filter of the weight sees one channel.
+        depthwise: The same, where each filter of the weight sees one channel.
         convolves: Whether that can be.
     """
 
     name: str
     bases: tuple[str, ...]
     kinds: tuple[frozenset[str], frozenset[str]]
-    one_channel: tuple[frozenset[str], frozenset[str]]
+    depthwise: tuple[frozenset[str], frozenset[str]]
     convolves: bool
 
 
@@ -226,7 +226,7 @@ def _param(name: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: 
     draft.dtype = _dtype(tensor.dtype)
     draft.owner = owner.name
     draft.bases = owner.bases
-    kinds = owner.one_channel if owner.convolves and _sees_one_channel(module) else owner.kinds
+    kinds = owner.depthwise if owner.convolves and _is_depthwise(module) else owner.kinds
     draft.kinds = kinds[key == "bias"]
     draft.trainable = tensor.requires_grad
     draft.aliases = ()
@@ -234,11 +234,10 @@ def _param(name: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: 
     return draft  # type: ignore[return-value]
 
 
-def _sees_one_channel(module: nn.Module) -> bool:
+def _is_depthwise(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     if weight is not None and not isinstance(weight, nn.UninitializedParameter):
-        shape = getattr(weight, "ds_shape", None) or weight.shape
-        return len(shape) > 2 and shape[1] == 1
+        return sees_one_channel(getattr(weight, "ds_shape", None) or weight.shape)
     if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
         return module.in_channels == module.groups
     return False
@@ -260,8 +259,8 @@ def _owner(cls: type) -> _Owner:
     torch_names.remove("Module")
     name, bases = cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names)
     convolves = any("Conv" in known for known in (name, *bases))
-    kinds, one_channel = [(kinds_of("", name, bases, s), kinds_of("bias", name, bases, s)) for s in (None, (1, 1, 1))]
-    return _Owner(name, bases, kinds, one_channel, convolves)
+    kinds, depthwise = [(kinds_of("", name, bases, s), kinds_of("bias", name, bases, s)) for s in (None, (1, 1, 1))]
+    return _Owner(name, bases, kinds, depthwise, convolves)
 
 
 def _is_known(cls: type) -> bool:

@@ -21,6 +21,7 @@ IMPLEMENTATION = frozenset(("fused", "foreach", "capturable", "differentiable"))
 """How a step is computed: the business of the run, and not of the state."""
 
 PLAIN = frozenset((bool, int, float, str, type(None)))
+"""The types of plain values; tuples of them are plain too."""
 
 SCHEDULES = frozenset(("max_lr", "min_lr", "base_momentum", "max_momentum"))
 """What LR schedulers of torch note in a group, beside ``initial_lr`` and its like."""

@@ -95,9 +95,7 @@ class LayerDecay:
         find = keyword_finder(by_keyword)
         edits: dict[str, Edit] = {}
         for param in inventory.params:
-            keyword = find(param.name)
-            for alias in param.aliases:
-                keyword = find(alias) if keyword is None else keyword
+            keyword = next(filter(None, map(find, param.names)), None)
             if keyword is not None:
                 edits[param.name] = by_keyword[keyword]
         asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]

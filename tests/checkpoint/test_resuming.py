@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from optimbuild import CheckpointError, OptimBuildWarning, build_optimizer
-from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from optimbuild.checkpoint import load_optimizer_state, optimizer_state, resumable
 from tests.checkpoint.training import CONFIG, PROBING, SGD, built, net, resumed, same, train, trained, weights
 
 
@@ -280,3 +280,31 @@ def test_build_optimizer_gives_an_optimizer_that_resumes_into_the_bare_model_of_
     state = optimizer_state(optimizer)
     _, fresh = resumed(whole)
     assert len(load_optimizer_state(fresh, state).loaded) == len(weights(whole))
+
+
+class Asking(torch.optim.Optimizer):
+    """Keeps a running sum, and cannot step without a closure, so that nobody can find out what it keeps."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                self.state[tensor]["sum"] = tensor.detach().clone()
+        return loss
+
+
+def test_state_of_which_nobody_knows_the_form_is_cast_by_torch() -> None:
+    model = nn.Linear(2, 2)
+    names, params = map(list, zip(*model.named_parameters(), strict=True))
+    optimizer = Asking([{"params": params, "param_names": names}])
+    resumable(optimizer)
+    optimizer.step(lambda: 0.0)
+    state = optimizer.state_dict()
+    for found in state["state"].values():
+        found["sum"] = found["sum"].double()
+    optimizer.load_state_dict(state)
+    assert set(optimizer.state) == set(model.parameters())
+    assert all(found["sum"].dtype == torch.float32 for found in optimizer.state.values())
