@@ -46,8 +46,8 @@ class Applied:
             ModelError: A hook of the model raised, or answered nonsense.
         """
         call = bound(made_rule(spec, path), spec, path, inventory)
-        column = Column.of(_edits(call, spec, path, inventory))
-        for edit in column.distinct.values():
+        column = _column(call, spec, path, inventory)
+        for edit in column.distinct:
             if not isinstance(edit, Edit):
                 raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
             refuse_malformed(edit, path)
@@ -94,19 +94,23 @@ def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
     return call
 
 
-def _edits(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> list[Edit | None]:
+def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column:
+    names = inventory.names
     if not isinstance(call, Bound):
-        return _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path)
-    if inventory.names == tuple(call.edits):  # of a large model, names in order are found much faster than one by one
-        return list(call.edits.values())
-    edits = list(map(call.edits.get, inventory.names))
-    if len(list(filter(None, edits))) < len(call.edits):
-        _refuse_strange(call.edits, spec, path, inventory)
-    return edits
+        return Column.of(names, _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path))
+    edits = call.edits
+    if isinstance(edits, Column) and edits.names is names:
+        return edits
+    if names == tuple(edits):  # of a large model, names in order are found much faster than one by one
+        return Column.of(names, list(edits.values()))
+    wanted = list(map(edits.get, names))
+    if len(list(filter(None, wanted))) < len(edits):
+        _refuse_strange(edits, spec, path, inventory)
+    return Column.of(names, wanted)
 
 
 def _refuse_strange(names: Iterable[str], spec: RuleSpec, path: str, inventory: Inventory) -> None:
-    known = {param.name for param in inventory.params}
+    known = frozenset(inventory.names)
     strange = [shown(name) for name in names if name not in known]
     if strange:
         raise ConfigError(f"rule {spec.type!r} has edits for {listing(strange, 5)}, which name no parameter", path)
@@ -151,26 +155,26 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
     frozen = [_frozen_by(rule, inventory) for rule in applied]
     warnings: list[str] = []
     for i, rule in enumerate(applied):
-        touched = list(compress(inventory.params, rule.column.edits))
-        missed = [] if rule.spec.optional else _missed(rule, touched, inventory)
+        touches = any(rule.column.numbers)
+        missed = [] if rule.spec.optional else _missed(rule, touches, inventory)
         if missed and strict:
             raise _nothing_touched(missed)
         others = frozenset().union(*frozen[:i], *(() if frozen[i] else frozen[i + 1 :]))
-        warnings += [*rule.warnings, *(f"{where}: {text}" for where, text in missed), *_idle(rule, touched, others)]
+        warnings += [*rule.warnings, *(f"{where}: {text}" for where, text in missed), *_idle(rule, inventory, others)]
     return warnings
 
 
 def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
-    if not any(edit.freeze for edit in rule.column.distinct.values()):
+    if not any(edit.freeze for edit in rule.column.distinct):
         return frozenset()
-    pairs = zip(inventory.params, rule.column.edits, strict=True)
-    return frozenset([param.name for param, edit in pairs if edit is not None and edit.freeze])
+    freezes = [edit is not None and edit.freeze for edit in rule.column.edits]
+    return frozenset(compress(inventory.names, map(freezes.__getitem__, rule.column.numbers)))
 
 
-def _missed(rule: Applied, touched: Sequence[ParamInfo], inventory: Inventory) -> list[tuple[str, str]]:
+def _missed(rule: Applied, touches: bool, inventory: Inventory) -> list[tuple[str, str]]:
     """Return what touches no parameter, with its path."""
     empty = [(where, text) for where, text, matched in rule.patterns if not matched]
-    if not empty and not touched:
+    if not empty and not touches:
         return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {inventory.model or 'the model'}.")]
     hints = [_hint(text, inventory) for _, text in empty[:3]]  # finding what is close takes time on large models
     hints += [""] * (len(empty) - len(hints))
@@ -186,16 +190,22 @@ def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
     return ConfigError(f"{message}{more} Mend it, leave it out, or give the rule `optional: true`.", where)
 
 
-def _idle(rule: Applied, touched: Sequence[ParamInfo], frozen: Collection[str]) -> list[str]:
+def _idle(rule: Applied, inventory: Inventory, frozen: Collection[str]) -> list[str]:
     """Return warnings about what touches only parameters that are frozen anyway."""
-
-    def idle(params: Sequence[ParamInfo]) -> bool:
-        return bool(params) and not any(param.trainable and param.name not in frozen for param in params)
-
-    if idle(touched):
-        return [f"{rule} touches only frozen parameters: {listing([param.name for param in touched], 5)}"]
-    found = [f"{where} {shown(text)}" for where, text, matched in rule.patterns if idle(matched)]
+    trainable = compress(inventory.columns.trainable, rule.column.numbers)
+    touched = compress(inventory.names, rule.column.numbers)
+    if _all_idle(touched, trainable, frozen):
+        names = list(compress(inventory.names, rule.column.numbers))
+        return [f"{rule} touches only frozen parameters: {listing(names, 5)}"] if names else []
+    patterns = [(f"{where} {shown(text)}", matched) for where, text, matched in rule.patterns if matched]
+    found = [
+        text for text, matched in patterns if _all_idle([p.name for p in matched], [p.trainable for p in matched], frozen)
+    ]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
+
+
+def _all_idle(names: Iterable[str], trainable: Iterable[bool], frozen: Collection[str]) -> bool:
+    return not any(trains and name not in frozen for name, trains in zip(names, trainable, strict=True))
 
 
 def _hint(text: str, inventory: Inventory) -> str:
@@ -208,4 +218,4 @@ def _hint(text: str, inventory: Inventory) -> str:
     names = inventory.closest(text.removeprefix("re:"))
     if names:
         return f" Closest: {listing(names)}."
-    return f" The model consists of: {listing(list(dict.fromkeys(p.name.partition('.')[0] for p in inventory)), 5)}."
+    return f" The model consists of: {listing(list(dict.fromkeys(name.partition('.')[0] for name in inventory.names)), 5)}."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -42,24 +43,50 @@ class Edit:
 Call = Callable[[ParamInfo], Edit | None]
 
 
-@dataclass(frozen=True)
-class Column:
-    """What one rule wants for every parameter, in model order.
+class Column(Mapping[str, Edit]):
+    """What one rule wants for every parameter, in model order; also a mapping from names to edits.
+
+    Many parameters share few edits, so each parameter has a number, and each number an edit.
 
     Args:
-        edits: An edit for each parameter, or None.
-        distinct: Each edit once, by its ``id``.
+        names: The parameters.
+        numbers: For every parameter its place in ``edits``.
+        edits: What is wanted, each edit once; the first one is None, which wants nothing.
+
+    >>> column = Column(("fc.weight", "fc.bias"), [0, 1], [None, Edit(set={"weight_decay": 0.0})])
+    >>> list(column), column["fc.bias"].set
+    (['fc.bias'], {'weight_decay': 0.0})
     """
 
-    edits: Sequence[Edit | None]
-    distinct: Mapping[int, Edit]
+    def __init__(self, names: Sequence[str], numbers: Sequence[int], edits: Sequence[Edit | None]) -> None:
+        self.names, self.numbers, self.edits = names, numbers, edits
 
     @classmethod
-    def of(cls, edits: Sequence[Edit | None]) -> Column:
-        """Return the column of some edits."""
-        distinct: dict[int, Any] = dict(zip(map(id, edits), edits, strict=True))
-        distinct.pop(id(None), None)
-        return cls(edits, distinct)
+    def of(cls, names: Sequence[str], wanted: Sequence[Edit | None]) -> Column:
+        """Return the column of what is wanted for each parameter, an edit or None."""
+        ids = list(map(id, wanted))
+        edits = {id(None): None, **dict(zip(ids, wanted, strict=True))}
+        numbers = dict(zip(edits, range(len(edits)), strict=True))
+        return cls(names, list(map(numbers.__getitem__, ids)), list(edits.values()))
+
+    @property
+    def distinct(self) -> Sequence[Edit]:
+        """The edits, without None."""
+        return [edit for edit in self.edits if edit is not None]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Edit]:
+        wanted = zip(self.names, map(self.edits.__getitem__, self.numbers), strict=True)
+        return {name: edit for name, edit in wanted if edit is not None}
+
+    def __getitem__(self, name: str) -> Edit:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
 
 
 @dataclass(frozen=True)
@@ -67,7 +94,7 @@ class Bound:
     """A rule that has seen the whole model: its edits by parameter name, and what it noticed.
 
     Args:
-        edits: What the rule wants, by the parameter's name.
+        edits: What the rule wants, by the parameter's name; a :class:`Column` of the inventory's own ``names`` is fastest.
         patterns: The rule's patterns: the path of the option, such as ``patterns[0]``, the pattern, and the
             parameters that match. One that nothing matches is an error, unless the rule is ``optional``.
         warnings: What the user should know.

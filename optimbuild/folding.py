@@ -38,10 +38,13 @@ def folded(
             first one of the first parameter that has one.
     """
     states = _States(base, columns)
-    rows = list(zip(trainable, *map(states.effects, columns), strict=True))
-    reached = {row: states.reached(*row) for row in dict.fromkeys(rows)}
-    index_of = {state: index for index, state in enumerate(dict.fromkeys(reached.values()))}
-    chosen = {row: index_of[state] for row, state in reached.items()}
+    effects = list(map(states.effects, columns))
+    rows = list(zip(trainable, *effects, strict=True))
+    index_of: dict[int | None, int] = {}
+    chosen = {}
+    for row in dict.fromkeys(rows):
+        state = states.reached(*row)
+        chosen[row] = index_of.setdefault(state, len(index_of))
     return tuple([states.setting(state) for state in index_of]), tuple(map(chosen.__getitem__, rows))
 
 
@@ -54,7 +57,7 @@ class _States:
     """
 
     def __init__(self, base: Base, columns: Sequence[Column]) -> None:
-        edits = [edit for column in columns for edit in column.distinct.values()]
+        edits = [edit for column in columns for edit in column.distinct]
         self._base = base
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
         self._effects: list[Edit | None] = [None]
@@ -62,17 +65,22 @@ class _States:
         self._known: dict[Any, int] = {}
         self._starts: dict[str | None, int] = {}
         self._after: dict[tuple[int, int], int] = {}
+        self._names_optimizers = any(edit.optimizer is not None for edit in edits)
 
-    def effects(self, column: Column) -> list[int]:
-        """Return numbers for one rule's edits, the same for those that only differ in their reason; 0 is no edit."""
-        number, known = {id(None): 0}, {}
-        for place, edit in column.distinct.items():
-            effect = repr((edit.set, edit.scale, edit.freeze, edit.optimizer))
-            if effect not in known:
+    def effects(self, column: Column) -> Sequence[int]:
+        """Return for every parameter a number for its edit, the same for edits that only differ in their reason.
+
+        No edit is 0, and no number stands for edits of two rules.
+        """
+        known: dict[str, int] = {}
+        numbers = []
+        for edit in column.edits:
+            effect = "" if edit is None else repr((edit.set, edit.scale, edit.freeze, edit.optimizer))
+            if effect and effect not in known:
                 known[effect] = len(self._effects)
                 self._effects.append(edit)
-            number[place] = known[effect]
-        return list(map(number.__getitem__, map(id, column.edits)))
+            numbers.append(known.get(effect, 0))
+        return list(map(numbers.__getitem__, column.numbers))
 
     def reached(self, trains: bool, *effects: int) -> int | None:
         """Return the state to which edits lead, or None for that of a frozen parameter.
@@ -81,15 +89,23 @@ class _States:
             trains: Whether the parameter is trainable before the build.
             effects: For each rule what :meth:`effects` gave to its edit.
         """
-        edits = [(i, edit) for i, edit in enumerate([self._effects[n] for n in effects]) if edit is not None]
-        state, frozen = self._start(_last_named(edits, self._base)), not trains
-        for position, edit in edits:
-            step = (state, effects[position])
-            if step not in self._after:
-                unedited, kind, options = self._states[state]
-                self._after[step] = self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
-            state, frozen = self._after[step], frozen or edit.freeze
+        state, frozen = self._start(self._named(effects)), not trains
+        for position, effect in enumerate(effects):
+            edit = self._effects[effect]
+            if edit is not None:
+                step = (state, effect)
+                if step not in self._after:
+                    unedited, kind, options = self._states[state]
+                    self._after[step] = self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
+                state, frozen = self._after[step], frozen or edit.freeze
         return None if frozen else state
+
+    def _named(self, effects: Sequence[int]) -> str | None:
+        """Return the name of the optimizer that counts."""
+        if not self._names_optimizers:
+            return None
+        edits = [(i, edit) for i, edit in enumerate([self._effects[n] for n in effects]) if edit is not None]
+        return _last_named(edits, self._base)
 
     def _start(self, name: str | None) -> int:
         if name not in self._starts:
@@ -99,7 +115,7 @@ class _States:
         return self._starts[name]
 
     def _add(self, unedited: Any, kind: OptimizerType, options: dict[str, Any]) -> int:
-        key = (unedited, *[key in options and repr(options[key]) for key in self._edited])
+        key = (unedited, *[key in options and _told_apart(options[key]) for key in self._edited])
         if key not in self._known:
             self._known[key] = len(self._states)
             self._states.append((unedited, kind, options))
@@ -111,6 +127,11 @@ class _States:
             return Setting(True, None, None)
         _, kind, options = self._states[state]
         return Setting(False, kind.name, options)
+
+
+def _told_apart(value: Any) -> Any:
+    """Return what tells an option's values apart, the quickest there is; 1, 1.0 and True differ, and 0.0 and -0.0."""
+    return value if type(value) is float and value else repr(value)
 
 
 def changes(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> list[Change]:

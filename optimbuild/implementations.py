@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optimbuild.errors import ConfigError, listing
 from optimbuild.optimizer_type import KERNELS, Implementation, OptimizerType
-from optimbuild.params import ParamInfo
 from optimbuild.spec import Spec
 
 FEW, FEW_PLAIN = 3, 5
@@ -29,9 +29,8 @@ def implementation(
     spec: Spec,
     kind: OptimizerType,
     options: Mapping[str, Any],
-    params: Sequence[ParamInfo],
-    unfused: Collection[str] = (),
-    cpu_sizes: Sequence[int] | None = None,
+    unable: Sequence[str] = (),
+    cpu_shapes: Sequence[tuple[int, ...]] | None = None,
 ) -> Implementation:
     """Return how the step of a group is computed: the fastest that class and tensors support, or as told.
 
@@ -39,27 +38,25 @@ def implementation(
         spec: The canonical config; its ``implementation`` may insist.
         kind: The group's optimizer.
         options: The group's options; ``fused`` or ``foreach`` among them is an order too.
-        params: The group's parameters.
-        unfused: Names that its fused kernel cannot take, for their sparse gradients, their device, or because
-            they are shards.
-        cpu_sizes: The parameters' numbers of elements where all tensors are on the CPU, which is where they count.
+        unable: Names of the group that a fused kernel cannot take, for their dtype, their sparse gradients, their
+            device, or because they are shards.
+        cpu_shapes: The parameters' shapes where all tensors are on the CPU, which is where they count.
 
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
     """
-    possible = kind.implementations if cpu_sizes is None else _on_cpu(kind, options, cpu_sizes)
     for kernel in KERNELS:
         if options.get(kernel):
             return kernel
+    possible = kind.implementations
     if options.get("differentiable") or options.get("foreach") is False:
         possible = ("for-loop",)
     # torch's fused SGD cannot start the momentum of one parameter after that of its group, unless nothing is dampened
     dampened = bool(options.get("dampening") and options.get("momentum"))
-    unable = [param.name for param in params if param.dtype not in FUSABLE or param.name in unfused]
     if unable or dampened or options.get("fused") is False:
         possible = tuple(kernel for kernel in possible if kernel != "fused")
     if spec.implementation == "auto":
-        return possible[0]
+        return possible[0] if cpu_shapes is None else _fastest_on_cpu(possible, kind, options, cpu_shapes)
     if spec.implementation not in possible:
         reason = " with these options"
         if unable:
@@ -71,24 +68,36 @@ def implementation(
     return spec.implementation
 
 
-def _on_cpu(kind: OptimizerType, options: Mapping[str, Any], sizes: Sequence[int]) -> tuple[Implementation, ...]:
-    """Return what the class can run as on a CPU, fastest first.
+def _fastest_on_cpu(
+    possible: Sequence[Implementation],
+    kind: OptimizerType,
+    options: Mapping[str, Any],
+    shapes: Sequence[tuple[int, ...]],
+) -> Implementation:
+    """Return the fastest of the implementations that are possible on a CPU.
 
     The bounds were measured on one CPU of two cores; ``python -m benchmarks step`` compares the choice with the others.
 
     A fused kernel is fastest where there is one, except that SGD without momentum leaves little to fuse. A loop is
     faster than foreach for few tensors, and for large ones.
     """
-    order: tuple[Implementation, ...] = ("fused", "foreach", "for-loop")
-    loop_first: tuple[Implementation, ...] = ("for-loop", "foreach", "fused")
     if kind.is_sgd and not options.get("momentum") and not options.get("maximize"):
-        if options.get("weight_decay"):  # two operations a tensor, which the fused kernel does in one pass
-            few = len(sizes) == 1 and sizes[0] < BETWEEN.stop
-        else:
-            few = len(sizes) <= FEW_PLAIN
-            if sum(size in BETWEEN for size in sizes) * 2 > len(sizes):
-                order = ("foreach", "fused", "for-loop")
-        order = loop_first if few else order
-    elif len(sizes) <= FEW or sum(sizes) > CACHED:
-        order = ("fused", "for-loop", "foreach")
-    return tuple([kernel for kernel in order if kernel in kind.implementations])
+        order = _of_plain_sgd(bool(options.get("weight_decay")), list(map(math.prod, shapes)))
+    elif "fused" not in possible and (len(shapes) <= FEW or sum(map(math.prod, shapes)) > CACHED):
+        order = LOOP_FIRST
+    else:
+        order = KERNELS_FIRST
+    return next(kernel for kernel in order if kernel in possible)
+
+
+KERNELS_FIRST: tuple[Implementation, ...] = ("fused", "foreach", "for-loop")
+LOOP_FIRST: tuple[Implementation, ...] = ("for-loop", "foreach", "fused")
+
+
+def _of_plain_sgd(decays: bool, sizes: Sequence[int]) -> tuple[Implementation, ...]:
+    """Return the order for SGD without momentum, by the tensors' numbers of elements."""
+    if decays:  # two operations a tensor, which the fused kernel does in one pass
+        return LOOP_FIRST if len(sizes) == 1 and sizes[0] < BETWEEN.stop else KERNELS_FIRST
+    if len(sizes) <= FEW_PLAIN:
+        return LOOP_FIRST
+    return ("foreach", "fused", "for-loop") if sum(size in BETWEEN for size in sizes) * 2 > len(sizes) else KERNELS_FIRST

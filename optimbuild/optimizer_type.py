@@ -107,12 +107,12 @@ class OptimizerType:
         known = _parameters(self.load()) if self.kernels is None else self.kernels
         return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
 
-    @property
+    @cached_property
     def fuses_shards(self) -> bool:
         """Whether its fused kernel takes a ``DTensor``, as FSDP2 makes them: torch knows how for Adam and AdamW."""
         return self._is_torch("Adam", "AdamW")
 
-    @property
+    @cached_property
     def is_sgd(self) -> bool:
         """Whether it is torch's SGD."""
         return self._is_torch("SGD")

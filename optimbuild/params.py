@@ -7,27 +7,18 @@ import json
 import math
 import os
 import re
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast, overload
 
 from optimbuild.errors import ModelError, closest, listing, shown
 from optimbuild.hooks import HOOKS, Hooks, checked_answers
+from optimbuild.kinds import KINDS, kinds_of
 from optimbuild.patterns import Pattern
 
-KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable")
-"""What a parameter can be; it may be several of them, or none."""
-
-_NORM = re.compile(r"[Nn]orm(\d*[dD])?\d*$")
-_NORM_BASES = re.compile(r"^_?(Lazy)?(BatchNorm|InstanceNorm|SyncBatchNorm|LayerNorm|GroupNorm|RMSNorm|NormBase)")
-_CONV = re.compile(r"^_?(Lazy)?Conv(Transpose)?(\d[dD]|Nd)$")
-_EMBEDDING = re.compile(r"Embedding(Bag)?$")
-_DEFORMABLE = re.compile(r"Deform(able)?_?Conv|^DCN", re.IGNORECASE)
 _MARKUP = re.compile(r"\[[a-z/#@][^\[\]]*\]|<[a-zA-Z/!][^<>]*>")
 LONGEST = 1000
 """How many characters a name may have."""
@@ -71,58 +62,143 @@ class ParamInfo:
         return math.prod(self.shape)
 
 
-@lru_cache(maxsize=4096)
-def _owner_kinds(owner: str, bases: tuple[str, ...]) -> frozenset[str]:
-    kinds = set()
-    if _NORM.search(owner) or any(_NORM_BASES.match(base) for base in bases):
-        kinds.add("norm")
-    if any(_EMBEDDING.search(c) for c in (owner, *bases)):
-        kinds.add("embedding")
-    if "Linear" in (owner, *bases) or "LazyLinear" in bases:
-        kinds.add("linear")
-    if any(_CONV.match(c) for c in (owner, *bases)):
-        kinds.add("conv")
-    if _DEFORMABLE.search(owner):
-        kinds.add("deformable")
-    return frozenset(kinds)
-
-
-_DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")
-
-
-def kinds_of(
-    name: str, owner: str, bases: tuple[str, ...], weight_shape: Sequence[int] | None = None
-) -> frozenset[str]:
-    """Return the kinds of a parameter, from its name, its owner and the shape of its owner's weight.
+class Sort(NamedTuple):
+    """What parameters of modules of one class have in common.
 
     Args:
-        name: The parameter's name.
-        owner: Class name of the owning module.
-        bases: The ``torch.nn`` ancestors of that class.
-        weight_shape: Shape of the owner's ``weight``, for a bias also; a convolution is
-            depth-wise where each filter sees one channel, as MMEngine has it.
-
-    >>> sorted(kinds_of("dw.bias", "Conv2d", ("Conv2d",), (64, 1, 3, 3)))
-    ['bias', 'conv', 'depthwise']
-    >>> sorted(kinds_of("ln.weight", "LlamaRMSNorm", ()))
-    ['norm']
+        owner: As in :class:`ParamInfo`.
+        bases: As there.
+        kinds: As there.
     """
-    kinds = _owner_kinds(owner, bases)
-    if name == "bias" or name.endswith(".bias"):
-        kinds |= {"bias"}
-    one_channel = weight_shape is not None and sees_one_channel(weight_shape)
-    if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
-        kinds |= {"depthwise"}
-    return kinds
+
+    owner: str
+    bases: tuple[str, ...]
+    kinds: frozenset[str]
 
 
-def sees_one_channel(weight_shape: Sequence[int]) -> bool:
-    """Say whether each filter of a convolution's weight sees one channel.
+class Params(Sequence[ParamInfo]):
+    """Parameters in model order: a sequence of :class:`ParamInfo`, and its columns.
 
-    >>> sees_one_channel((64, 1, 3, 3)), sees_one_channel((64, 64, 3, 3)), sees_one_channel((64, 1))
-    (True, False, False)
+    It is made from either, and makes the other when somebody looks at it. So a model is planned without a value for each
+    of its parameters, as long as its rules look at columns only.
+
+    Args:
+        rows: The parameters.
+
+    >>> params = Params([ParamInfo("fc.weight", (2, 4)), ParamInfo("fc.bias", (2,))])
+    >>> params.names, params[1].shape
+    (('fc.weight', 'fc.bias'), (2,))
     """
-    return len(weight_shape) > 2 and weight_shape[1] == 1
+
+    def __init__(self, rows: Iterable[ParamInfo]) -> None:
+        self.rows = tuple(rows)
+
+    @classmethod
+    def of_columns(
+        cls,
+        names: Sequence[str],
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[str],
+        sorts: Sequence[Sort],
+        trainable: Sequence[bool],
+        aliases: Sequence[tuple[str, ...]],
+    ) -> Params:
+        """Return the parameters of some columns, all of one length."""
+        params = cls.__new__(cls)
+        params.names, params.shapes, params.dtypes = tuple(names), shapes, dtypes
+        params.sorts, params.trainable, params.aliases = sorts, trainable, aliases
+        return params
+
+    @cached_property
+    def rows(self) -> tuple[ParamInfo, ...]:
+        """The parameters."""
+        return tuple(map(_param, self.names, self.shapes, self.dtypes, self.sorts, self.trainable, self.aliases))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Their names, aliases left out."""
+        return tuple([param.name for param in self.rows])
+
+    @cached_property
+    def shapes(self) -> Sequence[tuple[int, ...]]:
+        """Their full shapes."""
+        return [param.shape for param in self.rows]
+
+    @cached_property
+    def dtypes(self) -> Sequence[str]:
+        """Their dtypes."""
+        return [param.dtype for param in self.rows]
+
+    @cached_property
+    def sorts(self) -> Sequence[Sort | ParamInfo]:
+        """What has the owner, the bases and the kinds of each."""
+        return self.rows
+
+    @cached_property
+    def trainable(self) -> Sequence[bool]:
+        """Which of them are trainable before the build."""
+        return [param.trainable for param in self.rows]
+
+    @cached_property
+    def aliases(self) -> Sequence[tuple[str, ...]]:
+        """Their other names."""
+        return [param.aliases for param in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[ParamInfo]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> ParamInfo: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[ParamInfo, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> ParamInfo | tuple[ParamInfo, ...]:
+        return self.rows[place]
+
+    def __eq__(self, other: object) -> bool:
+        return self.rows == (other.rows if isinstance(other, Params) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.rows)
+
+    def __repr__(self) -> str:
+        return repr(self.rows)
+
+
+class _Draft:
+    """A :class:`ParamInfo` in the making.
+
+    Constructing a frozen dataclass takes four times as long as setting the same slots and then changing the class.
+    """
+
+    __slots__ = ParamInfo.__slots__  # the same ones, or the class could not be changed
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    owner: str
+    bases: tuple[str, ...]
+    kinds: frozenset[str]
+    trainable: bool
+    aliases: tuple[str, ...]
+
+
+def _param(
+    name: str, shape: tuple[int, ...], dtype: str, sort: Sort, trainable: bool, aliases: tuple[str, ...]
+) -> ParamInfo:
+    draft = _Draft()
+    draft.name = name
+    draft.shape = tuple(shape)  # torch's own kind of tuple looks different where it is printed
+    draft.dtype = dtype
+    draft.owner, draft.bases, draft.kinds = sort
+    draft.trainable = trainable
+    draft.aliases = aliases
+    draft.__class__ = ParamInfo  # type: ignore[assignment]
+    return draft  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -130,7 +206,7 @@ class Inventory:
     """A model's parameters in ``named_parameters()`` order, and its hooks.
 
     Args:
-        params: The parameters.
+        params: The parameters; any iterable of them becomes :class:`Params`.
         hooks: What the model's own methods answer.
         model: Class name of the model.
         unfused: Names that no fused kernel can take, for their sparse gradients or their device.
@@ -146,7 +222,7 @@ class Inventory:
     (10,)
     """
 
-    params: tuple[ParamInfo, ...]
+    params: Sequence[ParamInfo]
     hooks: Hooks = field(default_factory=Hooks, compare=False, repr=False)
     model: str = field(default="", compare=False)
     unfused: frozenset[str] = field(default=frozenset(), compare=False)
@@ -154,6 +230,8 @@ class Inventory:
     on_cpu: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.params, Params):
+            object.__setattr__(self, "params", Params(self.params))
         _refuse_unreadable("model name", self.model)
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
@@ -161,6 +239,11 @@ class Inventory:
         if len(max(names, key=len)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
             for name in names:
                 _refuse_unreadable("parameter name", name)
+
+    @property
+    def columns(self) -> Params:
+        """The parameters, as what has columns of them."""
+        return cast(Params, self.params)
 
     def apart(self) -> Inventory:
         """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""
@@ -180,10 +263,10 @@ class Inventory:
     def __contains__(self, name: object) -> bool:
         return name in self._positions
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         """The parameters' names, aliases left out."""
-        return tuple([param.name for param in self.params])
+        return self.columns.names
 
     def position(self, name: str) -> int:
         """Return where a parameter stands, by its name or an alias.
@@ -200,11 +283,11 @@ class Inventory:
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        positions = {param.name: position for position, param in enumerate(self.params)}
-        if len(positions) < len(self.params):
-            twice, _ = Counter([param.name for param in self.params]).most_common(1)[0]
+        positions = dict(zip(self.names, range(len(self.names)), strict=True))
+        if len(positions) < len(self.names):
+            twice, _ = Counter(self.names).most_common(1)[0]
             raise ModelError(f"two parameters have the name {shown(twice)}")
-        for position, aliases in [(i, param.aliases) for i, param in enumerate(self.params) if param.aliases]:
+        for position, aliases in enumerate(self.columns.aliases) if any(self.columns.aliases) else ():
             for name in aliases:
                 if positions.setdefault(name, position) != position:
                     raise ModelError(f"two parameters have the name {shown(name)}")
@@ -227,26 +310,22 @@ class Inventory:
         return [p for p in self.params if found(p.name) or (p.aliases and any(found(a) for a in p.aliases))]
 
     def containing(self, keyword: str) -> list[ParamInfo]:
-        """Return the parameters of which the name or an alias contains a piece of text.
+        """Return the parameters of which the name or an alias contains a piece of text."""
+        return [self.params[position] for position in self.positions_containing(keyword)]
 
-        It looks through all names at once, which is much faster than one by one where few contain it.
-        """
-        text, starts, owners = self._text
-        found: set[int] = set()
-        at = text.find(keyword)
-        while 0 <= at < len(text):
-            place = bisect_right(starts, at) - 1
-            whole = at + len(keyword) < starts[place + 1]
-            if whole:
-                found.add(owners[place])
-            at = text.find(keyword, starts[place + 1] if whole else at + 1)
-        return [self.params[position] for position in sorted(found)]
+    def positions_containing(self, keyword: str) -> list[int]:
+        """Return where the parameters stand of which the name or an alias contains a piece of text."""
+        if keyword not in self._text:
+            return []
+        found = [place for place, name in enumerate(self.names) if keyword in name]
+        aliases = enumerate(self.columns.aliases) if any(self.columns.aliases) else ()
+        also = [place for place, others in aliases if any(keyword in name for name in others)]
+        return sorted({*found, *also}) if also else found
 
     @cached_property
-    def _text(self) -> tuple[str, list[int], list[int]]:
-        """All names and aliases with a space after each; where each starts, and the text ends; and whose each is."""
-        starts = [0, *accumulate(len(name) + 1 for name in self._positions)]
-        return " ".join((*self._positions, "")), starts, list(self._positions.values())
+    def _text(self) -> str:
+        """All names and aliases."""
+        return "\n".join(self._positions)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""
@@ -372,8 +451,13 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 """What a row of an inventory file holds; everything but name and shape may be missing."""
 
 
+_PRINTABLE = bytes(range(32, 127))
+
+
 def _garbles(text: str) -> bool:
-    return not text.isprintable() or (("[" in text or "<" in text) and _MARKUP.search(text) is not None)
+    # of many names it takes a fifth of the time to see that they are all ASCII, and what is left without its characters
+    printable = not text.encode().translate(None, _PRINTABLE) if text.isascii() else text.isprintable()
+    return not printable or (("[" in text or "<" in text) and _MARKUP.search(text) is not None)
 
 
 def _refuse_unreadable(what: str, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated
@@ -112,39 +112,37 @@ def widened(text: str) -> list[str]:
     return [w for w in dict.fromkeys(wider) if w != text]
 
 
-def keyword_finder(keywords: Iterable[str]) -> Callable[[str], str | None]:
-    """Return what finds the first keyword that is a piece of a name, as :func:`keyword_in` does.
+def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | None]:
+    """Return for each name the first keyword that is a piece of it, as :func:`keyword_in` does.
 
-    It is fast for names in model order: where a name begins like the last one, up to the end of the keyword that was
-    found there, only a keyword that reaches into the rest can come first instead; and rests are few.
+    It is fast for names in model order: a name that begins like the one before, up to the end of the keyword that was
+    found there, has the same one, unless another keyword may reach into the rest of it; and rests are few.
 
-    >>> find = keyword_finder(["blocks.10.", "blocks.1", "norm"])
-    >>> [find(name) for name in ("blocks.1.norm.bias", "blocks.1.mlp.bias", "blocks.10.norm.bias", "head.bias")]
+    >>> names = ("blocks.1.norm.bias", "blocks.1.mlp.bias", "blocks.10.norm.bias", "head.bias")
+    >>> first_keywords(names, ["blocks.10.", "blocks.1", "norm"])
     ['blocks.1', 'blocks.1', 'blocks.10.', None]
     """
     ordered = list(dict.fromkeys(keywords))
-    rank = {keyword: place for place, keyword in enumerate(ordered)}
-    reaching: dict[str, list[str]] = {}
-    head: str = ""
-    found: str | None = None
-
-    def find(name: str) -> str | None:
-        nonlocal head, found
-        if found is None or not name.startswith(head):
-            found = keyword_in(name, ordered)
-            head = "" if found is None else name[: name.index(found) + len(found)]
-            return found
-        rest = name[len(head) :]
-        if rest not in reaching:
-            reaching[rest] = [keyword for keyword in ordered if rest[:1] in keyword or keyword in rest]
-        for keyword in reaching[rest]:
-            if rank[keyword] >= rank[found]:
-                break
-            if keyword in name:
-                return keyword
-        return found
-
-    return find
+    beginnings = {keyword[:length] for keyword in ordered for length in range(1, len(keyword))}
+    inside: dict[str, bool] = {}
+    found: list[str | None] = []
+    keyword, head, cut = None, "", 0
+    for name in names:
+        if keyword is not None and name.startswith(head):
+            rest = name[cut:]
+            if rest not in inside:
+                inside[rest] = keyword_in(rest, ordered) is not None
+            if not inside[rest]:
+                found.append(keyword)
+                continue
+        keyword = keyword_in(name, ordered)
+        found.append(keyword)
+        if keyword is not None:
+            cut = name.index(keyword) + len(keyword)
+            head = name[:cut]
+            if any(head[at:] in beginnings for at in range(cut)):
+                keyword = None  # of the next name, another one may begin in this head and end in the rest
+    return found
 
 
 def keyword_in(name: str, keywords: Iterable[str]) -> str | None:

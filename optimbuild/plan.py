@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from optimbuild.applying import Applied, bound, complaints, edit_for, made_rule
@@ -15,7 +16,7 @@ from optimbuild.diff import PlanDiff
 from optimbuild.edits import Setting, Step
 from optimbuild.errors import ConfigError, ModelError, UnknownNameError, listing, shown
 from optimbuild.folding import Base, changes, folded
-from optimbuild.implementations import implementation
+from optimbuild.implementations import FUSABLE, implementation
 from optimbuild.optimizer_type import Implementation, OptimizerType
 from optimbuild.params import Inventory, ParamInfo, param_to_dict
 from optimbuild.registry import optimizer_type
@@ -71,15 +72,20 @@ class Group:
         optimizer: The optimizer's name.
         options: All of its options.
         params: The parameters' names, in model order.
-        numel: How many elements they have together.
+        shapes: Their shapes.
         implementation: ``fused``, ``foreach`` or ``for-loop``.
     """
 
     optimizer: str
     options: Mapping[str, Any]
     params: tuple[str, ...]
-    numel: int
+    shapes: Sequence[tuple[int, ...]] = field(repr=False)
     implementation: Implementation
+
+    @property
+    def numel(self) -> int:
+        """How many elements they have together."""
+        return sum(map(math.prod, self.shapes))
 
 
 @dataclass(frozen=True)
@@ -138,46 +144,54 @@ class Plan:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups, in first-seen order."""
-        members: list[list[ParamInfo]] = [[] for _ in self.settings]
-        for param, setting in zip(self.inventory.params, self.chosen, strict=True):
-            members[setting].append(param)
         kinds = {name: optimizer_type(name) for name in {s.optimizer for s in self.settings} if name is not None}
+        unfused = {name: self._unfused(kind) for name, kind in kinds.items()}
         return tuple(
             [
-                self._group(kinds[setting.optimizer], setting.options or {}, params)
-                for setting, params in zip(self.settings, members, strict=True)
+                self._group(kinds[setting.optimizer], setting.options or {}, members, unfused[setting.optimizer])
+                for setting, members in zip(self.settings, self.members, strict=True)
                 if setting.optimizer is not None
             ]
         )
 
-    def _group(self, kind: OptimizerType, options: Mapping[str, Any], params: Sequence[ParamInfo]) -> Group:
-        unfused, sharded = self.inventory.unfused, self.inventory.sharded
-        if sharded and not kind.fuses_shards:
-            unfused = unfused | sharded
-        sizes = [math.prod(param.shape) for param in params]
-        return Group(
-            optimizer=kind.name,
-            options=options,
-            params=tuple([param.name for param in params]),
-            numel=sum(sizes),
-            implementation=implementation(
-                self.spec, kind, options, params, unfused, sizes if self.inventory.on_cpu else None
-            ),
-        )
+    @cached_property
+    def members(self) -> Sequence[Sequence[int]]:
+        """For every setting the positions of its parameters, in model order."""
+        members: list[list[int]] = [[] for _ in self.settings]
+        for position, setting in enumerate(self.chosen):
+            members[setting].append(position)
+        return members
+
+    def _unfused(self, kind: OptimizerType) -> frozenset[str]:
+        """Return the names that no fused kernel of an optimizer can take."""
+        inventory = self.inventory
+        names = inventory.unfused if kind.fuses_shards else inventory.unfused | inventory.sharded
+        if FUSABLE.issuperset(inventory.columns.dtypes):
+            return names
+        pairs = zip(inventory.names, inventory.columns.dtypes, strict=True)
+        return names | {name for name, dtype in pairs if dtype not in FUSABLE}
+
+    def _group(
+        self, kind: OptimizerType, options: Mapping[str, Any], members: Sequence[int], unfused: frozenset[str]
+    ) -> Group:
+        inventory = self.inventory
+        names = tuple(map(inventory.names.__getitem__, members))
+        shapes = list(map(inventory.columns.shapes.__getitem__, members))
+        unable = [name for name in names if name in unfused] if unfused else ()
+        how = implementation(self.spec, kind, options, unable, shapes if inventory.on_cpu else None)
+        return Group(kind.name, options, names, shapes, how)
 
     @property
     def frozen(self) -> tuple[str, ...]:
         """The names of the frozen parameters, in model order."""
         out = [setting.frozen for setting in self.settings]
-        pairs = zip(self.inventory.params, self.chosen, strict=True)
-        return tuple([param.name for param, setting in pairs if out[setting]])
+        return tuple(compress(self.inventory.names, map(out.__getitem__, self.chosen)))
 
     @property
     def trainable_dtypes(self) -> frozenset[str]:
         """The dtypes of the parameters that are not frozen."""
-        out = [setting.frozen for setting in self.settings]
-        pairs = zip(self.inventory.params, self.chosen, strict=True)
-        return frozenset([param.dtype for param, setting in pairs if not out[setting]])
+        trains = [not setting.frozen for setting in self.settings]
+        return frozenset(compress(self.inventory.columns.dtypes, map(trains.__getitem__, self.chosen)))
 
     def memory(self, world_size: int = 1) -> Memory:
         """Return what parameters, gradients and optimizer state take on each rank, without building anything.
@@ -239,8 +253,8 @@ class Plan:
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
-        for param, setting in zip(self.inventory.params, self.chosen, strict=True):
-            digest.update(f"{param.name}\0{param.shape}\0{setting}\n".encode())
+        for name, shape, setting in zip(self.inventory.names, self.inventory.columns.shapes, self.chosen, strict=True):
+            digest.update(f"{name}\0{tuple(shape)}\0{setting}\n".encode())
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -376,8 +390,7 @@ def planned(spec: Spec, inventory: Inventory, warnings: Sequence[str] = ()) -> P
     applied = [Applied.of(rule, f"rules[{i}]", inventory) for i, rule in enumerate(spec.rules)]
     found = [*warnings, *complaints(applied, inventory, spec.strict)]
     notes = [note for rule in applied for note in rule.notes]
-    trainable = [param.trainable for param in inventory.params]
-    settings, chosen = folded(trainable, [rule.column for rule in applied], base)
+    settings, chosen = folded(inventory.columns.trainable, [rule.column for rule in applied], base)
     plan = Plan(spec, inventory, settings, chosen, tuple(found), tuple(notes))
     if all(setting.frozen for setting in settings):
         raise ConfigError(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
 
 from optimbuild.errors import ModelError, shown
 from optimbuild.hooks import HOOKS, WRAPPED, Hooks
-from optimbuild.params import Inventory, ParamInfo, kinds_of, sees_one_channel
+from optimbuild.kinds import kinds_of, sees_one_channel
+from optimbuild.params import Inventory, Params, Sort
 
 FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
 """Where fused kernels exist; a model on the meta device is planned for one of them."""
@@ -39,10 +41,9 @@ class Surveyed:
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """The modules by canonical name, in pre-order; a shared one under its first name."""
+        """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
         found: dict[str, nn.Module] = {}
-        for prefix, module in _walk(self.model):
-            found.setdefault(prefix.removesuffix("."), module)
+        _walk(self.model, lambda prefix, module: found.update({prefix.removesuffix("."): module}))
         return found
 
 
@@ -71,43 +72,77 @@ def survey(model: nn.Module) -> Surveyed:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    params: dict[int, ParamInfo] = {}  # by the id of the tensor
+    names: list[str] = []
     tensors: list[nn.Parameter] = []
+    sorts: list[Sort] = []
     unfused: list[str] = []
-    on_cpu = True
-    aliases: dict[int, dict[str, None]] = {}
-    for prefix, module in _walk(model):
-        parameters = module._parameters
-        if not parameters:
-            continue
-        owner = _owner(type(module))  # type: ignore[arg-type]
+
+    def enter(prefix: str, module: nn.Module) -> None:
+        of_weight, of_bias = _sorts(module)
         sparse = module.__dict__.get("sparse") is True  # getattr of a module takes a microsecond to find nothing
-        for key, tensor in parameters.items():
-            if tensor is None:
-                continue
-            name, place = prefix + key, id(tensor)
-            if place in params:
-                aliases.setdefault(place, {})[name] = None
-                continue
-            params[place] = _param(name, key, tensor, module, owner)
-            tensors.append(tensor)
-            if not tensor.is_cpu:
-                on_cpu = False
-            if sparse or not (on_cpu or tensor.device.type in FUSED_DEVICES):
-                unfused.append(name)
-    for place, names in aliases.items():
-        params[place] = replace(params[place], aliases=tuple(names))
-    root, found = unwrapped(model), tuple(params.values())
-    name, kernels = _class_of(type(root)).__name__, (frozenset(unfused), _sharded(found, tensors), on_cpu)
-    return Surveyed(Inventory(found, _hooks(root), name, *kernels), tensors, model)
+        for key, tensor in module._parameters.items():
+            if tensor is not None:
+                names.append(prefix + key)
+                tensors.append(tensor)
+                sorts.append(of_bias if key == "bias" else of_weight)
+                if sparse:
+                    unfused.append(prefix + key)
+
+    _walk(model, enter, bare=False)
+    aliases: Sequence[tuple[str, ...]] = [()] * len(names)
+    if len(set(map(id, tensors))) < len(tensors):
+        kept, aliases = _kept(names, tensors)
+        names, tensors, sorts = [[column[i] for i in kept] for column in (names, tensors, sorts)]
+    on_cpu = all([tensor.is_cpu for tensor in tensors])
+    if not on_cpu:
+        unfused += [n for n, tensor in zip(names, tensors, strict=True) if tensor.device.type not in FUSED_DEVICES]
+    params = Params.of_columns(
+        names=names,
+        shapes=_shapes(names, tensors, sorts),
+        dtypes=_dtypes(tensors),
+        sorts=sorts,
+        trainable=[tensor.requires_grad for tensor in tensors],
+        aliases=aliases,
+    )
+    root = unwrapped(model)
+    kernels = (frozenset(unfused), _sharded(names, tensors), on_cpu)
+    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, *kernels), tensors, model)
 
 
-def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
+def _kept(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> tuple[list[int], list[tuple[str, ...]]]:
+    """Return where each tensor stands first, and the other names that it has."""
+    found: dict[int, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        found.setdefault(id(tensor), []).append(place)
+    aliases = [tuple(dict.fromkeys(names[place] for place in places[1:])) for places in found.values()]
+    return [places[0] for places in found.values()], aliases
+
+
+def _shapes(
+    names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequence[Sort]
+) -> Sequence[tuple[int, ...]]:
+    """Return the full shapes; DeepSpeed stage 3 leaves an empty tensor in place, and notes the shape that it had."""
+    try:
+        return [getattr(tensor, "ds_shape", tensor.shape) for tensor in tensors]
+    except RuntimeError:
+        name, owner = next((n, s.owner) for n, t, s in zip(names, tensors, sorts, strict=True) if is_lazy(t))
+        raise ModelError(
+            f"parameter {name!r} of a lazy {owner} has no shape yet: run the model once before you plan"
+        ) from None
+
+
+def _dtypes(tensors: Sequence[nn.Parameter]) -> list[str]:
+    found = [tensor.dtype for tensor in tensors]
+    names = {dtype: str(dtype).removeprefix("torch.") for dtype in set(found)}
+    return [names[dtype] for dtype in found] if len(names) > 1 else [*names.values()] * len(found)
+
+
+def _sharded(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
     """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
     dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
     if not any(issubclass(kind, dtensor) for kind in set(map(type, tensors))):
         return frozenset()
-    return frozenset(param.name for param, tensor in zip(params, tensors, strict=True) if isinstance(tensor, dtensor))
+    return frozenset(name for name, tensor in zip(names, tensors, strict=True) if isinstance(tensor, dtensor))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -119,8 +154,6 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 def _inner(module: nn.Module) -> nn.Module | None:
     children = module._modules
-    if _WRAPPING.isdisjoint(children):
-        return None
     for key in WRAPPED:
         if key in children:
             return children[key]
@@ -135,103 +168,50 @@ def _data_parallel() -> tuple[type, ...]:
     return (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
-def _walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return every module in pre-order, with what its parameters' canonical names begin with.
+def _walk(root: nn.Module, enter: Callable[[str, nn.Module], None], *, bare: bool = True) -> None:
+    """Enter every module in pre-order, with what its parameters' canonical names begin with.
 
-    A shared module comes under each of its names; one that is inside itself only once.
-    """
-    found: list[tuple[str, nn.Module]] = []
-    above: list[tuple[str, int, Iterator[tuple[str, nn.Module | None]]]] = []
-    entered = _entered("", root, found)
-    prefix, holder, children = "", id(entered), iter(entered._modules.items())
-    inside = {holder}
-    while True:
-        for key, child in children:
-            if child is None:
-                continue
-            name = f"{prefix}{key}."
-            if not child._modules:
-                found.append((name, child))
-            elif id(unwrapped(child)) not in inside:
-                above.append((prefix, holder, children))
-                entered = _entered(name, child, found)
-                prefix, holder, children = name, id(entered), iter(entered._modules.items())
-                inside.add(holder)
-                break
-        else:
-            inside.discard(holder)
-            if not above:
-                return found
-            prefix, holder, children = above.pop()
-
-
-def _entered(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]]) -> nn.Module:
-    """Note a module, and return it; of a wrapper, note and return what it wraps."""
-    while (inner := _inner(module)) is not None:
-        if module._parameters:  # FSDP1 keeps its flat parameter on the wrapper
-            found.append((prefix, module))
-        module = inner
-    found.append((prefix, module))
-    return module
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """What all parameters of a module class have in common.
+    A shared module is entered under each of its names, one that is inside itself only once, and a wrapper before what
+    it wraps, under the same name.
 
     Args:
-        name: The name of the class.
-        bases: Its ancestors (and itself) in ``torch.nn``.
-        kinds: The kinds of its parameters, and those of its bias.
-        depthwise: The same, where each filter of the weight sees one channel.
-        convolves: Whether that can be.
+        root: The whole model.
+        enter: What to do with a module.
+        bare: Whether modules without parameters of their own are entered too.
+
+    Raises:
+        ModelError: Modules are nested deeper than Python can follow.
     """
+    inside: set[int] = set()
 
-    name: str
-    bases: tuple[str, ...]
-    kinds: tuple[frozenset[str], frozenset[str]]
-    depthwise: tuple[frozenset[str], frozenset[str]]
-    convolves: bool
+    def visit(prefix: str, module: nn.Module) -> None:
+        children, place = module._modules, id(module)
+        if children and place in inside:
+            return
+        if module._parameters or bare:
+            enter(prefix, module)
+        if not children:
+            return
+        inside.add(place)
+        if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
+            visit(prefix, inner)
+        else:
+            for key, child in children.items():
+                if child is not None:
+                    visit(f"{prefix}{key}.", child)
+        inside.discard(place)
 
-
-class _Draft:
-    """A :class:`ParamInfo` in the making.
-
-    Constructing a frozen dataclass takes four times as long as setting the same slots and then changing the class,
-    and that is a tenth of a whole build.
-    """
-
-    __slots__ = ParamInfo.__slots__  # the same ones, or the class could not be changed
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    owner: str
-    bases: tuple[str, ...]
-    kinds: frozenset[str]
-    trainable: bool
-    aliases: tuple[str, ...]
-
-
-def _param(name: str, key: str, tensor: nn.Parameter, module: nn.Module, owner: _Owner) -> ParamInfo:
-    draft = _Draft()
-    draft.name = name
-    shape = getattr(tensor, "ds_shape", None)  # DeepSpeed stage 3 leaves an empty tensor in place
     try:
-        draft.shape = tuple(tensor.shape if shape is None else shape)
-    except RuntimeError:
-        raise ModelError(
-            f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
-        ) from None
-    draft.dtype = _dtype(tensor.dtype)
-    draft.owner = owner.name
-    draft.bases = owner.bases
-    kinds = owner.depthwise if owner.convolves and _is_depthwise(module) else owner.kinds
-    draft.kinds = kinds[key == "bias"]
-    draft.trainable = tensor.requires_grad
-    draft.aliases = ()
-    draft.__class__ = ParamInfo  # type: ignore[assignment]
-    return draft  # type: ignore[return-value]
+        visit("", root)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
+
+
+def _sorts(module: nn.Module) -> tuple[Sort, Sort]:
+    """Return the sort of a module's parameters, and that of its bias."""
+    plain, depthwise = _sorts_of_class(type(module))  # type: ignore[arg-type]
+    return depthwise if depthwise is not None and _is_depthwise(module) else plain
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -243,14 +223,9 @@ def _is_depthwise(module: nn.Module) -> bool:
     return False
 
 
-@cache
-def _dtype(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 @lru_cache(maxsize=4096)
-def _owner(cls: type) -> _Owner:
-    """Return what a module class says about its parameters.
+def _sorts_of_class(cls: type) -> tuple[tuple[Sort, Sort], tuple[Sort, Sort] | None]:
+    """Return what a module class says about its parameters, and what it says where each filter sees one channel.
 
     The deformable convolutions of mmcv count as classes of ``torch.nn``, because ``paramwise`` asks for them by type.
     """
@@ -258,9 +233,13 @@ def _owner(cls: type) -> _Owner:
     torch_names = [base.__name__ for base in cls.__mro__ if _is_known(base)]
     torch_names.remove("Module")
     name, bases = cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names)
-    convolves = any("Conv" in known for known in (name, *bases))
-    kinds, depthwise = [(kinds_of("", name, bases, s), kinds_of("bias", name, bases, s)) for s in (None, (1, 1, 1))]
-    return _Owner(name, bases, kinds, depthwise, convolves)
+
+    def of(weight_shape: Sequence[int] | None) -> tuple[Sort, Sort]:
+        weight, bias = [Sort(name, bases, kinds_of(key, name, bases, weight_shape)) for key in ("", "bias")]
+        return weight, bias
+
+    plain, depthwise = of(None), of((1, 1, 1))
+    return plain, depthwise if depthwise != plain else None
 
 
 def _is_known(cls: type) -> bool:

@@ -31,7 +31,8 @@ def _base(kind: str = "adamw", **options: Any) -> Base:
 
 
 def _columns(rows: list[list[Edit | None]]) -> list[Column]:
-    return [Column.of(list(column)) for column in zip(*rows, strict=True)]
+    names = [f"p{i}" for i in range(len(rows))]
+    return [Column.of(names, list(column)) for column in zip(*rows, strict=True)]
 
 
 def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Setting:

@@ -50,8 +50,9 @@ class Names:
         if len(names) == len(self.all):
             return "**"
         stem = _common_module(names) if len(names) > 1 else ""
-        if stem and self._counts[stem[:-1]] == len(names):
-            return self._widest(stem[:-1])
+        module = stem[:-1]
+        if module and self._counts[module] == len(names):
+            return self._widest(module)
         text, parts, left = "", [], len(names)
         for pattern, count in self.cover(names, stem):
             parts.append(pattern.removeprefix(stem))
@@ -61,7 +62,7 @@ class Names:
             if stem and len(parts) + len(more) > 1:
                 longer = f"{{{longer}}}"
             if len(stem + longer) > width and (text or stem):
-                return text or f"{stem}{{{len(names)} of {self._counts[stem[:-1]]}}}"
+                return text or f"{stem}{{{len(names)} of {self._counts[module]}}}"
             text = stem + longer
         return text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from optimbuild.edits import Bound, Edit
+from optimbuild.edits import Bound, Column, Edit
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Positive
@@ -31,8 +31,15 @@ class DcnLr:
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Find the parameters; keywords that were given, and not only defaulted, must each touch one."""
-        by_keyword = {k: Edit(scale={"lr": self.factor}, why=f"name contains {k!r}") for k in self.keywords}
-        found = {keyword: inventory.containing(keyword) for keyword in self.keywords}
-        edits = {param.name: by_keyword[k] for k in reversed(found) for param in found[k]}  # the first keyword counts
-        patterns = [(f"keywords[{i}]", keyword, found[keyword]) for i, keyword in enumerate(self.keywords)]
-        return Bound(edits, () if self.keywords == KEYWORDS else patterns)
+        found = [inventory.positions_containing(keyword) for keyword in self.keywords]
+        numbers = [0] * len(inventory)
+        for number in range(len(found), 0, -1):  # the first keyword counts
+            for position in found[number - 1]:
+                numbers[position] = number
+        edits = [Edit(scale={"lr": self.factor}, why=f"name contains {keyword!r}") for keyword in self.keywords]
+        patterns = [
+            (f"keywords[{i}]", keyword, [inventory.params[position] for position in positions])
+            for i, (keyword, positions) in enumerate(zip(self.keywords, found, strict=True))
+            if self.keywords != KEYWORDS
+        ]
+        return Bound(Column(inventory.names, numbers, [None, *edits]), patterns)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from optimbuild.edits import Bound, Edit
+from optimbuild.edits import Bound, Column, Edit
 from optimbuild.errors import listing
 from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import PatternText, keyword_finder
+from optimbuild.patterns import PatternText, first_keywords
 from optimbuild.registry import rule
 from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
 from optimbuild.rules.inferred_depths import by_names
@@ -92,12 +92,14 @@ class LayerDecay:
             )
             for keyword, factor in inventory.hooks.lr_decay_keywords(self.ratio).items()
         }
-        find = keyword_finder(by_keyword)
-        edits: dict[str, Edit] = {}
-        for param in inventory.params:
-            keyword = next(filter(None, map(find, param.names)), None)
-            if keyword is not None:
-                edits[param.name] = by_keyword[keyword]
+        found = first_keywords(inventory.names, by_keyword)
+        if any(inventory.columns.aliases):
+            found = [
+                keyword or next(filter(None, first_keywords(aliases, by_keyword)), None)
+                for keyword, aliases in zip(found, inventory.columns.aliases, strict=True)
+            ]
+        number = {keyword: place for place, keyword in enumerate([None, *by_keyword])}
+        edits = Column(inventory.names, list(map(number.__getitem__, found)), [None, *by_keyword.values()])
         asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]
         derived = "" if asked else ", by the powers it gave for another"
         return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
@@ -105,11 +107,10 @@ class LayerDecay:
     def _bound(
         self,
         inventory: Inventory,
-        edits: dict[str, Edit],
+        edits: Mapping[str, Edit],
         source: str,
         patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = (),
     ) -> Bound:
-        whole = len(edits) == len(inventory)
-        unclaimed = [] if whole else [param.name for param in inventory.params if param.name not in edits]
+        unclaimed = [name for name in inventory.names if name not in edits]
         warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
         return Bound(edits, patterns, warnings if unclaimed and edits else (), [f"depths from {source}"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
-from optimbuild.edits import Bound, Edit
-from optimbuild.params import Inventory, ParamInfo
+from optimbuild.edits import Bound, Column, Edit
+from optimbuild.params import Inventory, ParamInfo, Params
 from optimbuild.patterns import keyword_in
 from optimbuild.registry import rule
 from optimbuild.spec import Switch
@@ -39,21 +40,19 @@ class NoDecay:
 
     def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
         """Ask the model for its hints, and find each parameter's first cause."""
-        hooks = inventory.hooks
+        params, hooks = inventory.columns, inventory.hooks
         hinted = hooks.no_weight_decay() if self.hints else frozenset()
         hinted_keywords = hooks.no_weight_decay_keywords() if self.hints else ()
-        edits: dict[str, Edit] = {}
-        by_cause: dict[str, Edit] = {}
-        names_any = bool(self.names or self.keywords or hinted or hinted_keywords)
-        for param in inventory.params:
-            cause = self._cause(param)
-            if cause is None and names_any:
-                cause = self._named(param, hinted, hinted_keywords)
-            if cause is not None:
-                edit = by_cause.get(cause)
-                if edit is None:
-                    edit = by_cause[cause] = Edit(set={"weight_decay": 0.0}, why=cause)
-                edits[param.name] = edit
+        causes = self._causes(params)
+        if self.names or self.keywords or hinted or hinted_keywords:
+            rows = zip(causes, params.names, params.aliases, strict=True)
+            causes = [
+                self._named((name, *aliases), hinted, hinted_keywords) if cause is None else cause
+                for cause, name, aliases in rows
+            ]
+        number = {cause: place for place, cause in enumerate(dict.fromkeys([None, *causes]))}
+        edits = [None if cause is None else Edit(set={"weight_decay": 0.0}, why=cause) for cause in number]
+        column = Column(params.names, list(map(number.__getitem__, causes)), edits)
         patterns = [
             *(
                 (f"names[{i}]", text, [inventory[text]] if text in inventory else [])
@@ -61,19 +60,24 @@ class NoDecay:
             ),
             *((f"keywords[{i}]", text, inventory.containing(text)) for i, text in enumerate(self.keywords)),
         ]
-        return Bound(edits, patterns)
+        return Bound(column, patterns)
 
-    def _cause(self, param: ParamInfo) -> str | None:
-        if self.norm and "norm" in param.kinds:
-            return f"parameter of a normalization layer, {param.owner}"
-        if self.bias and (_is_bias(param.name) or any(map(_is_bias, param.aliases))):
-            return "bias"
-        if self.one_dimensional and len(param.shape) <= 1:
-            return "one-dimensional"
-        return None
+    def _causes(self, params: Params) -> list[str | None]:
+        """Return for each parameter the first cause that does not look at names that somebody listed."""
+        causes: list[str | None] = []
+        for name, shape, sort, aliases in zip(params.names, params.shapes, params.sorts, params.aliases, strict=True):
+            if self.norm and "norm" in sort.kinds:
+                causes.append(_of_norm(sort.owner))
+            elif self.bias and (_is_bias(name) or (aliases and any(map(_is_bias, aliases)))):
+                causes.append("bias")
+            elif self.one_dimensional and len(shape) <= 1:
+                causes.append("one-dimensional")
+            else:
+                causes.append(None)
+        return causes
 
-    def _named(self, param: ParamInfo, hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
-        for name in param.names:
+    def _named(self, names: tuple[str, ...], hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
+        for name in names:
             if name in self.names:
                 return f"named {name!r} by the rule"
             if keyword := keyword_in(name, self.keywords):
@@ -83,6 +87,11 @@ class NoDecay:
             if keyword := keyword_in(name, hinted_keywords):
                 return f"name contains {keyword!r}, which the model's no_weight_decay_keywords() gives"
         return None
+
+
+@lru_cache(maxsize=4096)
+def _of_norm(owner: str) -> str:
+    return f"parameter of a normalization layer, {owner}"
 
 
 def _is_bias(name: str) -> bool:

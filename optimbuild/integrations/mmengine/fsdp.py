@@ -7,7 +7,8 @@ from dataclasses import replace
 from torch.distributed.fsdp import FlatParameter, FullyShardedDataParallel
 
 from optimbuild.errors import ModelError
-from optimbuild.params import ParamInfo, kinds_of
+from optimbuild.kinds import kinds_of
+from optimbuild.params import ParamInfo
 from optimbuild.survey import Surveyed
 
 
