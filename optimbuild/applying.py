@@ -199,7 +199,9 @@ def _idle(rule: Applied, inventory: Inventory, frozen: Collection[str]) -> list[
         return [f"{rule} touches only frozen parameters: {listing(names, 5)}"] if names else []
     patterns = [(f"{where} {shown(text)}", matched) for where, text, matched in rule.patterns if matched]
     found = [
-        text for text, matched in patterns if _all_idle([p.name for p in matched], [p.trainable for p in matched], frozen)
+        text
+        for text, matched in patterns
+        if _all_idle([p.name for p in matched], [p.trainable for p in matched], frozen)
     ]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from optimbuild.errors import ConfigError, shown
 from optimbuild.params import ParamInfo
@@ -111,8 +111,7 @@ class Bound:
         return self.edits.get(param.name)
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options."""
 
     frozen: bool
@@ -156,8 +155,9 @@ def refuse_malformed(edit: Any, path: str) -> None:
         edit: The edit.
         path: Where the rule stands in the config.
     """
-    for name in ("set", "scale"):
-        found = getattr(edit, name)
+    for name, found in (("set", edit.set), ("scale", edit.scale)):
+        if found is NOTHING or (type(found) is dict and set(map(type, found)) == {str}):  # as nearly all are
+            continue
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):

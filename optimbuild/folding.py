@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,13 +39,17 @@ def folded(
             first one of the first parameter that has one.
     """
     states = _States(base, columns)
-    effects = list(map(states.effects, columns))
-    rows = list(zip(trainable, *effects, strict=True))
+    numbers = [states.effects(column) for column in columns]
+    untrained = not all(trainable)
+    rows: list[tuple[int, ...]] = list(
+        zip(*numbers, trainable, strict=True) if untrained or not numbers else zip(*numbers, strict=True)
+    )
     index_of: dict[int | None, int] = {}
     chosen = {}
     for row in dict.fromkeys(rows):
-        state = states.reached(*row)
-        chosen[row] = index_of.setdefault(state, len(index_of))
+        state = states.reached(row)
+        trains = not untrained or row[-1]
+        chosen[row] = index_of.setdefault(state if trains else None, len(index_of))
     return tuple([states.setting(state) for state in index_of]), tuple(map(chosen.__getitem__, rows))
 
 
@@ -60,61 +65,56 @@ class _States:
         edits = [edit for column in columns for edit in column.distinct]
         self._base = base
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
-        self._effects: list[Edit | None] = [None]
-        self._states: list[tuple[Any, OptimizerType, dict[str, Any]]] = []
-        self._known: dict[Any, int] = {}
-        self._starts: dict[str | None, int] = {}
-        self._after: dict[tuple[int, int], int] = {}
         self._names_optimizers = any(edit.optimizer is not None for edit in edits)
+        self._edits: list[Sequence[Edit | None]] = []
+        self._after: list[dict[tuple[int, int], int]] = []
+        self._states: list[tuple[int, OptimizerType, dict[str, Any]]] = []
+        self._known: dict[Any, int] = {}
+        self._unedited: dict[Any, int] = {}
+        self._starts: dict[str | None, int] = {}
 
     def effects(self, column: Column) -> Sequence[int]:
-        """Return for every parameter a number for its edit, the same for edits that only differ in their reason.
-
-        No edit is 0, and no number stands for edits of two rules.
-        """
-        known: dict[str, int] = {}
-        numbers = []
-        for edit in column.edits:
-            effect = "" if edit is None else repr((edit.set, edit.scale, edit.freeze, edit.optimizer))
-            if effect and effect not in known:
-                known[effect] = len(self._effects)
-                self._effects.append(edit)
-            numbers.append(known.get(effect, 0))
+        """Take the next rule, and return its numbers, the same ones for edits that only differ in their reason."""
+        self._edits.append(column.edits)
+        self._after.append({})
+        first: dict[str, int] = {}
+        numbers = [first.setdefault(_effect(edit), number) for number, edit in enumerate(column.edits)]
+        if len(first) == len(numbers):
+            return column.numbers
         return list(map(numbers.__getitem__, column.numbers))
 
-    def reached(self, trains: bool, *effects: int) -> int | None:
-        """Return the state to which edits lead, or None for that of a frozen parameter.
+    def reached(self, row: Sequence[int]) -> int | None:
+        """Return the state to which edits lead, or None for that of a parameter that they freeze.
 
         Args:
-            trains: Whether the parameter is trainable before the build.
-            effects: For each rule what :meth:`effects` gave to its edit.
+            row: For each rule what :meth:`effects` gave to its edit.
         """
-        state, frozen = self._start(self._named(effects)), not trains
-        for position, effect in enumerate(effects):
-            edit = self._effects[effect]
-            if edit is not None:
-                step = (state, effect)
-                if step not in self._after:
-                    unedited, kind, options = self._states[state]
-                    self._after[step] = self._add(unedited, kind, _edited(options, edit, kind, f"rules[{position}]"))
-                state, frozen = self._after[step], frozen or edit.freeze
+        state, frozen = self._start(self._named(row) if self._names_optimizers else None), False
+        for position, number in enumerate(row[: len(self._edits)]):
+            edit = self._edits[position][number]
+            if edit is None:
+                continue
+            step, after = (state, number), self._after[position]
+            if step not in after:
+                start, kind, options = self._states[state]
+                after[step] = self._add(start, kind, _edited(options, edit, kind, f"rules[{position}]"))
+            state = after[step]
+            frozen = frozen or edit.freeze
         return None if frozen else state
 
-    def _named(self, effects: Sequence[int]) -> str | None:
-        """Return the name of the optimizer that counts."""
-        if not self._names_optimizers:
-            return None
-        edits = [(i, edit) for i, edit in enumerate([self._effects[n] for n in effects]) if edit is not None]
-        return _last_named(edits, self._base)
+    def _named(self, row: Sequence[int]) -> str | None:
+        wanted = [edits[number] for edits, number in zip(self._edits, row, strict=False)]
+        return _last_named([(position, edit) for position, edit in enumerate(wanted) if edit is not None], self._base)
 
     def _start(self, name: str | None) -> int:
         if name not in self._starts:
             kind, options = self._base(name)
-            unedited = Setting(False, kind.name, {k: v for k, v in options.items() if k not in self._edited})
-            self._starts[name] = self._add(unedited.key, kind, options)
+            unedited = Setting(False, kind.name, {k: v for k, v in options.items() if k not in self._edited}).key
+            same = self._unedited.setdefault(unedited, len(self._unedited))
+            self._starts[name] = self._add(same, kind, options)
         return self._starts[name]
 
-    def _add(self, unedited: Any, kind: OptimizerType, options: dict[str, Any]) -> int:
+    def _add(self, unedited: int, kind: OptimizerType, options: dict[str, Any]) -> int:
         key = (unedited, *[key in options and _told_apart(options[key]) for key in self._edited])
         if key not in self._known:
             self._known[key] = len(self._states)
@@ -127,6 +127,13 @@ class _States:
             return Setting(True, None, None)
         _, kind, options = self._states[state]
         return Setting(False, kind.name, options)
+
+
+def _effect(edit: Edit | None) -> str:
+    """Return what tells edits apart, but for their reasons."""
+    if edit is None:
+        return ""
+    return f"{edit.set if edit.set else ''}/{edit.scale if edit.scale else ''}/{edit.freeze}/{edit.optimizer}"
 
 
 def _told_apart(value: Any) -> Any:
@@ -191,10 +198,13 @@ def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str)
     if not edit.set and not edit.scale:
         return options
     try:
-        kind.refuse_unknown((*edit.set, *edit.scale), path)
-        update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
+        update = {}
+        if edit.set:
+            kind.refuse_unknown(edit.set, path)
+            update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
+        kind.refuse_unknown(edit.scale, path)
         for key, factor in edit.scale.items():
-            update[key] = _scaled(update.get(key, options.get(key)), factor, key, path)
+            update[key] = _scaled(update[key] if key in update else options.get(key), factor, key, path)
         return kind.changed(options, update, path)
     except ConfigError as error:
         raise ConfigError(
@@ -203,6 +213,8 @@ def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str)
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:
+    if type(value) is type(factor) is float and math.isfinite(value * factor):  # then both are finite
+        return value * factor
     if not finite(value) or not finite(factor):
         raise ConfigError(f"cannot multiply {key}, which is {shown(value)}, by {shown(factor)}", path)
     return float(value * factor)

@@ -83,10 +83,10 @@ def _fastest_on_cpu(
     """
     if kind.is_sgd and not options.get("momentum") and not options.get("maximize"):
         order = _of_plain_sgd(bool(options.get("weight_decay")), list(map(math.prod, shapes)))
-    elif "fused" not in possible and (len(shapes) <= FEW or sum(map(math.prod, shapes)) > CACHED):
-        order = LOOP_FIRST
+    elif possible[0] == "fused":
+        return "fused"
     else:
-        order = KERNELS_FIRST
+        order = LOOP_FIRST if len(shapes) <= FEW or sum(map(math.prod, shapes)) > CACHED else KERNELS_FIRST
     return next(kernel for kernel in order if kernel in possible)
 
 
@@ -100,4 +100,6 @@ def _of_plain_sgd(decays: bool, sizes: Sequence[int]) -> tuple[Implementation, .
         return LOOP_FIRST if len(sizes) == 1 and sizes[0] < BETWEEN.stop else KERNELS_FIRST
     if len(sizes) <= FEW_PLAIN:
         return LOOP_FIRST
-    return ("foreach", "fused", "for-loop") if sum(size in BETWEEN for size in sizes) * 2 > len(sizes) else KERNELS_FIRST
+    return (
+        ("foreach", "fused", "for-loop") if sum(size in BETWEEN for size in sizes) * 2 > len(sizes) else KERNELS_FIRST
+    )

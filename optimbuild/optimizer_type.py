@@ -19,6 +19,9 @@ Implementation = Literal["fused", "foreach", "for-loop"]
 KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
 
 
+_SCALARS = frozenset((bool, int, float, str))
+
+
 class Options(pydantic.BaseModel):
     """The options of an optimizer: types and defaults. Unknown keys are forbidden."""
 
@@ -171,16 +174,16 @@ class OptimizerType:
         Raises:
             ConfigError: As :meth:`complete`.
         """
-        coerced: dict[str, Any] = {}
-        for key, value in update.items():
-            check = self._checks.get(key)
-            if check is None or type(value) not in (bool, int, float, str):
-                return self.complete({**options, **update}, path)
-            try:
-                coerced[key] = check(value)
-            except pydantic.ValidationError:
-                return self.complete({**options, **update}, path)  # which finds the words
-        return {**options, **coerced}
+        changed = dict(options)
+        try:
+            for key, value in update.items():
+                check = self._checks.get(key)
+                if check is None or type(value) not in _SCALARS:
+                    return self.complete({**options, **update}, path)
+                changed[key] = check(value)
+        except pydantic.ValidationError:
+            return self.complete({**options, **update}, path)  # which finds the words
+        return changed
 
     @cached_property
     def _checks(self) -> dict[str, Callable[[Any], Any]]:

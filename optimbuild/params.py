@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, cast, overload
 
 from optimbuild.errors import ModelError, closest, listing, shown
 from optimbuild.hooks import HOOKS, Hooks, checked_answers
@@ -62,7 +62,8 @@ class ParamInfo:
         return math.prod(self.shape)
 
 
-class Sort(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sort:
     """What parameters of modules of one class have in common.
 
     Args:
@@ -194,7 +195,7 @@ def _param(
     draft.name = name
     draft.shape = tuple(shape)  # torch's own kind of tuple looks different where it is printed
     draft.dtype = dtype
-    draft.owner, draft.bases, draft.kinds = sort
+    draft.owner, draft.bases, draft.kinds = sort.owner, sort.bases, sort.kinds
     draft.trainable = trainable
     draft.aliases = aliases
     draft.__class__ = ParamInfo  # type: ignore[assignment]
@@ -236,7 +237,7 @@ class Inventory:
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
         names = self._positions  # refuses a name that stands twice
-        if len(max(names, key=len)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
+        if max(map(len, names)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
             for name in names:
                 _refuse_unreadable("parameter name", name)
 

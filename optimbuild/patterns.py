@@ -124,15 +124,17 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
     """
     ordered = list(dict.fromkeys(keywords))
     beginnings = {keyword[:length] for keyword in ordered for length in range(1, len(keyword))}
+    letters = {keyword[:1] for keyword in ordered}
     inside: dict[str, bool] = {}
     found: list[str | None] = []
     keyword, head, cut = None, "", 0
     for name in names:
         if keyword is not None and name.startswith(head):
             rest = name[cut:]
-            if rest not in inside:
-                inside[rest] = keyword_in(rest, ordered) is not None
-            if not inside[rest]:
+            holds = inside.get(rest)
+            if holds is None:
+                holds = inside[rest] = keyword_in(rest, ordered) is not None
+            if not holds:
                 found.append(keyword)
                 continue
         keyword = keyword_in(name, ordered)
@@ -140,7 +142,7 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
         if keyword is not None:
             cut = name.index(keyword) + len(keyword)
             head = name[:cut]
-            if any(head[at:] in beginnings for at in range(cut)):
+            if any([head[at:] in beginnings for at, letter in enumerate(head) if letter in letters]):
                 keyword = None  # of the next name, another one may begin in this head and end in the rest
     return found
 

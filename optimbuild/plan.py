@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optimbuild.applying import Applied, bound, complaints, edit_for, made_rule
 from optimbuild.diff import PlanDiff
@@ -64,8 +64,7 @@ class Decision:
         return None if self.options is None else self.options.get("weight_decay")
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Parameters with the same optimizer and the same options.
 
     Args:
@@ -79,7 +78,7 @@ class Group:
     optimizer: str
     options: Mapping[str, Any]
     params: tuple[str, ...]
-    shapes: Sequence[tuple[int, ...]] = field(repr=False)
+    shapes: Sequence[tuple[int, ...]]
     implementation: Implementation
 
     @property

@@ -76,17 +76,19 @@ def survey(model: nn.Module) -> Surveyed:
     tensors: list[nn.Parameter] = []
     sorts: list[Sort] = []
     unfused: list[str] = []
+    known: dict[type, tuple[tuple[Sort, Sort], tuple[Sort, Sort] | None]] = {}
 
     def enter(prefix: str, module: nn.Module) -> None:
-        of_weight, of_bias = _sorts(module)
-        sparse = module.__dict__.get("sparse") is True  # getattr of a module takes a microsecond to find nothing
+        cls = type(module)
+        plain, depthwise = known.get(cls) or known.setdefault(cls, _sorts_of_class(cls))  # type: ignore[arg-type]
+        of_weight, of_bias = depthwise if depthwise is not None and _is_depthwise(module) else plain
         for key, tensor in module._parameters.items():
             if tensor is not None:
                 names.append(prefix + key)
                 tensors.append(tensor)
                 sorts.append(of_bias if key == "bias" else of_weight)
-                if sparse:
-                    unfused.append(prefix + key)
+        if "sparse" in module.__dict__ and module.sparse is True:  # getattr takes a microsecond to find nothing
+            unfused.extend(prefix + key for key in module._parameters)
 
     _walk(model, enter, bare=False)
     aliases: Sequence[tuple[str, ...]] = [()] * len(names)
@@ -118,9 +120,7 @@ def _kept(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> tuple[list[i
     return [places[0] for places in found.values()], aliases
 
 
-def _shapes(
-    names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequence[Sort]
-) -> Sequence[tuple[int, ...]]:
+def _shapes(names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequence[Sort]) -> Sequence[tuple[int, ...]]:
     """Return the full shapes; DeepSpeed stage 3 leaves an empty tensor in place, and notes the shape that it had."""
     try:
         return [getattr(tensor, "ds_shape", tensor.shape) for tensor in tensors]
@@ -186,32 +186,26 @@ def _walk(root: nn.Module, enter: Callable[[str, nn.Module], None], *, bare: boo
 
     def visit(prefix: str, module: nn.Module) -> None:
         children, place = module._modules, id(module)
-        if children and place in inside:
-            return
-        if module._parameters or bare:
+        if children:
+            if place in inside:
+                return
+            inside.add(place)
+        if bare or module._parameters:
             enter(prefix, module)
-        if not children:
-            return
-        inside.add(place)
-        if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
-            visit(prefix, inner)
-        else:
-            for key, child in children.items():
-                if child is not None:
-                    visit(f"{prefix}{key}.", child)
-        inside.discard(place)
+        if children:
+            if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
+                visit(prefix, inner)
+            else:
+                for key, child in children.items():
+                    if child is not None and (bare or child._parameters or child._modules):
+                        visit(f"{prefix}{key}.", child)
+            inside.discard(place)
 
     try:
         visit("", root)
     except RecursionError:
         limit = sys.getrecursionlimit()
         raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
-
-
-def _sorts(module: nn.Module) -> tuple[Sort, Sort]:
-    """Return the sort of a module's parameters, and that of its bias."""
-    plain, depthwise = _sorts_of_class(type(module))  # type: ignore[arg-type]
-    return depthwise if depthwise is not None and _is_depthwise(module) else plain
 
 
 def _is_depthwise(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
@@ -67,8 +67,9 @@ class LayerDecay:
             return self._by_keywords(inventory)
         depths = self._depths(inventory)
         by_layer = [self._edit(layer, depths.layers) for layer in range(depths.layers)]
-        edits = {name: by_layer[layer] for name, layer in depths.layer_of.items()}
-        return self._bound(inventory, edits, depths.source, depths.patterns)
+        number_of = {name: layer + 1 for name, layer in depths.layer_of.items()}
+        numbers = [number_of.get(name, 0) for name in inventory.names]
+        return self._bound(Column(inventory.names, numbers, [None, *by_layer]), depths.source, depths.patterns)
 
     def _depths(self, inventory: Inventory) -> Depths:
         if self.layers != "auto":
@@ -102,15 +103,12 @@ class LayerDecay:
         edits = Column(inventory.names, list(map(number.__getitem__, found)), [None, *by_keyword.values()])
         asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]
         derived = "" if asked else ", by the powers it gave for another"
-        return self._bound(inventory, edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
+        return self._bound(edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
 
     def _bound(
-        self,
-        inventory: Inventory,
-        edits: Mapping[str, Edit],
-        source: str,
-        patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = (),
+        self, edits: Column, source: str, patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
     ) -> Bound:
-        unclaimed = [name for name in inventory.names if name not in edits]
+        unclaimed = [name for name, number in zip(edits.names, edits.numbers, strict=True) if not number]
         warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
-        return Bound(edits, patterns, warnings if unclaimed and edits else (), [f"depths from {source}"])
+        claims = len(unclaimed) < len(edits.numbers)
+        return Bound(edits, patterns, warnings if unclaimed and claims else (), [f"depths from {source}"])

@@ -64,13 +64,14 @@ class NoDecay:
 
     def _causes(self, params: Params) -> list[str | None]:
         """Return for each parameter the first cause that does not look at names that somebody listed."""
+        norm, bias, vector = self.norm, self.bias, self.one_dimensional
         causes: list[str | None] = []
         for name, shape, sort, aliases in zip(params.names, params.shapes, params.sorts, params.aliases, strict=True):
-            if self.norm and "norm" in sort.kinds:
+            if norm and "norm" in sort.kinds:
                 causes.append(_of_norm(sort.owner))
-            elif self.bias and (_is_bias(name) or (aliases and any(map(_is_bias, aliases)))):
+            elif bias and (name.endswith(".bias") or name == "bias" or (aliases and any(map(_is_bias, aliases)))):
                 causes.append("bias")
-            elif self.one_dimensional and len(shape) <= 1:
+            elif vector and len(shape) <= 1:
                 causes.append("one-dimensional")
             else:
                 causes.append(None)
