@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any, TypeVar
 
-from optimbuild.edits import Bound, Call, Column, Edit, refuse_malformed
+from optimbuild.columns import Column
+from optimbuild.edits import Bound, Call, Edit, refuse_malformed
 from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError, listing, shown
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern, widened
@@ -35,7 +36,7 @@ class Applied:
     spec: RuleSpec
     path: str
     call: Call
-    column: Column
+    column: Column[Edit]
 
     @classmethod
     def of(cls, spec: RuleSpec, path: str, inventory: Inventory) -> Applied:
@@ -94,7 +95,7 @@ def bound(rule: Any, spec: RuleSpec, path: str, inventory: Inventory) -> Call:
     return call
 
 
-def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column:
+def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Column[Edit]:
     names = inventory.names
     if not isinstance(call, Bound):
         return Column.of(names, _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path))
@@ -167,7 +168,7 @@ def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -
 def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
     if not any(edit.freeze for edit in rule.column.distinct):
         return frozenset()
-    freezes = [edit is not None and edit.freeze for edit in rule.column.edits]
+    freezes = [edit is not None and edit.freeze for edit in rule.column.table]
     return frozenset(compress(inventory.names, map(freezes.__getitem__, rule.column.numbers)))
 
 
@@ -220,4 +221,5 @@ def _hint(text: str, inventory: Inventory) -> str:
     names = inventory.closest(text.removeprefix("re:"))
     if names:
         return f" Closest: {listing(names)}."
-    return f" The model consists of: {listing(list(dict.fromkeys(name.partition('.')[0] for name in inventory.names)), 5)}."
+    parts = dict.fromkeys([name.partition(".")[0] for name in inventory.names])
+    return f" The model consists of: {listing(list(parts), 5)}."

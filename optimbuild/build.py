@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -112,7 +114,8 @@ def _torch_group(group: Group, tensors: list[nn.Parameter], has_kernels: bool, b
 
     A loop that is only the faster choice on a CPU is left to torch, which takes foreach if the tensors move on.
     """
-    options, switch = group.options, {}
+    options: Mapping[str, Any] = group.options
+    switch: Mapping[str, Any] = {}
     if has_kernels and "fused" not in options and "foreach" not in options:
         free = by_torch and group.implementation == "for-loop" and not options.get("differentiable")
         switch = {"foreach": None} if free else SWITCHES[group.implementation]
@@ -148,11 +151,12 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]
     """Construct an optimizer without torch's checks of each group, which take a time that grows with its square.
 
     Torch compares each new group with every tensor of all groups before it, which took 13 ms of 16 for the 1357 tensors
-    in 200 groups of InternImage-H. In a plan no tensor is in two groups and all options are complete, so each group only
-    takes over the defaults; what is left to check is that tensors are leaves.
+    in 200 groups of InternImage-H. In a plan no tensor is in two groups and all options are complete, so each group
+    only takes over the defaults. What is left to check is that tensors are leaves; where one is none, torch says so.
     """
     known = getattr(cls, "add_param_group", None) is ADDS and cls.__new__ is object.__new__
-    if not known or not all([tensor.is_leaf for group in groups for tensor in group["params"]]):
+    tensors = chain.from_iterable([group["params"] for group in groups])
+    if not known or not all(map(attrgetter("is_leaf"), tensors)):
         return cls(groups, **options)
     optimizer = cls.__new__(cls)
 

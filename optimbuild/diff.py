@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optimbuild.columns import Column
 from optimbuild.errors import listing
 
 Options = Mapping[str, Any] | None
@@ -36,30 +37,28 @@ class PlanDiff:
         frozen of 1 parameter: False → True: b
         """
         shared = [name for name in before if name in after]
-        aligned = cls.aligned(shared, [before[name] for name in shared], [after[name] for name in shared])
+        both = [Column.of(shared, [side[name] for name in shared]) for side in (before, after)]
         removed, added = [tuple([name for name in a if name not in b]) for a, b in ((before, after), (after, before))]
-        return cls(aligned.changed, removed, added)
+        return cls(cls.aligned(*both).changed, removed, added)
 
     @classmethod
-    def aligned(cls, names: Sequence[str], before: Sequence[Options], after: Sequence[Options]) -> PlanDiff:
-        """Compare the options of the same parameters, given in the same order.
-
-        Many parameters share their options, so each pair is compared once.
+    def aligned(cls, before: Column[Mapping[str, Any]], after: Column[Mapping[str, Any]]) -> PlanDiff:
+        """Compare the options of the same parameters, in the same order. Each pair of options is compared once.
 
         Args:
-            names: The parameters.
-            before: The options of each.
+            before: The options of each parameter that is trained.
             after: The same, on the other side.
         """
-        changed = {}
-        known: dict[tuple[int, int], dict[str, tuple[Any, Any]]] = {}
-        for name, old, new in zip(names, before, after, strict=True):
-            pair = (id(old), id(new))
-            if pair not in known:
-                known[pair] = _changes(old, new)
-            if change := known[pair]:
-                changed[name] = change
-        return cls(changed)
+        width = len(after.table)
+        pairs = [old * width + new for old, new in zip(before.numbers, after.numbers, strict=True)]
+        table: list[dict[str, tuple[Any, Any]] | None] = [None]
+        number: dict[int, int] = {}
+        for pair in dict.fromkeys(pairs):
+            changes = _changes(before.table[pair // width], after.table[pair % width])
+            number[pair] = len(table) if changes else 0
+            if changes:
+                table.append(changes)
+        return cls(Column(before.names, list(map(number.__getitem__, pairs)), table))
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed or self.added)

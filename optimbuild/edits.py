@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -43,58 +42,13 @@ class Edit:
 Call = Callable[[ParamInfo], Edit | None]
 
 
-class Column(Mapping[str, Edit]):
-    """What one rule wants for every parameter, in model order; also a mapping from names to edits.
-
-    Many parameters share few edits, so each parameter has a number, and each number an edit.
-
-    Args:
-        names: The parameters.
-        numbers: For every parameter its place in ``edits``.
-        edits: What is wanted, each edit once; the first one is None, which wants nothing.
-
-    >>> column = Column(("fc.weight", "fc.bias"), [0, 1], [None, Edit(set={"weight_decay": 0.0})])
-    >>> list(column), column["fc.bias"].set
-    (['fc.bias'], {'weight_decay': 0.0})
-    """
-
-    def __init__(self, names: Sequence[str], numbers: Sequence[int], edits: Sequence[Edit | None]) -> None:
-        self.names, self.numbers, self.edits = names, numbers, edits
-
-    @classmethod
-    def of(cls, names: Sequence[str], wanted: Sequence[Edit | None]) -> Column:
-        """Return the column of what is wanted for each parameter, an edit or None."""
-        ids = list(map(id, wanted))
-        edits = {id(None): None, **dict(zip(ids, wanted, strict=True))}
-        numbers = dict(zip(edits, range(len(edits)), strict=True))
-        return cls(names, list(map(numbers.__getitem__, ids)), list(edits.values()))
-
-    @property
-    def distinct(self) -> Sequence[Edit]:
-        """The edits, without None."""
-        return [edit for edit in self.edits if edit is not None]
-
-    @cached_property
-    def _by_name(self) -> dict[str, Edit]:
-        wanted = zip(self.names, map(self.edits.__getitem__, self.numbers), strict=True)
-        return {name: edit for name, edit in wanted if edit is not None}
-
-    def __getitem__(self, name: str) -> Edit:
-        return self._by_name[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
-
-    def __len__(self) -> int:
-        return len(self._by_name)
-
-
 @dataclass(frozen=True)
 class Bound:
     """A rule that has seen the whole model: its edits by parameter name, and what it noticed.
 
     Args:
-        edits: What the rule wants, by the parameter's name; a :class:`Column` of the inventory's own ``names`` is fastest.
+        edits: What the rule wants, by the parameter's name; a
+            :class:`~optimbuild.columns.Column` of the inventory's own ``names`` is fastest.
         patterns: The rule's patterns: the path of the option, such as ``patterns[0]``, the pattern, and the
             parameters that match. One that nothing matches is an error, unless the rule is ``optional``.
         warnings: What the user should know.

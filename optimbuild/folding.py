@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optimbuild.edits import Column, Edit, Setting, refuse_malformed
+from optimbuild.columns import Column
+from optimbuild.edits import Edit, Setting, refuse_malformed
 from optimbuild.errors import ConfigError, shown
 from optimbuild.optimizer_type import OptimizerType
 from optimbuild.values import finite, join, plain
@@ -19,7 +20,7 @@ Change = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 
 
 def folded(
-    trainable: Sequence[bool], columns: Sequence[Column], base: Base
+    trainable: Sequence[bool], columns: Sequence[Column[Edit]], base: Base
 ) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold the edits of all parameters, each as :func:`changes` tells it step by step.
 
@@ -61,7 +62,7 @@ class _States:
         columns: What every rule wants.
     """
 
-    def __init__(self, base: Base, columns: Sequence[Column]) -> None:
+    def __init__(self, base: Base, columns: Sequence[Column[Edit]]) -> None:
         edits = [edit for column in columns for edit in column.distinct]
         self._base = base
         self._edited = sorted({key for edit in edits for key in (*edit.set, *edit.scale)})
@@ -73,12 +74,12 @@ class _States:
         self._unedited: dict[Any, int] = {}
         self._starts: dict[str | None, int] = {}
 
-    def effects(self, column: Column) -> Sequence[int]:
+    def effects(self, column: Column[Edit]) -> Sequence[int]:
         """Take the next rule, and return its numbers, the same ones for edits that only differ in their reason."""
-        self._edits.append(column.edits)
+        self._edits.append(column.table)
         self._after.append({})
         first: dict[str, int] = {}
-        numbers = [first.setdefault(_effect(edit), number) for number, edit in enumerate(column.edits)]
+        numbers = [first.setdefault(_effect(edit), number) for number, edit in enumerate(column.table)]
         if len(first) == len(numbers):
             return column.numbers
         return list(map(numbers.__getitem__, column.numbers))

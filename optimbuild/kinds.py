@@ -1,4 +1,4 @@
-"""What a parameter is, by its name, the class that owns it and the shape of its weight: norm, bias, convolution …"""
+"""What a parameter is (norm, bias, convolution …), by its name, the class that owns it, and that one's weight."""
 
 from __future__ import annotations
 

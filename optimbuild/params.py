@@ -80,8 +80,8 @@ class Sort:
 class Params(Sequence[ParamInfo]):
     """Parameters in model order: a sequence of :class:`ParamInfo`, and its columns.
 
-    It is made from either, and makes the other when somebody looks at it. So a model is planned without a value for each
-    of its parameters, as long as its rules look at columns only.
+    It is made from either, and makes the other when somebody looks at it. So a model is planned without a value for
+    each of its parameters, as long as its rules look at columns only.
 
     Args:
         rows: The parameters.

@@ -142,7 +142,8 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
         if keyword is not None:
             cut = name.index(keyword) + len(keyword)
             head = name[:cut]
-            if any([head[at:] in beginnings for at, letter in enumerate(head) if letter in letters]):
+            within = [head[at:] for at, letter in enumerate(head) if letter in letters]
+            if not beginnings.isdisjoint(within):
                 keyword = None  # of the next name, another one may begin in this head and end in the rest
     return found
 

@@ -12,6 +12,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optimbuild.applying import Applied, bound, complaints, edit_for, made_rule
+from optimbuild.columns import Column
 from optimbuild.diff import PlanDiff
 from optimbuild.edits import Setting, Step
 from optimbuild.errors import ConfigError, ModelError, UnknownNameError, listing, shown
@@ -236,15 +237,16 @@ class Plan:
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""
-        (names, before), (theirs, after) = self._options(), other._options()
-        if names == theirs:
-            return PlanDiff.aligned(names, before, after)
-        return PlanDiff.between(dict(zip(names, before, strict=True)), dict(zip(theirs, after, strict=True)))
+        before, after = self._options(), other._options()
+        if before.names == after.names:
+            return PlanDiff.aligned(before, after)
+        return PlanDiff.between(before.complete(), after.complete())
 
-    def _options(self) -> tuple[tuple[str, ...], list[Mapping[str, Any] | None]]:
-        """Return the names of the parameters, and the optimizer and options of each; None where it is frozen."""
+    def _options(self) -> Column[Mapping[str, Any]]:
+        """Return the optimizer and the options of each parameter that is not frozen."""
         options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
-        return self.inventory.names, [options[index] for index in self.chosen]
+        number = [0 if setting.frozen else place for place, setting in enumerate(self.settings, start=1)]
+        return Column(self.inventory.names, list(map(number.__getitem__, self.chosen)), [None, *options])
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def survey(model: nn.Module) -> Surveyed:
     names: list[str] = []
     tensors: list[nn.Parameter] = []
     sorts: list[Sort] = []
-    unfused: list[str] = []
+    sparse: set[int] = set()  # the ids of tensors that may get sparse gradients
     known: dict[type, tuple[tuple[Sort, Sort], tuple[Sort, Sort] | None]] = {}
 
     def enter(prefix: str, module: nn.Module) -> None:
@@ -87,17 +87,14 @@ def survey(model: nn.Module) -> Surveyed:
                 names.append(prefix + key)
                 tensors.append(tensor)
                 sorts.append(of_bias if key == "bias" else of_weight)
-        if "sparse" in module.__dict__ and module.sparse is True:  # getattr takes a microsecond to find nothing
-            unfused.extend(prefix + key for key in module._parameters)
+        if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
+            sparse.update(map(id, module._parameters.values()))
 
     _walk(model, enter, bare=False)
     aliases: Sequence[tuple[str, ...]] = [()] * len(names)
     if len(set(map(id, tensors))) < len(tensors):
         kept, aliases = _kept(names, tensors)
-        names, tensors, sorts = [[column[i] for i in kept] for column in (names, tensors, sorts)]
-    on_cpu = all([tensor.is_cpu for tensor in tensors])
-    if not on_cpu:
-        unfused += [n for n, tensor in zip(names, tensors, strict=True) if tensor.device.type not in FUSED_DEVICES]
+        names, tensors, sorts = [names[i] for i in kept], [tensors[i] for i in kept], [sorts[i] for i in kept]
     params = Params.of_columns(
         names=names,
         shapes=_shapes(names, tensors, sorts),
@@ -107,8 +104,17 @@ def survey(model: nn.Module) -> Surveyed:
         aliases=aliases,
     )
     root = unwrapped(model)
-    kernels = (frozenset(unfused), _sharded(names, tensors), on_cpu)
+    on_cpu = all(map(attrgetter("is_cpu"), tensors))
+    kernels = (_unfused(names, tensors, sparse, on_cpu), _sharded(names, tensors), on_cpu)
     return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, *kernels), tensors, model)
+
+
+def _unfused(names: Sequence[str], tensors: Sequence[nn.Parameter], sparse: set[int], on_cpu: bool) -> frozenset[str]:
+    """Return the names of the parameters that no fused kernel takes: sparse gradients, or a device that has none."""
+    pairs = zip(names, tensors, strict=True) if sparse or not on_cpu else ()
+    return frozenset(
+        [name for name, tensor in pairs if id(tensor) in sparse or tensor.device.type not in FUSED_DEVICES]
+    )
 
 
 def _kept(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> tuple[list[int], list[tuple[str, ...]]]:
@@ -125,7 +131,8 @@ def _shapes(names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequen
     try:
         return [getattr(tensor, "ds_shape", tensor.shape) for tensor in tensors]
     except RuntimeError:
-        name, owner = next((n, s.owner) for n, t, s in zip(names, tensors, sorts, strict=True) if is_lazy(t))
+        rows = zip(names, tensors, sorts, strict=True)
+        name, owner = next((n, s.owner) for n, t, s in rows if is_lazy(t))  # type: ignore[redundant-expr]
         raise ModelError(
             f"parameter {name!r} of a lazy {owner} has no shape yet: run the model once before you plan"
         ) from None

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimbuild.edits import Column, Edit, Setting
+from optimbuild.columns import Column
+from optimbuild.edits import Edit, Setting
 from optimbuild.errors import ConfigError
 from optimbuild.folding import Base, changes, folded
 from optimbuild.plan import base_options
@@ -30,7 +31,7 @@ def _base(kind: str = "adamw", **options: Any) -> Base:
     return base_options(Spec.of({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.05, **options}}))
 
 
-def _columns(rows: list[list[Edit | None]]) -> list[Column]:
+def _columns(rows: list[list[Edit | None]]) -> list[Column[Edit]]:
     names = [f"p{i}" for i in range(len(rows))]
     return [Column.of(names, list(column)) for column in zip(*rows, strict=True)]
 

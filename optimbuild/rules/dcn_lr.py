@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from optimbuild.edits import Bound, Column, Edit
+from optimbuild.columns import Column
+from optimbuild.edits import Bound, Edit
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Positive

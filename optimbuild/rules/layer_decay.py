@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from optimbuild.edits import Bound, Column, Edit
+from optimbuild.columns import Column
+from optimbuild.edits import Bound, Edit
 from optimbuild.errors import listing
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import PatternText, first_keywords
@@ -106,7 +107,7 @@ class LayerDecay:
         return self._bound(edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
 
     def _bound(
-        self, edits: Column, source: str, patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
+        self, edits: Column[Edit], source: str, patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
     ) -> Bound:
         unclaimed = [name for name, number in zip(edits.names, edits.numbers, strict=True) if not number]
         warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]

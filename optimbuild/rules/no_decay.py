@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from optimbuild.edits import Bound, Column, Edit
+from optimbuild.columns import Column
+from optimbuild.edits import Bound, Edit
 from optimbuild.params import Inventory, ParamInfo, Params
 from optimbuild.patterns import keyword_in
 from optimbuild.registry import rule
