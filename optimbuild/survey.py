@@ -189,30 +189,32 @@ def _walk(root: nn.Module, enter: Callable[[str, nn.Module], None], *, bare: boo
     Raises:
         ModelError: Modules are nested deeper than Python can follow.
     """
-    inside: set[int] = set()
-
-    def visit(prefix: str, module: nn.Module) -> None:
-        children, place = module._modules, id(module)
-        if children:
-            if place in inside:
-                return
-            inside.add(place)
-        if bare or module._parameters:
-            enter(prefix, module)
-        if children:
-            if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
-                visit(prefix, inner)
-            else:
-                for key, child in children.items():
-                    if child is not None and (bare or child._parameters or child._modules):
-                        visit(f"{prefix}{key}.", child)
-            inside.discard(place)
-
     try:
-        visit("", root)
+        _visit("", root, enter, set(), bare)
     except RecursionError:
         limit = sys.getrecursionlimit()
         raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
+
+
+def _visit(
+    prefix: str, module: nn.Module, enter: Callable[[str, nn.Module], None], inside: set[int], bare: bool
+) -> None:
+    """Enter a module and all below it, but for those that it is inside of."""
+    children, place = module._modules, id(module)
+    if children:
+        if place in inside:
+            return
+        inside.add(place)
+    if bare or module._parameters:
+        enter(prefix, module)
+    if children:
+        if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
+            _visit(prefix, inner, enter, inside, bare)
+        else:
+            for key, child in children.items():
+                if child is not None and (bare or child._parameters or child._modules):
+                    _visit(f"{prefix}{key}.", child, enter, inside, bare)
+        inside.discard(place)
 
 
 def _is_depthwise(module: nn.Module) -> bool:

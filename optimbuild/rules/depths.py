@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from optimbuild.columns import Column
 from optimbuild.errors import ModelError, listing
 from optimbuild.params import Inventory, ParamInfo
 from optimbuild.patterns import Pattern
@@ -19,41 +20,46 @@ class Depths:
 
     Args:
         layer_of: By name, counted from the input.
-        layers: The number of layers.
         source: Where the depths come from, in words.
         patterns: What the patterns of ``layers`` match, by the path of the option.
     """
 
-    layer_of: Mapping[str, int]
-    layers: int
+    layer_of: Column[int]
     source: str
     patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
+
+    @property
+    def layers(self) -> int:
+        """The number of layers."""
+        return len(self.layer_of.distinct)
+
+
+def layered(inventory: Inventory, layers: Iterable[int | None], count: int) -> Column[int]:
+    """Return the layer of each parameter by its name; None where it has none, of so many layers."""
+    return Column(inventory.names, [0 if layer is None else layer + 1 for layer in layers], [None, *range(count)])
 
 
 def by_layer_depth(inventory: Inventory) -> Depths:
     """Ask the model's ``get_layer_depth(name)``, as MMPretrain's models answer it."""
-    found = {param.name: inventory.hooks.get_layer_depth(param.name) for param in inventory}
-    counts = {layers for _, layers in found.values()}
+    found = [inventory.hooks.get_layer_depth(name) for name in inventory.names]
+    counts = {layers for _, layers in found}
     if len(counts) > 1:
         raise ModelError(f"get_layer_depth of the model gives different numbers of layers: {sorted(counts)}")
-    return Depths(
-        {name: layer for name, (layer, _) in found.items()}, counts.pop(), "the model's get_layer_depth(name)"
-    )
+    return Depths(layered(inventory, [layer for layer, _ in found], counts.pop()), "the model's get_layer_depth(name)")
 
 
 def by_group_matcher(inventory: Inventory) -> Depths:
     """Ask timm's ``group_matcher(coarse=False)`` and order its groups as timm does."""
-    found = {param.name: inventory.hooks.group_of(param.name) for param in inventory}
+    found = [inventory.hooks.group_of(name) for name in inventory.names]
     layer_of_group: dict[tuple[float, ...], int] = {}
     layer = -1
-    for group in sorted(set(found.values())):
+    for group in sorted(set(found)):
         if layer < 0 or group[-1] != TOGETHER:
             layer += 1
         layer_of_group[group] = layer
-    layer_of = {name: layer_of_group[group] for name, group in found.items()}
-    rest = [name for name, group in found.items() if group == (float("inf"),)]
+    rest = [name for name, group in zip(inventory.names, found, strict=True) if group == (float("inf"),)]
     source = "the model's group_matcher()" + (f"; what it does not match is on top: {listing(rest)}" if rest else "")
-    return Depths(layer_of, layer + 1, source)
+    return Depths(layered(inventory, [layer_of_group[group] for group in found], layer + 1), source)
 
 
 def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Depths:
@@ -74,6 +80,7 @@ def by_hand(inventory: Inventory, layers: Sequence[str | Sequence[str]]) -> Dept
                     found.append(param)
                     place_of.setdefault(param.name, (place, index))
             patterns.append((where, text, found))
-    layer_of_place = {where: layer for layer, where in enumerate(sorted(set(place_of.values())))}
-    layer_of = {name: layer_of_place[where] for name, where in place_of.items()}
-    return Depths(layer_of, len(layer_of_place), "`layers` of the config", patterns)
+    places = sorted(set(place_of.values()))
+    layer_of_place = {where: layer for layer, where in enumerate(places)}
+    layer_of = [layer_of_place[place_of[name]] if name in place_of else None for name in inventory.names]
+    return Depths(layered(inventory, layer_of, len(places)), "`layers` of the config", patterns)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from optimbuild.errors import ConfigError
 from optimbuild.params import Inventory
-from optimbuild.rules.depths import Depths
+from optimbuild.rules.depths import Depths, layered
 
 _NUMBER = re.compile(r"(?<![^.])()(\d+)(?![^.])")
 _NUMBERED = re.compile(r"(?<![^.])([^.]*?[A-Za-z_])??(\d+)(?![^.])")
@@ -67,7 +67,7 @@ def by_names(inventory: Inventory) -> Depths:
         ConfigError: No numbered blocks, or several sequences that could be the trunk; shows how to
             write ``layers`` by hand.
     """
-    names = [param.name for param in inventory]
+    names = inventory.names
     trunk, cuts = _trunk(names)
     nested = _nested([(number, rest) for container, number, rest in filter(None, cuts) if container == trunk])
     blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
@@ -79,8 +79,7 @@ def by_names(inventory: Inventory) -> Depths:
     layer_of_place = {place: layer for layer, place in enumerate(sorted(set(places)))}
     within = _pattern(trunk) + ("" if nested is None else f".{_pattern(nested)}")
     return Depths(
-        {name: layer_of_place[place] for name, place in zip(names, places, strict=True)},
-        len(layer_of_place),
+        layered(inventory, map(layer_of_place.__getitem__, places), len(layer_of_place)),
         f"names: {len(layer_of_place)} layers around {within}",
     )
 

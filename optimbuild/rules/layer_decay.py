@@ -68,9 +68,8 @@ class LayerDecay:
             return self._by_keywords(inventory)
         depths = self._depths(inventory)
         by_layer = [self._edit(layer, depths.layers) for layer in range(depths.layers)]
-        number_of = {name: layer + 1 for name, layer in depths.layer_of.items()}
-        numbers = [number_of.get(name, 0) for name in inventory.names]
-        return self._bound(Column(inventory.names, numbers, [None, *by_layer]), depths.source, depths.patterns)
+        edits = Column(inventory.names, depths.layer_of.numbers, [None, *by_layer])
+        return self._bound(edits, depths.source, depths.patterns)
 
     def _depths(self, inventory: Inventory) -> Depths:
         if self.layers != "auto":
