@@ -16,7 +16,7 @@ from optimbuild.checkpoint import resumable
 from optimbuild.dialects import read
 from optimbuild.errors import ConfigError, OptimBuildError, shown
 from optimbuild.late_momentum import start_late_momentum
-from optimbuild.optimizer_type import Implementation
+from optimbuild.optimizer_type import KERNELS, Implementation
 from optimbuild.plan import Group, Plan
 from optimbuild.planning import plan_of
 from optimbuild.reducers import expect_no_gradients_of_frozen
@@ -160,8 +160,12 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]
         return cls(groups, **options)
     optimizer = cls.__new__(cls)
 
+    lacking: dict[str, Any] = {}  # a plan's groups have the same options, but for the switches of implementations
+
     def add(group: dict[str, Any]) -> None:
-        for option, default in optimizer.defaults.items():
+        if not optimizer.param_groups:
+            lacking.update({k: v for k, v in optimizer.defaults.items() if k not in group or k in KERNELS})
+        for option, default in lacking.items():
             group.setdefault(option, default)
         optimizer.param_groups.append(group)
 

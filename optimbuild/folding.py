@@ -54,6 +54,10 @@ def folded(
     return tuple([states.setting(state) for state in index_of]), tuple(map(chosen.__getitem__, rows))
 
 
+_NOTHING = object()
+"""Stands for the value of an option that is not there."""
+
+
 class _States:
     """The states of the options that edits lead to: an optimizer and its options, each of them once.
 
@@ -116,11 +120,13 @@ class _States:
         return self._starts[name]
 
     def _add(self, unedited: int, kind: OptimizerType, options: dict[str, Any]) -> int:
-        key = (unedited, *[key in options and _told_apart(options[key]) for key in self._edited])
-        if key not in self._known:
-            self._known[key] = len(self._states)
+        """Note a state, unless it is known; 1, 1.0 and True differ, and 0.0 and -0.0."""
+        values = [options.get(key, _NOTHING) for key in self._edited]
+        key = (unedited, *[value if type(value) is float and value else repr(value) for value in values])
+        known = self._known.setdefault(key, len(self._states))
+        if known == len(self._states):
             self._states.append((unedited, kind, options))
-        return self._known[key]
+        return known
 
     def setting(self, state: int | None) -> Setting:
         """Return a state as a setting; None is that of a frozen parameter."""
@@ -135,11 +141,6 @@ def _effect(edit: Edit | None) -> str:
     if edit is None:
         return ""
     return f"{edit.set if edit.set else ''}/{edit.scale if edit.scale else ''}/{edit.freeze}/{edit.optimizer}"
-
-
-def _told_apart(value: Any) -> Any:
-    """Return what tells an option's values apart, the quickest there is; 1, 1.0 and True differ, and 0.0 and -0.0."""
-    return value if type(value) is float and value else repr(value)
 
 
 def changes(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> list[Change]:

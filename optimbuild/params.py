@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, overload
 
 from optimbuild.errors import ModelError, closest, listing, shown
 from optimbuild.hooks import HOOKS, Hooks, checked_answers
@@ -244,7 +244,7 @@ class Inventory:
     @property
     def columns(self) -> Params:
         """The parameters, as what has columns of them."""
-        return cast(Params, self.params)
+        return self.params  # type: ignore[return-value]  # what __post_init__ makes of any sequence
 
     def apart(self) -> Inventory:
         """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""

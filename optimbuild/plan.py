@@ -146,13 +146,17 @@ class Plan:
         """The parameter groups, in first-seen order."""
         kinds = {name: optimizer_type(name) for name in {s.optimizer for s in self.settings} if name is not None}
         unfused = {name: self._unfused(kind) for name, kind in kinds.items()}
-        return tuple(
-            [
-                self._group(kinds[setting.optimizer], setting.options or {}, members, unfused[setting.optimizer])
-                for setting, members in zip(self.settings, self.members, strict=True)
-                if setting.optimizer is not None
-            ]
-        )
+        names, shapes, on_cpu = self.inventory.names, self.inventory.columns.shapes, self.inventory.on_cpu
+        groups = []
+        for setting, members in zip(self.settings, self.members, strict=True):
+            if setting.optimizer is None:
+                continue
+            kind, options, out = kinds[setting.optimizer], setting.options or {}, unfused[setting.optimizer]
+            its_names, its_shapes = tuple([names[i] for i in members]), [shapes[i] for i in members]
+            unable = [name for name in its_names if name in out] if out else ()
+            how = implementation(self.spec, kind, options, unable, its_shapes if on_cpu else None)
+            groups.append(Group(kind.name, options, its_names, its_shapes, how))
+        return tuple(groups)
 
     @cached_property
     def members(self) -> Sequence[Sequence[int]]:
@@ -170,16 +174,6 @@ class Plan:
             return names
         pairs = zip(inventory.names, inventory.columns.dtypes, strict=True)
         return names | {name for name, dtype in pairs if dtype not in FUSABLE}
-
-    def _group(
-        self, kind: OptimizerType, options: Mapping[str, Any], members: Sequence[int], unfused: frozenset[str]
-    ) -> Group:
-        inventory = self.inventory
-        names = tuple(map(inventory.names.__getitem__, members))
-        shapes = list(map(inventory.columns.shapes.__getitem__, members))
-        unable = [name for name in names if name in unfused] if unfused else ()
-        how = implementation(self.spec, kind, options, unable, shapes if inventory.on_cpu else None)
-        return Group(kind.name, options, names, shapes, how)
 
     @property
     def frozen(self) -> tuple[str, ...]:

@@ -201,20 +201,22 @@ def _visit(
 ) -> None:
     """Enter a module and all below it, but for those that it is inside of."""
     children, place = module._modules, id(module)
-    if children:
-        if place in inside:
-            return
-        inside.add(place)
+    if place in inside:
+        return
     if bare or module._parameters:
         enter(prefix, module)
-    if children:
-        if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
-            _visit(prefix, inner, enter, inside, bare)
-        else:
-            for key, child in children.items():
-                if child is not None and (bare or child._parameters or child._modules):
-                    _visit(f"{prefix}{key}.", child, enter, inside, bare)
-        inside.discard(place)
+    inside.add(place)
+    if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
+        _visit(prefix, inner, enter, inside, bare)
+    else:
+        for key, child in children.items():
+            if child is None:
+                continue
+            if child._modules:
+                _visit(f"{prefix}{key}.", child, enter, inside, bare)
+            elif bare or child._parameters:
+                enter(f"{prefix}{key}.", child)
+    inside.discard(place)
 
 
 def _is_depthwise(module: nn.Module) -> bool:
