@@ -257,6 +257,15 @@ def test_what_the_class_itself_refuses_is_a_config_error_and_nothing_is_changed(
     assert all(tensor.requires_grad for tensor in model.parameters())
 
 
+def test_a_tensor_that_is_no_leaf_is_refused_with_the_reason_of_torch():
+    model = nn.Linear(2, 2)
+    model.weight.requires_grad_(False)
+    model.weight.mul_(torch.ones(1, requires_grad=True))
+    assert not model.weight.is_leaf
+    with pytest.raises(ConfigError, match=r"adamw refuses: ValueError: .*can't optimize a non-leaf Tensor"):
+        build_optimizer({"optimizer": {"type": "adamw", "lr": 0.1}}, model)
+
+
 def test_sparse_gradients_are_not_given_to_a_kernel_that_cannot_take_them():
     model = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 2))
     optimizer = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1, "momentum": 0, "nesterov": False}}, model)

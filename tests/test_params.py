@@ -1,9 +1,11 @@
-"""Inventories: what a parameter is, which names are fit to be read, and files that are no inventories."""
+"""Inventories: parameters as rows and columns, which names are fit to be read, and files that are no inventories."""
 
 from __future__ import annotations
 
 import copy
 import json
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,67 +16,15 @@ from torch import nn
 
 from optimbuild import Inventory, ModelError, OptimBuildError, ParamInfo, inventory, make_plan
 from optimbuild.hooks import Hooks
-from optimbuild.params import KINDS
+from optimbuild.kinds import KINDS
+from optimbuild.params import Params
 from optimbuild.patterns import Pattern
 from tests.golden_cases import golden_inventory
-
-
-def kinds(module: nn.Module) -> dict[str, set[str]]:
-    return {param.name: set(param.kinds) for param in inventory(module)}
-
-
-class RMSNorm(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(2, 2))
-
-
-class LlamaRMSNorm(RMSNorm):
-    pass
-
-
-class LayerNorm2d(nn.LayerNorm):
-    pass
+from tests.models import Net, Tied
 
 
 class Scaled(nn.GroupNorm):
     """A norm by descent only."""
-
-
-class NormalizedLinear(nn.Linear):
-    """No norm, whatever its name begins with."""
-
-
-class DCNv3(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.mask = nn.Parameter(torch.ones(2, 2))
-
-
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        (nn.Linear(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
-        (nn.BatchNorm2d(2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
-        (RMSNorm(), {"scale": {"norm"}}),
-        (LlamaRMSNorm(), {"scale": {"norm"}}),
-        (LayerNorm2d(2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
-        (Scaled(1, 2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
-        (nn.RMSNorm(2), {"weight": {"norm"}}),
-        (NormalizedLinear(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
-        (nn.Embedding(3, 2), {"weight": {"embedding"}}),
-        (nn.EmbeddingBag(3, 2), {"weight": {"embedding"}}),
-        (nn.Conv2d(4, 4, 3), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
-        (nn.Conv2d(4, 4, 3, groups=4), {"weight": {"conv", "depthwise"}, "bias": {"conv", "depthwise", "bias"}}),
-        (nn.Conv1d(4, 4, 3, groups=2), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
-        (nn.ConvTranspose2d(4, 1, 3), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
-        (DCNv3(), {"mask": {"deformable"}}),
-        (nn.LSTM(2, 2, bias=False), {"weight_ih_l0": set(), "weight_hh_l0": set()}),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
-)  # fmt: skip
-def test_the_kinds_of_a_parameter_come_from_its_owner_and_its_name(module, expected):
-    assert kinds(module) == expected
 
 
 def test_a_file_without_kinds_gives_the_same_kinds_as_the_model():
@@ -85,6 +35,52 @@ def test_a_file_without_kinds_gives_the_same_kinds_as_the_model():
     for row in data["params"]:
         del row["kinds"]
     assert Inventory.from_dict(data) == inventory(model)
+
+
+def test_parameters_are_the_same_as_rows_and_as_columns():
+    made = inventory(Tied()).columns
+    again = Params(list(made))
+    assert made == again == tuple(made)
+    assert hash(made) == hash(again)
+    for column in ("names", "shapes", "dtypes", "trainable", "aliases"):
+        assert list(getattr(made, column)) == list(getattr(again, column))
+    assert [(s.owner, s.bases, s.kinds) for s in made.sorts] == [(s.owner, s.bases, s.kinds) for s in again.sorts]
+    assert (len(made), made[0], made[1:3]) == (len(again), again[0], again.rows[1:3])
+    assert repr(made) == repr(tuple(again))
+
+
+def test_a_shape_is_a_plain_tuple():
+    param = inventory(nn.Linear(2, 3))["weight"]
+    assert type(param.shape) is tuple
+    assert repr(param) == repr(ParamInfo("weight", (3, 2), "float32", "Linear", ("Linear",), frozenset({"linear"})))
+
+
+def test_an_inventory_keeps_what_it_saw_whatever_becomes_of_the_model():
+    model = nn.Linear(2, 3)
+    found = inventory(model)
+    model.half().requires_grad_(False)
+    model.weight = nn.Parameter(torch.ones(5, 5))
+    assert (found["weight"].dtype, found["weight"].trainable, found["weight"].shape) == ("float32", True, (3, 2))
+
+
+def test_an_inventory_can_be_copied_pickled_and_replaced():
+    found = inventory(Tied())
+    assert copy.deepcopy(found) == found
+    assert pickle.loads(pickle.dumps(found.columns)) == found.columns
+    assert replace(found, params=found.params[:2]).names == found.names[:2]
+    assert replace(found, params=iter(found.params)) == found
+
+
+def test_our_own_rules_plan_a_model_without_a_value_for_each_parameter():
+    rules = [
+        {"type": "no_decay"},
+        {"type": "layer_decay", "ratio": 0.5},
+        {"type": "dcn_lr", "factor": 0.1, "optional": True},
+    ]
+    plan = make_plan({"optimizer": {"type": "adamw", "lr": 0.1}, "rules": rules}, Net())
+    assert len(plan.groups) > 3
+    assert "rows" not in vars(plan.inventory.columns)
+    assert plan["head.bias"].param.shape == (4,)
 
 
 def test_a_golden_file_tells_norms_and_depthwise_convolutions():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 import pytest
 import torch
@@ -170,6 +172,33 @@ def test_the_old_spelling_of_a_hook_is_heard():
             return {"head": ratio}
 
     assert make_plan(CONFIG, Old())["head.weight"].lr == 1e-3 * 0.5
+
+
+def test_a_model_that_python_cannot_follow_is_refused():
+    model: nn.Module = nn.Linear(1, 1)
+    for _ in range(sys.getrecursionlimit()):
+        model = nn.Sequential(model)
+    with pytest.raises(ModelError, match="nested deeper than Python's recursion limit"):
+        inventory(model)
+
+
+def test_a_tensor_that_any_of_its_modules_may_give_sparse_gradients_is_not_for_a_fused_kernel():
+    model = nn.ModuleDict({"head": nn.Linear(4, 8, bias=False), "table": nn.Embedding(8, 4, sparse=True)})
+    model["table"].weight = model["head"].weight
+    assert inventory(model).unfused == {"head.weight"}
+    assert make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, model).groups[0].implementation != "fused"
+
+
+def test_a_walk_leaves_nothing_for_the_garbage_collector():
+    model = Tied()
+    inventory(model)
+    gc.collect()
+    gc.disable()
+    try:
+        inventory(model)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_very_deep_model_is_walked():

@@ -1,0 +1,67 @@
+"""What a parameter is, by its name and the class that owns it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from optimbuild import inventory
+
+
+def kinds(module: nn.Module) -> dict[str, set[str]]:
+    return {param.name: set(param.kinds) for param in inventory(module)}
+
+
+class RMSNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2, 2))
+
+
+class LlamaRMSNorm(RMSNorm):
+    pass
+
+
+class LayerNorm2d(nn.LayerNorm):
+    pass
+
+
+class Scaled(nn.GroupNorm):
+    """A norm by descent only."""
+
+
+class NormalizedLinear(nn.Linear):
+    """No norm, whatever its name begins with."""
+
+
+class DCNv3(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask = nn.Parameter(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (nn.Linear(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
+        (nn.BatchNorm2d(2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
+        (RMSNorm(), {"scale": {"norm"}}),
+        (LlamaRMSNorm(), {"scale": {"norm"}}),
+        (LayerNorm2d(2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
+        (Scaled(1, 2), {"weight": {"norm"}, "bias": {"norm", "bias"}}),
+        (nn.RMSNorm(2), {"weight": {"norm"}}),
+        (NormalizedLinear(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
+        (nn.Embedding(3, 2), {"weight": {"embedding"}}),
+        (nn.EmbeddingBag(3, 2), {"weight": {"embedding"}}),
+        (nn.Conv2d(4, 4, 3), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
+        (nn.Conv2d(4, 4, 3, groups=4), {"weight": {"conv", "depthwise"}, "bias": {"conv", "depthwise", "bias"}}),
+        (nn.Conv1d(4, 4, 3, groups=2), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
+        (nn.ConvTranspose2d(4, 1, 3), {"weight": {"conv"}, "bias": {"conv", "bias"}}),
+        (DCNv3(), {"mask": {"deformable"}}),
+        (nn.LSTM(2, 2, bias=False), {"weight_ih_l0": set(), "weight_hh_l0": set()}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)  # fmt: skip
+def test_the_kinds_of_a_parameter_come_from_its_owner_and_its_name(module, expected):
+    assert kinds(module) == expected
