@@ -40,7 +40,7 @@ napoleon_use_rtype = False
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!optimbuild\b).*"),
-    (r"py:class", r"optimbuild\.registry\.T"),  # a type variable
+    (r"py:class", r"optimbuild\.(registry|columns)\.T"),  # type variables
 ]
 
 html_theme = "furo"
