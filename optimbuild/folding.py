@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -197,16 +196,15 @@ def _last_named(edits: Sequence[tuple[int, Edit]], base: Base) -> str | None:
 
 def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str) -> dict[str, Any]:
     """Return the options after one edit, checked and coerced by the optimizer's own types."""
-    if not edit.set and not edit.scale:
-        return options
+    if not edit.set:
+        scaled = kind.scaled(options, edit.scale) if edit.scale else options
+        if scaled is not None:
+            return scaled
     try:
-        update = {}
-        if edit.set:
-            kind.refuse_unknown(edit.set, path)
-            update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
-        kind.refuse_unknown(edit.scale, path)
+        kind.refuse_unknown((*edit.set, *edit.scale), path)
+        update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
         for key, factor in edit.scale.items():
-            update[key] = _scaled(update[key] if key in update else options.get(key), factor, key, path)
+            update[key] = _scaled(update.get(key, options.get(key)), factor, key, path)
         return kind.changed(options, update, path)
     except ConfigError as error:
         raise ConfigError(
@@ -215,8 +213,6 @@ def _edited(options: dict[str, Any], edit: Edit, kind: OptimizerType, path: str)
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:
-    if type(value) is type(factor) is float and math.isfinite(value * factor):  # then both are finite
-        return value * factor
     if not finite(value) or not finite(factor):
         raise ConfigError(f"cannot multiply {key}, which is {shown(value)}, by {shown(factor)}", path)
     return float(value * factor)

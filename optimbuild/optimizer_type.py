@@ -185,6 +185,24 @@ class OptimizerType:
             return self.complete({**options, **update}, path)  # which finds the words
         return changed
 
+    def scaled(self, options: Mapping[str, Any], factors: Mapping[str, float]) -> dict[str, Any] | None:
+        """Return complete options after some were multiplied; None where that takes more than to multiply and check.
+
+        Args:
+            options: What :meth:`complete` returned.
+            factors: By option.
+        """
+        changed = dict(options)
+        try:
+            for key, factor in factors.items():
+                value, check = changed.get(key), self._checks.get(key)
+                if check is None or type(value) is not float or type(factor) is not float:
+                    return None
+                changed[key] = check(value * factor)
+        except pydantic.ValidationError:
+            return None
+        return changed
+
     @cached_property
     def _checks(self) -> dict[str, Callable[[Any], Any]]:
         """By option, what checks it; none where more than its own type counts."""

@@ -123,13 +123,14 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
     ['blocks.1', 'blocks.1', 'blocks.10.', None]
     """
     ordered = list(dict.fromkeys(keywords))
-    beginnings = {keyword[:length] for keyword in ordered for length in range(1, len(keyword))}
-    letters = {keyword[:1] for keyword in ordered}
+    beginnings, letters = _beginnings(ordered), {keyword[:1] for keyword in ordered}
     inside: dict[str, bool] = {}
     found: list[str | None] = []
-    keyword, head, cut = None, "", 0
+    keyword: str | None = None
+    head: str | tuple[()] = ()  # which nothing begins with
+    cut = 0
     for name in names:
-        if keyword is not None and name.startswith(head):
+        if name.startswith(head):
             rest = name[cut:]
             holds = inside.get(rest)
             if holds is None:
@@ -137,14 +138,24 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
             if not holds:
                 found.append(keyword)
                 continue
-        keyword = keyword_in(name, ordered)
+        keyword, head = keyword_in(name, ordered), ()
         found.append(keyword)
         if keyword is not None:
             cut = name.index(keyword) + len(keyword)
-            head = name[:cut]
-            within = [head[at:] for at, letter in enumerate(head) if letter in letters]
-            if not beginnings.isdisjoint(within):
-                keyword = None  # of the next name, another one may begin in this head and end in the rest
+            within = [name[at:cut] for at, letter in enumerate(name[:cut]) if letter in letters]
+            if beginnings.isdisjoint(within):  # else a keyword of the next name may begin in this head
+                head = name[:cut]
+    return found
+
+
+def _beginnings(keywords: Iterable[str]) -> set[str]:
+    """Return all that keywords begin with, but for themselves."""
+    found: set[str] = set()
+    for keyword in keywords:
+        for length in range(len(keyword) - 1, 0, -1):
+            if keyword[:length] in found:
+                break  # and so are the shorter ones
+            found.add(keyword[:length])
     return found
 
 
