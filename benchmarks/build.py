@@ -34,14 +34,15 @@ def run(effort: Effort) -> Result:
     targets: list[Target] = []
     for case, model in _cases(effort):
         simple = _simple(model, notes)
-        rows += _measured(f"{case}, no_decay", model, simple, effort)
-        if case.startswith("InternImage"):
+        internimage = case.startswith("InternImage")
+        rows += _measured(f"{case}, no_decay", model, simple, effort.more() if internimage else effort)
+        if internimage:
             rich: dict[str, Callable[[], Any]] = {
                 sides.OURS: partial(build_optimizer, sides.config(*THREE), model),
                 **_halfway(sides.config(*THREE), model),
                 sides.PUBLISHED: partial(sides.published, model, RATIO, 0.1),
             }
-            rows += _measured(f"{case}, no_decay + layer_decay + dcn_lr", model, rich, effort)
+            rows += _measured(f"{case}, no_decay + layer_decay + dcn_lr", model, rich, effort.more())
     targets = list(_targets({(row.case, row.side): row for row in rows}))
     return Result("build", ABOUT, rows, targets, list(dict.fromkeys(notes)))
 
@@ -102,7 +103,7 @@ def _targets(rows: dict[tuple[str, str], Row]) -> list[Target]:
         Target(f"three rules on {name}, over `named_parameters()`", ours.ratio or 0.0, 3.3),
         Target(
             f"three rules on {name}: how many times faster than the published code",
-            rows[rich, sides.PUBLISHED].median / ours.median,
+            (rows[rich, sides.PUBLISHED].ratio or 0.0) / (ours.ratio or 1.0),
             30,
             at_most=False,
         ),
@@ -112,5 +113,5 @@ def _targets(rows: dict[tuple[str, str], Row]) -> list[Target]:
             theirs = rows.get((plain, f"{side}, {whole}"))
             if theirs:
                 text = f"no_decay on {name}, over {side}'s grouping, {whole}"
-                targets.append(Target(text, rows[plain, mine].median / theirs.median, 1.0))
+                targets.append(Target(text, (rows[plain, mine].ratio or 0.0) / (theirs.ratio or 1.0), 1.0))
     return targets

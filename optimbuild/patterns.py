@@ -165,7 +165,4 @@ def keyword_in(name: str, keywords: Iterable[str]) -> str | None:
     >>> keyword_in("levels.0.dcn.offset.weight", ("mask", "offset"))
     'offset'
     """
-    for keyword in keywords:
-        if keyword in name:
-            return keyword
-    return None
+    return next(filter(name.__contains__, keywords), None)
