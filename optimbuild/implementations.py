@@ -100,6 +100,5 @@ def _of_plain_sgd(decays: bool, sizes: Sequence[int]) -> tuple[Implementation, .
         return LOOP_FIRST if len(sizes) == 1 and sizes[0] < BETWEEN.stop else KERNELS_FIRST
     if len(sizes) <= FEW_PLAIN:
         return LOOP_FIRST
-    return (
-        ("foreach", "fused", "for-loop") if sum(size in BETWEEN for size in sizes) * 2 > len(sizes) else KERNELS_FIRST
-    )
+    mostly_between = sum(size in BETWEEN for size in sizes) * 2 > len(sizes)
+    return ("foreach", "fused", "for-loop") if mostly_between else KERNELS_FIRST

@@ -169,6 +169,9 @@ class Params(Sequence[ParamInfo]):
     def __repr__(self) -> str:
         return repr(self.rows)
 
+    def __reduce__(self) -> tuple[type[Params], tuple[tuple[ParamInfo, ...]]]:
+        return Params, (self.rows,)  # without what only torch can read
+
 
 class _Draft:
     """A :class:`ParamInfo` in the making.
