@@ -193,22 +193,22 @@ def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
 
 def _idle(rule: Applied, inventory: Inventory, frozen: Collection[str]) -> list[str]:
     """Return warnings about what touches only parameters that are frozen anyway."""
-    trainable = compress(inventory.columns.trainable, rule.column.numbers)
-    touched = compress(inventory.names, rule.column.numbers)
-    if _all_idle(touched, trainable, frozen):
-        names = list(compress(inventory.names, rule.column.numbers))
-        return [f"{rule} touches only frozen parameters: {listing(names, 5)}"] if names else []
-    patterns = [(f"{where} {shown(text)}", matched) for where, text, matched in rule.patterns if matched]
+    numbers = rule.column.numbers
+    if _are_idle(compress(inventory.names, numbers), compress(inventory.columns.trainable, numbers), frozen):
+        names = list(compress(inventory.names, numbers))
+        return [f"{rule} touches only frozen parameters: {listing(names, 5)}"]
     found = [
-        text
-        for text, matched in patterns
-        if _all_idle([p.name for p in matched], [p.trainable for p in matched], frozen)
+        f"{where} {shown(text)}"
+        for where, text, matched in rule.patterns
+        if _are_idle([param.name for param in matched], [param.trainable for param in matched], frozen)
     ]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
 
 
-def _all_idle(names: Iterable[str], trainable: Iterable[bool], frozen: Collection[str]) -> bool:
-    return not any(trains and name not in frozen for name, trains in zip(names, trainable, strict=True))
+def _are_idle(names: Iterable[str], trainable: Iterable[bool], frozen: Collection[str]) -> bool:
+    """Say whether there are some parameters, and all of them are frozen."""
+    trained = [trains and name not in frozen for name, trains in zip(names, trainable, strict=True)]
+    return bool(trained) and not any(trained)
 
 
 def _hint(text: str, inventory: Inventory) -> str:

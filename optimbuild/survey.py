@@ -9,8 +9,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
 
 from optimbuild.errors import ModelError, shown
@@ -131,11 +131,17 @@ def _shapes(names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequen
     try:
         return [getattr(tensor, "ds_shape", tensor.shape) for tensor in tensors]
     except RuntimeError:
-        rows = zip(names, tensors, sorts, strict=True)
-        name, owner = next((n, s.owner) for n, t, s in rows if is_lazy(t))  # type: ignore[redundant-expr]
+        name, owner = next((n, s.owner) for n, t, s in zip(names, tensors, sorts, strict=True) if not _has_shape(t))
         raise ModelError(
             f"parameter {name!r} of a lazy {owner} has no shape yet: run the model once before you plan"
         ) from None
+
+
+def _has_shape(tensor: torch.Tensor) -> bool:
+    try:
+        return tensor.shape is not None
+    except RuntimeError:
+        return False
 
 
 def _dtypes(tensors: Sequence[nn.Parameter]) -> list[str]:
@@ -164,7 +170,7 @@ def _inner(module: nn.Module) -> nn.Module | None:
     for key in WRAPPED:
         if key in children:
             return children[key]
-    return children["module"] if isinstance(module, _data_parallel()) else None
+    return children.get("module") if isinstance(module, _data_parallel()) else None
 
 
 _WRAPPING = frozenset((*WRAPPED, "module"))

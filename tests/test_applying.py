@@ -287,3 +287,14 @@ def test_an_error_gives_the_reason_of_the_rule_that_asked_also_where_two_rules_w
     rules = [{"type": "match", "table": {pattern: {"lr_mult": 1e200}}} for pattern in ("stem.**", "**")]
     with pytest.raises(ConfigError, match=r"rules\[1\].*asked for by: pattern '\*\*'"):
         make_plan({"optimizer": {"type": "adamw", "lr": 0.1}, "rules": rules}, Net())
+
+
+def test_a_pattern_that_matches_only_frozen_parameters_is_told_of_where_its_rule_wants_nothing_too():
+    class Looks:
+        def bind(self, inventory: Inventory) -> Any:
+            return Bound({}, [("patterns[0]", "a", [param for param in inventory if not param.trainable])])
+
+    RULES.register_module(name="looks", module=Looks, force=True)
+    model = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
+    found = make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "looks", "optional": True}]}, model)
+    assert found.warnings == ("rules[0] (looks): only frozen parameters match patterns[0] 'a'",)

@@ -69,6 +69,30 @@ def test_a_class_with_an_add_param_group_of_its_own_hears_of_every_group():
     assert len(built.heard) > 1
 
 
+class Regrouping(torch.optim.SGD):
+    """Gives each tensor a group of its own, as a bare tensor or from a generator, and some an option more."""
+
+    def __init__(self, params, lr=0.1):
+        groups = []
+        for group in params:
+            for i, tensor in enumerate(group["params"]):
+                more = {"dampening": 0.5} if tensor.ndim == 2 else {}
+                groups.append({"params": tensor if i % 2 else (t for t in [tensor]), "lr": group["lr"], **more})
+        super().__init__(groups, lr=lr)
+
+
+def test_a_class_that_makes_groups_of_its_own_has_them_as_torch_makes_them():
+    from optimbuild import optimizer
+
+    optimizer("regrouping", Regrouping, force=True)
+    model = Net()
+    built = build_optimizer({"optimizer": {"type": "regrouping", "lr": 0.1}}, model)
+    plain = Regrouping([{"params": list(model.parameters()), "lr": 0.1}])
+    assert [{**g, "params": [id(t) for t in g["params"]]} for g in built.param_groups] == [
+        {**g, "params": [id(t) for t in g["params"]]} for g in plain.param_groups
+    ]
+
+
 WORDS = st.text("ab.1", min_size=1, max_size=4)
 
 

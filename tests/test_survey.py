@@ -174,6 +174,23 @@ def test_the_old_spelling_of_a_hook_is_heard():
     assert make_plan(CONFIG, Old())["head.weight"].lr == 1e-3 * 0.5
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_tensor_that_will_not_tell_its_shape_is_refused():
+    model = nn.Linear(1, 1)
+    model.nested = nn.Parameter(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
+    with pytest.raises(ModelError, match="parameter 'nested' of a lazy Linear has no shape yet"):
+        inventory(model)
+
+
+def test_a_data_parallel_class_that_keeps_its_model_elsewhere_is_a_module_like_any_other():
+    class Elsewhere(nn.DataParallel):
+        def __init__(self, model: nn.Module) -> None:
+            nn.Module.__init__(self)
+            self.net = model
+
+    assert inventory(Elsewhere(nn.Linear(2, 2))).names == ("net.weight", "net.bias")
+
+
 def test_a_model_that_python_cannot_follow_is_refused():
     model: nn.Module = nn.Linear(1, 1)
     for _ in range(sys.getrecursionlimit()):
