@@ -101,6 +101,8 @@ def _column(call: Call, spec: RuleSpec, path: str, inventory: Inventory) -> Colu
         return Column.of(names, _guarded(lambda: [edit_for(call, param) for param in inventory.params], spec, path))
     edits = call.edits
     if isinstance(edits, Column) and edits.names is names:
+        if not edits.fits:
+            raise ConfigError(f"rule {spec.type!r} has a column whose numbers are not places of its table", path)
         return edits
     if names == tuple(edits):  # of a large model, names in order are found much faster than one by one
         return Column.of(names, list(edits.values()))

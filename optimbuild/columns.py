@@ -41,6 +41,18 @@ class Column(Mapping[str, T], Generic[T]):
         return dict(zip(self.names, map(self.table.__getitem__, self.numbers), strict=True))
 
     @property
+    def fits(self) -> bool:
+        """Whether every parameter has a number, each number a place in the table, and 0 stands for none."""
+        numbers, table = self.numbers, self.table
+        return (
+            len(numbers) == len(self.names)
+            and bool(table)
+            and table[0] is None
+            and min(numbers, default=0) >= 0
+            and max(numbers, default=0) < len(table)
+        )
+
+    @property
     def distinct(self) -> list[T]:
         """The values, without None."""
         return [value for value in self.table if value is not None]

@@ -81,11 +81,13 @@ class _States:
         """Take the next rule, and return its numbers, the same ones for edits that only differ in their reason."""
         self._edits.append(column.table)
         self._after.append({})
-        first: dict[str, int] = {}
-        numbers = [first.setdefault(_effect(edit), number) for number, edit in enumerate(column.table)]
-        if len(first) == len(numbers):
+        first: dict[str, int] = {}  # of edits with the same effect, errors give the reason of the first parameter's
+        same = {
+            number: first.setdefault(_effect(column.table[number]), number) for number in dict.fromkeys(column.numbers)
+        }
+        if len(first) == len(same):
             return column.numbers
-        return list(map(numbers.__getitem__, column.numbers))
+        return list(map(same.__getitem__, column.numbers))
 
     def reached(self, row: Sequence[int]) -> int | None:
         """Return the state to which edits lead, or None for that of a parameter that they freeze.
@@ -139,7 +141,7 @@ def _effect(edit: Edit | None) -> str:
     """Return what tells edits apart, but for their reasons."""
     if edit is None:
         return ""
-    return f"{edit.set if edit.set else ''}/{edit.scale if edit.scale else ''}/{edit.freeze}/{edit.optimizer}"
+    return f"{edit.set or ''!r}/{edit.scale or ''!r}/{edit.freeze}/{edit.optimizer!r}"
 
 
 def changes(trainable: bool, edits: Sequence[tuple[int, Edit]], base: Base) -> list[Change]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 import pydantic
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError, shown, suggest
-from optimbuild.values import NonNegative, Number, Whole, fields, join, plain, validated
+from optimbuild.values import NonNegative, Number, Whole, fields, finite, join, plain, validated
 
 Implementation = Literal["fused", "foreach", "for-loop"]
 KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
@@ -196,7 +196,7 @@ class OptimizerType:
         try:
             for key, factor in factors.items():
                 value, check = changed.get(key), self._checks.get(key)
-                if check is None or type(value) is not float or type(factor) is not float:
+                if check is None or type(value) is not float or not finite(factor) or type(factor) is not float:
                     return None
                 changed[key] = check(value * factor)
         except pydantic.ValidationError:

@@ -160,6 +160,9 @@ class Params(Sequence[ParamInfo]):
     def __getitem__(self, place: int | slice) -> ParamInfo | tuple[ParamInfo, ...]:
         return self.rows[place]
 
+    def __add__(self, others: Iterable[ParamInfo]) -> tuple[ParamInfo, ...]:
+        return (*self.rows, *others)
+
     def __eq__(self, other: object) -> bool:
         return self.rows == (other.rows if isinstance(other, Params) else other)
 

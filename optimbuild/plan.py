@@ -152,7 +152,7 @@ class Plan:
             if setting.optimizer is None:
                 continue
             kind, options, out = kinds[setting.optimizer], setting.options or {}, unfused[setting.optimizer]
-            its_names, its_shapes = tuple([names[i] for i in members]), [shapes[i] for i in members]
+            its_names, its_shapes = tuple([names[i] for i in members]), [tuple(shapes[i]) for i in members]
             unable = [name for name in its_names if name in out] if out else ()
             how = implementation(self.spec, kind, options, unable, its_shapes if on_cpu else None)
             groups.append(Group(kind.name, options, its_names, its_shapes, how))

@@ -20,6 +20,7 @@ from optimbuild import (
     make_plan,
     rule,
 )
+from optimbuild.columns import Column
 from tests.models import Net
 from tests.wishes import BASE, MODEL, always, on_a, rules_that
 
@@ -298,3 +299,13 @@ def test_a_pattern_that_matches_only_frozen_parameters_is_told_of_where_its_rule
     model = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
     found = make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "looks", "optional": True}]}, model)
     assert found.warnings == ("rules[0] (looks): only frozen parameters match patterns[0] 'a'",)
+
+
+def test_a_column_that_does_not_fit_is_an_error_at_the_path_of_its_rule():
+    class Misfit:
+        def bind(self, inventory: Inventory) -> Any:
+            return Bound(Column(inventory.names, [7] * len(inventory), [None, Edit()]))
+
+    RULES.register_module(name="misfit", module=Misfit, force=True)
+    with pytest.raises(ConfigError, match=r"^rules\[0\]: rule 'misfit' has a column whose numbers are not places"):
+        plan({"type": "misfit"})

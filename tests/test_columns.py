@@ -58,3 +58,12 @@ def test_a_name_without_a_value_is_not_in_it():
 def test_a_column_can_be_copied_and_pickled():
     column = Column(("a", "b"), [0, 1], [None, "x"])
     assert pickle.loads(pickle.dumps(column)) == copy.deepcopy(column) == column
+
+
+@pytest.mark.parametrize(
+    ("numbers", "table"),
+    [([0], [None]), ([0, 1], [None]), ([0, -1], [None, "x"]), ([0, 1], ["y", "x"]), ([0, 0], [])],
+)
+def test_a_column_that_does_not_fit_its_table_says_so(numbers, table):
+    assert not Column(("a", "b"), numbers, table).fits
+    assert Column(("a", "b"), [0, 1], [None, "x"]).fits

@@ -92,3 +92,14 @@ def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message
 def test_a_fixed_option_stays_as_it_is():
     with pytest.raises(ConfigError, match=r"fixes weight_decay to 0\.0"):
         folded([True], _columns([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0))
+
+
+def test_an_optimizer_that_is_called_like_none_is_not_none():
+    with pytest.raises(ConfigError, match="unknown optimizer 'None'"):
+        folded([True] * 2, _columns([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
+
+
+def test_the_reason_in_an_error_is_that_of_the_parameter_and_not_of_an_edit_that_nobody_has():
+    table = [None, Edit(scale={"lr": -1.0}, why="nobody"), Edit(scale={"lr": -1.0}, why="somebody")]
+    with pytest.raises(ConfigError, match="asked for by: somebody"):
+        folded([True], [Column(["p"], [2], table)], _base())

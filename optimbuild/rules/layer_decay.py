@@ -11,7 +11,7 @@ from optimbuild.columns import Column
 from optimbuild.edits import Bound, Edit
 from optimbuild.errors import listing
 from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import PatternText, first_keywords
+from optimbuild.patterns import PatternText, first_keywords, keyword_in
 from optimbuild.registry import rule
 from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
 from optimbuild.rules.inferred_depths import by_names
@@ -96,7 +96,7 @@ class LayerDecay:
         found = first_keywords(inventory.names, by_keyword)
         if any(inventory.columns.aliases):
             found = [
-                keyword or next(filter(None, first_keywords(aliases, by_keyword)), None)
+                keyword or next(filter(None, [keyword_in(alias, by_keyword) for alias in aliases]), None)
                 for keyword, aliases in zip(found, inventory.columns.aliases, strict=True)
             ]
         number = {keyword: place for place, keyword in enumerate([None, *by_keyword])}
