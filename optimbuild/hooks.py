@@ -27,7 +27,7 @@ def canonical(name: str) -> str:
     >>> canonical("blocks.0._orig_mod.table")
     'blocks.0.table'
     """
-    if "_wrapped_module" not in name and "_orig_mod" not in name:
+    if not any(wrapped in name for wrapped in WRAPPED):
         return name
     return ".".join(segment for segment in name.split(".") if segment not in WRAPPED)
 
