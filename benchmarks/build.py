@@ -13,7 +13,7 @@ from benchmarks import models, sides
 from benchmarks.measuring import Effort, in_turn
 from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
-from optimbuild.survey import survey
+from optimbuild.model.survey import survey
 
 ABOUT = """From a module to a ready optimizer: seeing the model, planning it, grouping, and torch's own
 constructor. `named_parameters()` alone, the least that anybody must do, is what the ratios are held against. A row

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimbuild.build import parameter_groups
-from optimbuild.dialects import read
-from optimbuild.planning import plan_of
-from optimbuild.survey import survey
+from optimbuild.build.groups import parameter_groups
+from optimbuild.config import read_config
+from optimbuild.model.survey import survey
+from optimbuild.plan.make import plan_of
 
 LR, WEIGHT_DECAY = 1e-3, 0.05
 
@@ -116,4 +116,4 @@ def group_count(optimizer: torch.optim.Optimizer) -> int:
 def our_groups(config: Mapping[str, Any], model: nn.Module) -> list[dict[str, Any]]:
     """Return our groups, without the optimizer."""
     surveyed = survey(model)
-    return parameter_groups(plan_of(read(config), surveyed.inventory), surveyed)
+    return parameter_groups(plan_of(read_config(config), surveyed.inventory), surveyed)

@@ -15,7 +15,7 @@ from benchmarks.machine import free_memory, triad
 from benchmarks.measuring import Effort, device, in_turn
 from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
-from optimbuild.registry import optimizer_type
+from optimbuild.registry import find_optimizer
 
 ABOUT = """One step of AdamW over models that hold gradients. *optimbuild* plans no_decay and layer_decay and
 merges equal settings. The same settings with a group for each tensor and torch's default implementation are what
@@ -115,7 +115,7 @@ def _sizes(kind: str, sizes: Iterable[tuple[int, tuple[int, ...]]], effort: Effo
         model = models.small(count, shape)
         auto = _optimizer(kind, model, AUTO)
         found: dict[str, Callable[[], Any]] = {AUTO: auto.step}
-        possible = (*optimizer_type(OPTIMIZERS[kind]["type"]).implementations, DEFAULT)
+        possible = (*find_optimizer(OPTIMIZERS[kind]["type"]).implementations, DEFAULT)
         for implementation in possible:
             found[implementation] = _optimizer(kind, model, implementation).step
         chosen = auto.plan.groups[0].implementation  # type: ignore[attr-defined]

@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optimbuild.build import build_optimizer
+    from optimbuild.build.build import build_optimizer
+    from optimbuild.config.spec import Spec
     from optimbuild.edits import Bound, Edit
     from optimbuild.errors import (
         CheckpointError,
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
         RegistrationError,
         UnknownNameError,
     )
-    from optimbuild.params import Inventory, ParamInfo
-    from optimbuild.plan import Plan
-    from optimbuild.planning import make_plan
+    from optimbuild.model.inventory import Inventory
+    from optimbuild.model.param_info import ParamInfo
+    from optimbuild.model.survey import inventory
+    from optimbuild.plan.make import make_plan
+    from optimbuild.plan.plan import Plan
     from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
-    from optimbuild.spec import Spec
-    from optimbuild.survey import inventory
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "build_optimizer": "build",
+    "build_optimizer": "build.build",
     "Bound": "edits",
     "Edit": "edits",
     "CheckpointError": "errors",
@@ -39,16 +40,16 @@ _HOME = {
     "OptimBuildWarning": "errors",
     "RegistrationError": "errors",
     "UnknownNameError": "errors",
-    "inventory": "survey",
-    "Inventory": "params",
-    "ParamInfo": "params",
-    "Plan": "plan",
-    "make_plan": "planning",
+    "inventory": "model.survey",
+    "Inventory": "model.inventory",
+    "ParamInfo": "model.param_info",
+    "Plan": "plan.plan",
+    "make_plan": "plan.make",
     "OPTIMIZERS": "registry",
     "RULES": "registry",
     "optimizer": "registry",
     "rule": "registry",
-    "Spec": "spec",
+    "Spec": "config.spec",
 }
 
 __all__ = [

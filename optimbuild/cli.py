@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning, printable, shown, suggest
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning
+from optimbuild.messages import printable, shown, suggest
 
 if TYPE_CHECKING:
-    from optimbuild.params import Inventory
-    from optimbuild.plan import Plan
+    from optimbuild.model.inventory import Inventory
+    from optimbuild.plan.plan import Plan
     from optimbuild.report.table import Line
 
 SAME, DIFFERENT, TROUBLE, BROKEN_PIPE = 0, 1, 2, 141
@@ -131,22 +132,22 @@ def write(text: str) -> None:
 
 def width() -> int:
     """Return the width to fill: that of the terminal, or always the same where there is none."""
-    from optimbuild.report.terminal import WIDTH
+    from optimbuild.report.plan_text import WIDTH
 
     return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
 
 
 def plan_named(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
     """Return the plan of a config file; whatever dialects can be read, they are found by the file itself."""
-    from optimbuild.dialects import read
-    from optimbuild.planning import plan_of
+    from optimbuild.config import read_config
+    from optimbuild.plan.make import plan_of
 
-    return plan_of(read(config, overrides or ()), model)
+    return plan_of(read_config(config, overrides or ()), model)
 
 
 def model_named(model: str | None, *configs: str) -> Inventory:
     """Return the inventory of the model that was named, or else of the one that a config in Python builds."""
-    from optimbuild.models import FORMS, inventory_named
+    from optimbuild.model.by_name import FORMS, inventory_named
 
     own = next((config for config in configs if config.endswith(".py")), None)
     if model is None and own is None:
@@ -190,7 +191,7 @@ def plan(
         more = {} if memory is None else {"memory": memory.to_dict()}
         write(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
     else:
-        from optimbuild.report.terminal import plan_lines
+        from optimbuild.report.plan_text import plan_lines
 
         emit(plan_lines(made, params, width=width(), warnings=False))
         if memory is not None:
@@ -212,7 +213,7 @@ def explain(
 
     Every step names its rule, with the file and line where it stands.
     """
-    from optimbuild.report.terminal import explain_lines
+    from optimbuild.report.explain_text import explain_lines
 
     made = plan_named(config, model_named(model, config), overrides)
     blocks = [explain_lines(made, name) for name in params]
@@ -243,7 +244,7 @@ def diff(
     if as_json:
         write(json.dumps(difference.to_dict(), allow_nan=False) + "\n")
     else:
-        from optimbuild.report.terminal import diff_lines
+        from optimbuild.report.diff_text import diff_lines
 
         emit(diff_lines(first, second, (before, after), width=width()))
     for config, made, other in ((before, first, second), (after, second, first)):
@@ -268,7 +269,7 @@ def list_(
         raise ConfigError(
             f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}"
         )
-    from optimbuild.report.entries import entry_lines, list_lines
+    from optimbuild.report.registry_text import entry_lines, list_lines
 
     if kind is None or name is None:
         return emit(list_lines(KINDS if kind is None else (kind,)))
@@ -294,8 +295,8 @@ def inventory(
 
     It holds the model's parameters and what its own methods answer.
     """
-    from optimbuild.hooks import RATIOS
-    from optimbuild.models import inventory_named
+    from optimbuild.model.by_name import inventory_named
+    from optimbuild.model.hints import RATIOS
 
     found = inventory_named(model)
     if ratios and not found.hooks.offers("lr_decay_keywords"):
@@ -326,6 +327,6 @@ def schema() -> None:
 
     Editors check and complete configs by it; it has the options of every registered rule.
     """
-    from optimbuild.schema import config_schema
+    from optimbuild.config.schema import config_schema
 
     write(json.dumps(config_schema(), indent=2) + "\n")

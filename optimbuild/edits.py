@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from optimbuild.errors import ConfigError, shown
-from optimbuild.params import ParamInfo
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
+from optimbuild.model.param_info import ParamInfo
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -48,7 +49,7 @@ class Bound:
 
     Args:
         edits: What the rule wants, by the parameter's name; a
-            :class:`~optimbuild.columns.Column` of the inventory's own ``names`` is fastest.
+            :class:`~optimbuild.model._columns.Column` of the inventory's own ``names`` is fastest.
         patterns: The rule's patterns: the path of the option, such as ``patterns[0]``, the pattern, and the
             parameters that match. One that nothing matches is an error, unless the rule is ``optional``.
         warnings: What the user should know.
@@ -63,43 +64,6 @@ class Bound:
     def __call__(self, param: ParamInfo) -> Edit | None:
         """Return what the rule wants for this parameter."""
         return self.edits.get(param.name)
-
-
-class Setting(NamedTuple):
-    """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options."""
-
-    frozen: bool
-    optimizer: str | None
-    options: Mapping[str, Any] | None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells two settings apart; 1, 1.0 and True differ."""
-        options = sorted((self.options or {}).items())
-        return (self.frozen, self.optimizer, tuple((name, repr(value)) for name, value in options))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One edit that changed something: the rule, its reason, and the changed options before and after.
-
-    Args:
-        rule: The rule's name.
-        why: Its reason.
-        before: The changed options, as they were.
-        after: The same options, as they became.
-        position: The rule's place in the config, from 0.
-    """
-
-    rule: str
-    why: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    position: int = 0
-
-    def __str__(self) -> str:
-        changes = ", ".join(f"{key}: {self.before.get(key)!r} → {value!r}" for key, value in self.after.items())
-        return f"{self.rule}: {changes} ({self.why})"
 
 
 def refuse_malformed(edit: Any, path: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 
 class OptimBuildError(Exception):
@@ -70,68 +69,3 @@ class MissingPackageError(OptimBuildError, ImportError):
 
 class OptimBuildWarning(UserWarning):
     """Something that goes on, but that its user should know."""
-
-
-def suggest(word: str, choices: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"``, or nothing where no choice is close.
-
-    >>> suggest("adamv", ["adamw", "sgd"])
-    " Did you mean 'adamw'?"
-    >>> suggest("zebra", ["adamw", "sgd"])
-    ''
-    """
-    close = closest(word, choices)
-    if not close:
-        return ""
-    return f" Did you mean {' or '.join(repr(name) for name in close)}?"
-
-
-def closest(word: str, choices: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return at most ``n`` choices that resemble ``word``, best first, whatever their case; of equals the first one.
-
-    >>> closest("adamv", ["adamw", "RAdam", "NAdam", "Adam"])
-    ['Adam', 'adamw', 'RAdam']
-    """
-    folded = word[:200].lower()
-    by_folded: dict[str, str] = {}
-    for choice in choices:
-        by_folded.setdefault(choice.lower(), choice)
-    found = difflib.get_close_matches(folded, by_folded, n=10 * n, cutoff=cutoff)
-    places = {name: place for place, name in enumerate(by_folded)} if len(found) > 1 else {}
-    found.sort(key=lambda name: (-difflib.SequenceMatcher(None, name, folded).ratio(), places.get(name, 0)))
-    return [by_folded[name] for name in found[:n]]
-
-
-def listing(names: Sequence[str], limit: int = 20) -> str:
-    """Return the names, the first ``limit`` of them, and how many more there are.
-
-    >>> listing(["a", "b", "c"], limit=2)
-    'a, b and 1 more'
-    """
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
-
-
-def shown(value: object, limit: int = 80) -> str:
-    """Return the ``repr`` of a value on one line, cut where it is long.
-
-    >>> shown("x" * 100, limit=10)
-    "'xxxxxx..."
-    """
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  # a broken __repr__ must not hide the real mistake
-        text = f"<{type(value).__name__}>"
-    text = printable(text[: limit + 1])
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def printable(text: str) -> str:
-    r"""Return the text with everything escaped that a terminal would obey: control and format characters, line breaks.
-
-    >>> printable("red \x1b[31m")
-    'red \\x1b[31m'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

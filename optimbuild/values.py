@@ -10,7 +10,8 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from optimbuild.errors import ConfigError, shown, suggest
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown, suggest
 
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
@@ -237,3 +238,12 @@ def finite(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= MAX_BITS
+
+
+def _no_whole_truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+Switch = Annotated[bool, BeforeValidator(_no_whole_truth)]

@@ -23,7 +23,7 @@ PRELOADED = [
     "torch._dynamo",
     "torch.distributed.checkpoint",
     "torch.distributed.optim",
-    "optimbuild.build",
+    "optimbuild.build.build",
     "optimbuild.checkpoint",
     "mmengine.optim",
 ]

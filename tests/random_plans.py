@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ParamInfo
-from optimbuild.hooks import Hooks
-from optimbuild.kinds import KINDS
+from optimbuild.model.hints import Hooks
+from optimbuild.model.kinds import KINDS
 
 SEGMENTS = ("levels", "0", "1", "10", "blocks", "norm", "offset", "head", "größe", "a-b")
 SCALARS = st.floats(0, 10, allow_nan=False)

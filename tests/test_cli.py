@@ -406,7 +406,7 @@ def test_an_interrupt_ends_without_a_traceback(here, capsys):
 
 
 def test_a_mistake_of_our_own_shows_its_traceback_and_ends_with_2(here, capsys, monkeypatch):
-    monkeypatch.setattr("optimbuild.models.inventory_named", lambda model: 1 / 0)
+    monkeypatch.setattr("optimbuild.model.by_name.inventory_named", lambda model: 1 / 0)
     status, _, err = run(capsys, "diff", "own.yaml", "own.yaml", "-m", "model.json")
     assert status == 2
     assert "ZeroDivisionError" in err

@@ -6,7 +6,7 @@ import pytest
 
 import optimbuild
 from optimbuild import ConfigError, OptimBuildError, UnknownNameError
-from optimbuild.errors import closest, listing, shown, suggest
+from optimbuild.messages import closest, listing, shown, suggest
 
 
 def test_every_public_error_has_the_same_root():

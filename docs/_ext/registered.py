@@ -14,11 +14,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
 
-from optimbuild.optimizer_type import OptimizerType
+from optimbuild.config.schema import Schema, optimizer_schema, rule_schema, schema_of
 from optimbuild.registry import OPTIMIZERS, RULES
-from optimbuild.report.entries import type_text
-from optimbuild.report.figures import option_text
-from optimbuild.schema import Schema, optimizer_schema, rule_schema, schema_of
+from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.report.numbers import option_text
+from optimbuild.report.registry_text import type_text
 
 ROLE = re.compile(r":(?:py:)?(class|func|meth|data|mod|attr|exc):`([^`]+)`")
 FROM_OTHERS = ("internvl_reference", "paramwise")
@@ -59,7 +59,7 @@ class Optimizers(Generated):
 
 
 class Keys(Generated):
-    """The keys that a model holds: ``{keys} optimbuild.spec:ZeroSpec zero.``, with what stands before each key."""
+    """The keys that a model holds: ``{keys} optimbuild.config.spec:ZeroSpec zero.``, with what stands before each key."""
 
     required_arguments = 1
     optional_arguments = 1

@@ -7,8 +7,8 @@ silently gets another one's moments. Here everything goes by name, and what does
 from __future__ import annotations
 
 from optimbuild.checkpoint.directory import load, save
-from optimbuild.checkpoint.report import LoadReport
-from optimbuild.checkpoint.resuming import load_optimizer_state, resumable
-from optimbuild.checkpoint.state import optimizer_state
+from optimbuild.checkpoint.load_report import LoadReport
+from optimbuild.checkpoint.loading import load_optimizer_state, resumable
+from optimbuild.checkpoint.whole_state import optimizer_state
 
 __all__ = ["LoadReport", "load", "load_optimizer_state", "optimizer_state", "resumable", "save"]

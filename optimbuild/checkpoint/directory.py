@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint import torch_files
-from optimbuild.checkpoint.held import Held
+from optimbuild.checkpoint import data_files
+from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import Names, Saved, saved_from
+from optimbuild.checkpoint.load_report import LoadReport
+from optimbuild.checkpoint.loading import Options, assign, placed_by_name, reported, updates_of
 from optimbuild.checkpoint.manifest import METADATA, NAME, Manifest, checksum
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, matched
-from optimbuild.checkpoint.options import options_of
+from optimbuild.checkpoint.named_optimizer import Held
 from optimbuild.checkpoint.ranks import Ranks
-from optimbuild.checkpoint.report import LoadReport
-from optimbuild.checkpoint.resuming import Options, assign, placed_by_name, reported, updates_of
-from optimbuild.checkpoint.vetting import vet_metadata
-from optimbuild.errors import CheckpointError, shown
+from optimbuild.checkpoint.safe_metadata import vet_metadata
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import shown
 
 
 def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
@@ -63,7 +64,7 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
     data = home / f"data-{ranks.exchange(uuid.uuid4().hex[:16])[0]}"
     try:
         ranks.together(lambda: _made(home))
-        torch_files.write(_by_key(own), data, ranks)
+        data_files.write(_by_key(own), data, ranks)
         files = ranks.exchange(ranks.together(lambda: _checksums(data, ranks)))
         manifest = _manifest(held, data.name, ranks.exchange(_described(own)), files)
         ranks.together(lambda: _commit(manifest, home) if ranks.rank == 0 else None)
@@ -115,7 +116,7 @@ def load(
     report = reported(held, saved, match, options)
     room = ranks.together(lambda: _rooms(held, saved, match))
     saved_name = {names.canonical(name): name for name in manifest.params}
-    torch_files.read(_by_key({saved_name[name]: found for name, found in room.items()}), home / manifest.data, ranks)
+    data_files.read(_by_key({saved_name[name]: found for name, found in room.items()}), home / manifest.data, ranks)
     fresh = ranks.together(lambda: placed_by_name(held, match, room))
     assign(held, fresh, match, updates)
     return report

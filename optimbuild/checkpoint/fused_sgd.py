@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from optimbuild.checkpoint.held import Held
-from optimbuild.errors import CheckpointError, listing
+from optimbuild.checkpoint.named_optimizer import Held
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import listing
 
 BUFFER = "momentum_buffer"
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from optimbuild.checkpoint.options import options_of
-from optimbuild.errors import CheckpointError, OptimBuildError, listing, shown
-from optimbuild.hooks import WRAPPED
+from optimbuild.checkpoint.group_options import options_of
+from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.messages import listing, shown
+from optimbuild.model.names import WRAPPED
 
 if TYPE_CHECKING:
-    from optimbuild.checkpoint.held import Held
+    from optimbuild.checkpoint.named_optimizer import Held
 
 VERSION = 1
 OWN = f"optimbuild, version {VERSION}"

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from optimbuild.checkpoint.layouts import VERSION
-from optimbuild.errors import CheckpointError, listing, shown
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import listing, shown
 
 NAME = "optimbuild.json"
 FORMAT = "optimbuild optimizer state"

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import torch
 
-from optimbuild.checkpoint.expected import Entry, expected_state
-from optimbuild.checkpoint.held import Held
 from optimbuild.checkpoint.layouts import Names, Saved
-from optimbuild.errors import CheckpointError, listing, shown
+from optimbuild.checkpoint.named_optimizer import Held
+from optimbuild.checkpoint.state_entries import Entry, expected_state
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import listing, shown
 
 Missing = Literal["error", "init"]
 Unexpected = Literal["error", "ignore"]

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from optimbuild.errors import CheckpointError, OptimBuildError, shown
+from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.messages import shown
 
 T = TypeVar("T")
 

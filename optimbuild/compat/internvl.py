@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimbuild.build import built, freeze, parameter_groups
-from optimbuild.dialects import read
-from optimbuild.dialects.reading import read_raw
+from optimbuild.build.build import built
+from optimbuild.build.freezing import freeze
+from optimbuild.build.groups import parameter_groups
+from optimbuild.config import read_config
+from optimbuild.config.read import read_raw
 from optimbuild.errors import ConfigError
-from optimbuild.patterns import keyword_in
-from optimbuild.planning import plan_of
-from optimbuild.survey import survey
+from optimbuild.model.keywords import keyword_in
+from optimbuild.model.survey import survey
+from optimbuild.plan.make import plan_of
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,11 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
         ConfigError: The config is wrong; the published code returned None for an unknown optimizer.
         ModelError: A hook of the model raised.
 
-    >>> from optimbuild.dialects.yacs import defaults
+    >>> from optimbuild.config.dialects.yacs import defaults
     >>> type(build_optimizer(defaults(), nn.Linear(2, 2))).__name__
     'AdamW'
     """
-    reading = read(_with_quirks(read_raw(config)))
+    reading = read_config(_with_quirks(read_raw(config)))
     surveyed = survey(model)
     plan = plan_of(reading, surveyed.inventory)
     for warning in plan.warnings:
@@ -110,7 +112,7 @@ def set_weight_decay_and_lr(
             rules.append({"type": "dcn_lr", "factor": dcn_lr_mul, "optional": True})
     options = {"type": "sgd", "lr": base_lr, "weight_decay": weight_decay}
     surveyed = survey(model)
-    plan = plan_of(read({"optimizer": options, "rules": rules}), surveyed.inventory)
+    plan = plan_of(read_config({"optimizer": options, "rules": rules}), surveyed.inventory)
     groups = [{key: group[key] for key in ("params", "lr", "weight_decay", "param_names")}
               for group in parameter_groups(plan, surveyed)]  # fmt: skip
     freeze(plan, surveyed)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from optimbuild.optimizer_type import KERNELS, Options, State
 from optimbuild.registry import optimizer
+from optimbuild.registry.optimizer_type import KERNELS, Options, State
 from optimbuild.values import NonNegative, Number
 
 Beta = Annotated[Number, Field(ge=0, lt=1)]

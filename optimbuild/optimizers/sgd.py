@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import model_validator
 from typing_extensions import Self
 
-from optimbuild.optimizer_type import KERNELS, Options, State
 from optimbuild.registry import optimizer
+from optimbuild.registry.optimizer_type import KERNELS, Options, State
 from optimbuild.values import NonNegative, Number
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from optimbuild.errors import printable
+from optimbuild.messages import printable
 
 GAP = "  "
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from optimbuild.columns import Column
 from optimbuild.edits import Bound, Edit
-from optimbuild.params import Inventory, ParamInfo
+from optimbuild.model._columns import Column
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Positive
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from optimbuild.columns import Column
-from optimbuild.errors import ModelError, listing
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import Pattern
+from optimbuild.errors import ModelError
+from optimbuild.messages import listing
+from optimbuild.model._columns import Column
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.patterns import Pattern
 
 TOGETHER = 99999
 """Timm's mark for a layer that belongs to the one before it."""

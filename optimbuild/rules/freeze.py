@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cached_property
 
 from optimbuild.edits import Bound, Edit
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import Pattern, PatternText
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.registry import rule
-from optimbuild.spec import Switch
-from optimbuild.values import Index
+from optimbuild.values import Index, Switch
 
 
 @rule("freeze")

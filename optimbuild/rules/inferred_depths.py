@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from optimbuild.errors import ConfigError
-from optimbuild.params import Inventory
+from optimbuild.model.inventory import Inventory
 from optimbuild.rules.depths import Depths, layered
 
 _NUMBER = re.compile(r"(?<![^.])()(\d+)(?![^.])")

@@ -7,8 +7,9 @@ from functools import lru_cache
 
 from optimbuild.edits import Bound, Edit
 from optimbuild.errors import ModelError
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import keyword_in
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.keywords import keyword_in
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import NonNegative
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from optimbuild.columns import Column
 from optimbuild.edits import Bound, Edit
-from optimbuild.errors import listing
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import PatternText, first_keywords, keyword_in
+from optimbuild.messages import listing
+from optimbuild.model._columns import Column
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.keywords import first_keywords, keyword_in
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.patterns import PatternText
 from optimbuild.registry import rule
 from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
 from optimbuild.rules.inferred_depths import by_names

@@ -9,12 +9,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from typing_extensions import Self
 
 from optimbuild.edits import Bound, Edit
-from optimbuild.errors import closest, shown
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import Pattern, PatternText
+from optimbuild.messages import closest, shown
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.registry import rule
-from optimbuild.spec import Switch
-from optimbuild.values import NonNegative
+from optimbuild.values import NonNegative, Switch
 
 Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
 

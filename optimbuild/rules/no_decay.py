@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from optimbuild.columns import Column
 from optimbuild.edits import Bound, Edit
-from optimbuild.params import Inventory, ParamInfo, Params
-from optimbuild.patterns import keyword_in
+from optimbuild.model._columns import Column, Params
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.keywords import keyword_in
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
-from optimbuild.spec import Switch
-from optimbuild.values import Keyword
+from optimbuild.values import Keyword, Switch
 
 
 @rule("no_decay")

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from optimbuild.edits import Bound, Edit
 from optimbuild.errors import ConfigError
-from optimbuild.params import Inventory, ParamInfo
-from optimbuild.patterns import keyword_in
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.keywords import keyword_in
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
-from optimbuild.spec import Switch
-from optimbuild.values import NonNegative
+from optimbuild.values import NonNegative, Switch
 
 NORMS = frozenset(
     f"{lazy}{norm}{suffix}"

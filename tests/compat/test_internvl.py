@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from optimbuild import ConfigError, OptimBuildError
 from optimbuild.compat import internvl
-from optimbuild.dialects.yacs import defaults
+from optimbuild.config.dialects.yacs import defaults
 from tests.models import Net
 
 CASES = [json.loads(path.read_text()) for path in sorted(Path("tests/golden/cases").glob("*.json"))]

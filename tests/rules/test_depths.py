@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ModelError, ParamInfo, make_plan
-from optimbuild.hooks import Hooks
+from optimbuild.model.hints import Hooks
 from optimbuild.rules.depths import by_group_matcher, by_hand, by_layer_depth
 from tests.golden_cases import CASES, ROOT, golden_inventory
 

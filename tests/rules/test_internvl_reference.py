@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, make_plan
-from optimbuild.hooks import Hooks
+from optimbuild.model.hints import Hooks
 
 
 def matrix(name: str, **more: Any) -> ParamInfo:

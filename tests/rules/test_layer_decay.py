@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, make_plan
-from optimbuild.hooks import Hooks, checked_answers
+from optimbuild.model.hints import Hooks, checked_answers
 from tests.models import Net
 
 INVENTORIES = Path(__file__).parent.parent.parent / "configs" / "inventories"

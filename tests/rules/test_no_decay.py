@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
-from optimbuild.hooks import Hooks
+from optimbuild.model.hints import Hooks
 
 NORM = frozenset({"norm"})
 PARAMS = (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
-from optimbuild.hooks import Hooks
+from optimbuild.model.hints import Hooks
 from optimbuild.rules.paramwise import NORMS
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -12,19 +12,20 @@ from mmengine.logging import print_log
 from mmengine.optim import BaseOptimWrapper, OptimWrapperDict
 from torch import nn
 
-from optimbuild.build import built
-from optimbuild.dialects import Reading
-from optimbuild.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
-from optimbuild.errors import ConfigError, OptimBuildError, closest, listing, shown
+from optimbuild.build.build import built
+from optimbuild.build.ddp import expect_no_gradients_of_frozen
+from optimbuild.build.zero.agreement import tell
+from optimbuild.config import Reading
+from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.fsdp import with_full_shapes
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrapped, wrapper_class
-from optimbuild.plan import Plan
-from optimbuild.planning import plan_of
-from optimbuild.reducers import expect_no_gradients_of_frozen
+from optimbuild.messages import closest, listing, shown
+from optimbuild.model.survey import Surveyed, survey, unwrapped
+from optimbuild.plan.make import plan_of
+from optimbuild.plan.plan import Plan
 from optimbuild.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from optimbuild.survey import Surveyed, survey, unwrapped
 from optimbuild.values import join
-from optimbuild.zero import tell
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class OptimBuildConstructor:
     """Build the optimizer wrapper of an MMEngine runner from a plan.
 
     A config needs nothing but ``constructor='optimbuild.OptimBuildConstructor'`` in its ``optim_wrapper``. The keys
-    ``optimizer`` and ``paramwise_cfg`` are ours to read, see :mod:`optimbuild.dialects.mmengine`; all others
+    ``optimizer`` and ``paramwise_cfg`` are ours to read, see :mod:`optimbuild.config.dialects.mmengine`; all others
     go to the wrapper. Without ``optimizer``, each key names a module of the model and holds the
     ``optim_wrapper`` of that module: an ``OptimWrapperDict`` with one plan each.
 

@@ -8,7 +8,8 @@ import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
-from optimbuild.errors import ConfigError, shown
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
 from optimbuild.values import join
 
 ACCEPTED = (None, "bfloat16", torch.bfloat16)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from torch.distributed.fsdp import FlatParameter, FullyShardedDataParallel
 
 from optimbuild.errors import ModelError
-from optimbuild.kinds import kinds_of
-from optimbuild.params import ParamInfo
-from optimbuild.survey import Surveyed
+from optimbuild.model.kinds import kinds_of
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.survey import Surveyed
 
 
 def with_full_shapes(surveyed: Surveyed) -> Surveyed:

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import LogProcessor
 
-from optimbuild.integrations.mmengine.plans import planned_wrappers
-from optimbuild.plan import Plan
-from optimbuild.registry import HOOKS, optimizer_type
+from optimbuild.integrations.mmengine.planned_wrappers import planned_wrappers
+from optimbuild.plan.plan import Plan
+from optimbuild.registry import HOOKS, find_optimizer
 
 
 @HOOKS.register_module()
@@ -56,7 +56,7 @@ def base_lr(plan: Plan, wrapper: Any) -> float:
         wrapper: The optimizer wrapper.
     """
     spec = plan.spec.optimizer
-    base = optimizer_type(spec.type).complete(spec.options).get("lr")
+    base = find_optimizer(spec.type).complete(spec.options).get("lr")
     for group, built in zip(plan.groups, wrapper.optimizer.param_groups, strict=False):
         if group.options.get("lr") == base:
             return float(built["lr"])

@@ -10,8 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from optimbuild.errors import OptimBuildError
-from optimbuild.integrations.mmengine.plans import planned_wrappers
-from optimbuild.plan import Plan
+from optimbuild.integrations.mmengine.planned_wrappers import planned_wrappers
+from optimbuild.plan.plan import Plan
 from optimbuild.registry import HOOKS
 
 META = "optimbuild"

@@ -13,9 +13,10 @@ from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from optimbuild.dialects.mmengine import registered
-from optimbuild.errors import ConfigError, listing, shown, suggest
+from optimbuild.config.dialects.mmengine import registered
+from optimbuild.errors import ConfigError
 from optimbuild.integrations.mmengine.cpu_amp import fitting_class
+from optimbuild.messages import listing, shown, suggest
 from optimbuild.values import join
 
 CLIPPING: Mapping[str, tuple[Callable[..., Any], str]] = {

@@ -14,16 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from optimbuild import ModelError
 from tests import distributed
-from tests.integrations.mmengine.project import (
-    CLASSIC,
-    StopHook,
-    StoppedError,
-    Toy,
-    adamw,
-    loader,
-    settings,
-    weights,
-)
+from tests.integrations.mmengine.project import CLASSIC, StopHook, StoppedError, Toy, adamw, loader, settings, weights
 from tests.integrations.mmengine.test_constructor import Gan, gan, seeded
 
 WARM_UP = [{"type": "LinearLR", "start_factor": 0.1, "by_epoch": False, "end": 3}]

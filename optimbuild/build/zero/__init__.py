@@ -1,0 +1,1 @@
+"""ZeRO stage 1: the optimizer state sharded over ranks."""

@@ -1,0 +1,64 @@
+"""DeepSpeed's share of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from optimbuild.errors import ConfigError
+from optimbuild.plan.plan import Plan
+from optimbuild.registry import find_optimizer
+
+if TYPE_CHECKING:
+    pass
+
+
+def deepspeed_config(plan: Plan) -> dict[str, Any]:
+    """Return the part of a DeepSpeed config that belongs to the optimizer.
+
+    DeepSpeed's config holds one setting for all parameters, so pass the built optimizer as well, which
+    has a group for each; DeepSpeed then uses that one::
+
+        deepspeed.initialize(
+            model=model, optimizer=build_optimizer(config, model), config={**training, **deepspeed_config(plan)}
+        )
+
+    Args:
+        plan: A plan without ``zero``: DeepSpeed shards by itself.
+
+    Returns:
+        JSON data. ``optimizer`` is missing where the class is none that DeepSpeed can construct by name.
+
+    Raises:
+        ConfigError: The plan has ``zero``.
+
+    >>> from optimbuild import make_plan
+    >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, torch.nn.Linear(2, 2))
+    >>> deepspeed_config(plan)["optimizer"]["type"], deepspeed_config(plan)["optimizer"]["params"]["momentum"]
+    ('SGD', 0.9)
+    """
+    if plan.spec.sharding is not None:
+        raise ConfigError("DeepSpeed shards the optimizer state by itself: leave `zero` off", "zero")
+    # any torch optimizer, whatever DeepSpeed was tested with, and under its CPU offload too
+    part: dict[str, Any] = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
+    kind = find_optimizer(plan.spec.optimizer.type)
+    cls = kind.load()
+    own = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in DEEPSPEED_OWN
+    if not own:
+        return part
+    params = {key: value for key, value in kind.complete(plan.spec.optimizer.options).items() if value is not None}
+    if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes an Adam of its own, with other options
+        params |= {"torch_adam": True, "adam_w_mode": cls.__name__ == "AdamW"}
+    return part | {"optimizer": {"type": cls.__name__, "params": _json(params)}}
+
+
+DEEPSPEED_OWN = ("Adagrad", "Muon")
+"""Classes of ``torch.optim`` for whose names DeepSpeed has a class of its own, with other options."""
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,80 @@
+"""ZeRO stage 1: an optimizer whose state is sharded over ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.distributed.optim import ZeroRedundancyOptimizer
+
+from optimbuild.plan.partition import partition
+
+
+class ZeroOptimizer(ZeroRedundancyOptimizer):
+    """Torch's ``ZeroRedundancyOptimizer``, its shards balanced over all groups, its buckets kept in place.
+
+    Every rank holds all parameters and gradients, and the optimizer state of its own shard. A step
+    updates the shard, and then each rank sends its part to all others. Make one with
+    :func:`optimbuild.build_optimizer` and ``zero: true``.
+    """
+
+    # torch's type stub leaves out what a subclass builds on
+    _all_params: list[torch.Tensor]
+    _partition_parameters_cache: list[list[dict[str, Any]]]
+    _device_to_params_per_rank_cache: dict[torch.device, list[list[torch.Tensor]]]
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]], cls: type, **options: Any) -> None:
+        self._rank_of: dict[torch.Tensor, int] = {}
+        self._addresses: list[int] = []
+        super().__init__(groups, optimizer_class=cls, **options)
+
+    def fill_buckets(self) -> None:
+        """Move the parameters of each rank into one flat buffer, of which they become views."""
+        self.parameters_as_bucket_view = True
+        self._build_param_buckets()
+
+    def _verify_same_dense_param_type(self) -> None:
+        """Accept mixed dtypes: they never share a bucket here, and need not be alike where each is sent by itself."""
+        sparse = [place for place, tensor in enumerate(self._all_params) if tensor.is_sparse]
+        if sparse:
+            raise ValueError(f"{len(sparse)} parameters are sparse, and only dense ones can be sharded")
+
+    def _partition_parameters(self, params_per_rank: Any = None) -> list[list[dict[str, Any]]]:
+        """Balance over all groups at once; what has its rank keeps it when a group is added later."""
+        if params_per_rank is not None or self._partition_parameters_cache:
+            return super()._partition_parameters(params_per_rank)  # type: ignore[misc, no-any-return]
+        self._place()
+        shards: list[list[dict[str, Any]]] = [
+            [{**group, "params": []} for group in self.param_groups] for _ in range(self.world_size)
+        ]
+        for i, group in enumerate(self.param_groups):
+            for tensor in group["params"]:
+                shards[self._rank_of[tensor]][i]["params"].append(tensor)
+        self._partition_parameters_cache = shards
+        return shards
+
+    def _place(self) -> None:
+        """Give every parameter that has no rank yet the one that :func:`~optimbuild.plan.partition.partition` chooses."""
+        loads = [0] * self.world_size
+        for tensor, rank in self._rank_of.items():
+            loads[rank] += tensor.numel() * tensor.element_size()
+        new = [tensor for group in self.param_groups for tensor in group["params"] if tensor not in self._rank_of]
+        ranks = partition([tensor.numel() * tensor.element_size() for tensor in new], loads)
+        self._rank_of.update(zip(new, ranks, strict=True))
+
+    def _build_param_buckets(self) -> None:
+        super()._build_param_buckets()  # type: ignore[misc]
+        self._addresses = self._where()
+
+    def _where(self) -> list[int]:
+        if not self.parameters_as_bucket_view:
+            return []
+        return [tensor.data_ptr() for group in self.param_groups for tensor in group["params"]]
+
+    def _local_step(self, *args: Any, **kwargs: Any) -> Any:
+        if self._where() != self._addresses:
+            # model.to(...) and the like moved parameters out of the buckets: what the step sends would be stale
+            self._device_to_params_per_rank_cache.clear()
+            self._build_param_buckets()
+        return super()._local_step(*args, **kwargs)

@@ -1,0 +1,49 @@
+"""What loading did, and what changed in the plan since the save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optimbuild.messages import listing
+from optimbuild.plan.diff import PlanDiff
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading did.
+
+    Args:
+        layout: The layout that was found, in words.
+        loaded: The parameters whose state was loaded.
+        changes: How the options of parameters changed since the save.
+        options: Whose options count from here on: ``config`` or ``checkpoint``.
+        missing: Parameters that had no saved state and start without.
+        ignored: What was saved and has no place here.
+
+    >>> report = LoadReport("optimbuild, version 1", ("a", "b"), PlanDiff({"a": {"lr": (0.1, 0.05)}}), "config")
+    >>> print(report)
+    state of 2 parameters loaded (layout: optimbuild, version 1)
+    lr of 1 parameter: 0.1 → 0.05: a
+    the options of the config count
+    """
+
+    layout: str
+    loaded: tuple[str, ...]
+    changes: PlanDiff
+    options: str
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return the report, a line for each thing."""
+        found = [f"state of {len(self.loaded)} parameters loaded (layout: {self.layout})"]
+        if self.changes:
+            found += [*self.changes.lines(), f"the options of the {self.options} count"]
+        if self.missing:
+            found.append(f"{len(self.missing)} without saved state start afresh: {listing(self.missing)}")
+        if self.ignored:
+            found.append(f"{len(self.ignored)} saved ones were left out: {listing(self.ignored)}")
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())

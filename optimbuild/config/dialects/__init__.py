@@ -1,0 +1,1 @@
+"""The dialects: one file per foreign config, each with ``recognises`` and ``read``."""

@@ -1,0 +1,270 @@
+"""The yacs dialect: the configs of InternVL and InternImage, read as they are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict
+from yacs.config import CfgNode
+
+from optimbuild.config.reading import Reading
+from optimbuild.config.spec import Spec, Zero, _Part
+from optimbuild.errors import ConfigError, UnknownNameError
+from optimbuild.messages import closest, shown
+from optimbuild.registry import find_optimizer
+from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.values import Index, NonNegative, Number, Positive, Switch, plain, validated
+
+PUBLISHED = frozenset(
+    (
+        "START_EPOCH",
+        "EPOCHS",
+        "WARMUP_EPOCHS",
+        "WARMUP_LR",
+        "MIN_LR",
+        "CLIP_GRAD",
+        "AUTO_RESUME",
+        "ACCUMULATION_STEPS",
+        "USE_CHECKPOINT",
+        "LR_SCHEDULER",
+        "EMA",
+        "RAND_INIT_FT_HEAD",
+    )
+)
+"""Keys under ``TRAIN`` of the published projects that are not ours, however close they look."""
+
+
+def _literal(value: Any) -> Any:
+    """Read a string as the Python literal that it spells, as yacs does."""
+    if isinstance(value, str) and len(value) < 1000:
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return value
+    return value
+
+
+Literal = BeforeValidator(_literal)
+
+
+class OptimizerKeys(_Part):
+    """The keys under ``TRAIN.OPTIMIZER``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    NAME: str = "adamw"
+    """A registered optimizer, whatever its case."""
+    EPS: Annotated[NonNegative, Literal] = 1e-8
+    """``eps`` of optimizers of the Adam family."""
+    BETAS: Annotated[tuple[Number, Number], Literal] = (0.9, 0.999)
+    """``betas`` of optimizers of the Adam family."""
+    MOMENTUM: Annotated[NonNegative, Literal] = 0.9
+    """``momentum`` of optimizers of the SGD family."""
+    USE_ZERO: Annotated[Switch, Literal] = False
+    """Shard the optimizer state."""
+    FREEZE_BACKBONE: Annotated[tuple[Index, ...] | None, Literal] = None
+    """Levels to freeze, such as ``[0, 1]``."""
+    DCN_LR_MUL: Annotated[Positive | None, Literal] = None
+    """LR factor of deformable convolutions."""
+    RULES: Annotated[tuple[Any, ...], Literal] = ()
+    """More rules, as in our own dialect; they apply after those that the other keys stand for."""
+    ZERO: Annotated[Zero, Literal] = False
+    """``zero`` of our own dialect."""
+    IMPLEMENTATION: str = "auto"
+    """``implementation`` of our own dialect."""
+    STRICT: Annotated[Switch, Literal] = True
+    """``strict`` of our own dialect."""
+    REFERENCE_QUIRKS: Annotated[Switch, Literal] = False
+    """Do what the published code does where it departs from its own documentation."""
+
+
+class TrainKeys(_Part):
+    """The keys under ``TRAIN`` that belong to the optimizer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    WEIGHT_DECAY: Annotated[NonNegative, Literal] = 0.05
+    """Weight decay."""
+    BASE_LR: Annotated[NonNegative, Literal] = 5e-4
+    """Learning rate of the layers at the top."""
+    LR_LAYER_DECAY: Annotated[Switch, Literal] = False
+    """Layer-wise LR decay."""
+    LR_LAYER_DECAY_RATIO: Annotated[NonNegative, Literal] = 0.875
+    """Its ratio."""
+    OPTIMIZER: OptimizerKeys = OptimizerKeys()
+    """Everything else."""
+
+
+KEYS = {"TRAIN": tuple(TrainKeys.model_fields)}
+"""What is read of a config."""
+
+
+def defaults() -> CfgNode:
+    """Return a fresh ``CfgNode`` with our keys and their defaults, to be put under a project's own config.
+
+    >>> defaults().TRAIN.OPTIMIZER.NAME
+    'adamw'
+    """
+    train = TrainKeys().model_dump()
+    train["OPTIMIZER"]["RULES"] = list(train["OPTIMIZER"]["RULES"])
+    return CfgNode({"TRAIN": train})
+
+
+def recognises(raw: Mapping[str, Any]) -> bool:
+    """Say whether this is a yacs config."""
+    return "TRAIN" in raw
+
+
+def read(raw: Mapping[str, Any]) -> Reading:
+    """Translate ``TRAIN`` into a spec. Keys outside ``TRAIN`` are ignored.
+
+    Raises:
+        ConfigError: A misspelt key or a wrong value, with its path.
+    """
+    train = raw["TRAIN"]
+    if not isinstance(train, Mapping):
+        raise ConfigError(f"must be a mapping, not {shown(train)}", "TRAIN")
+    _refuse_misspelt(train)
+    keys: TrainKeys = validated(TrainKeys, plain(train, "TRAIN"), "TRAIN")
+    corrected, published = _corrected(keys), _published(keys)
+    if keys.OPTIMIZER.REFERENCE_QUIRKS:
+        return replace(published, rival=("without REFERENCE_QUIRKS", corrected))
+    known = corrected.spec.optimizer.type in PUBLISHED_OPTIMIZERS
+    rival = ("under the published code (REFERENCE_QUIRKS: True)", published) if known else None
+    return replace(corrected, warnings=_unused(keys), rival=rival)
+
+
+PUBLISHED_OPTIMIZERS = ("adamw", "sgd", "sgd_linear_probing")
+NODE = "TRAIN.OPTIMIZER"
+PATHS = {
+    "optimizer": NODE,
+    "optimizer.type": f"{NODE}.NAME",
+    "optimizer.lr": "TRAIN.BASE_LR",
+    "optimizer.weight_decay": "TRAIN.WEIGHT_DECAY",
+    "optimizer.eps": f"{NODE}.EPS",
+    "optimizer.betas": f"{NODE}.BETAS",
+    "optimizer.momentum": f"{NODE}.MOMENTUM",
+    "zero": f"{NODE}.ZERO",
+    "implementation": f"{NODE}.IMPLEMENTATION",
+    "strict": f"{NODE}.STRICT",
+}
+"""Where keys of the canonical config stand in this dialect."""
+
+RULE_PATHS = {
+    "no_decay": {"": "TRAIN"},
+    "layer_decay": {"": "TRAIN.LR_LAYER_DECAY", ".ratio": "TRAIN.LR_LAYER_DECAY_RATIO"},
+    "dcn_lr": {"": f"{NODE}.DCN_LR_MUL", ".factor": f"{NODE}.DCN_LR_MUL"},
+    "freeze": {"": f"{NODE}.FREEZE_BACKBONE", ".levels": f"{NODE}.FREEZE_BACKBONE"},
+    "internvl_reference": {
+        "": f"{NODE}.REFERENCE_QUIRKS",
+        ".layer_decay_ratio": "TRAIN.LR_LAYER_DECAY_RATIO",
+        ".freeze_levels": f"{NODE}.FREEZE_BACKBONE",
+    },
+}
+"""Where the options of the rules that stand for published keys come from."""
+
+
+def _paths(own: Sequence[Mapping[str, Any]], more: int) -> dict[str, str]:
+    """Return where everything stands, given the rules for published keys and the number of those under ``RULES``."""
+    paths = dict(PATHS)
+    for i, rule in enumerate(own):
+        paths |= {f"rules[{i}]{option}": path for option, path in RULE_PATHS[rule["type"]].items()}
+    return paths | {f"rules[{len(own) + i}]": f"{NODE}.RULES[{i}]" for i in range(more)}
+
+
+def _refuse_misspelt(train: Mapping[str, Any]) -> None:
+    ours = list(TrainKeys.model_fields)
+    for key in train:
+        if key in ours or key in PUBLISHED:
+            continue
+        close = closest(str(key), ours, n=1, cutoff=0.8)
+        if close:
+            raise ConfigError(f"unknown key {shown(key)}. Did you mean {close[0]!r}?", "TRAIN")
+
+
+def _reading(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, Any]]) -> Reading:
+    node = keys.OPTIMIZER
+    zero = node.ZERO if node.ZERO is not False else node.USE_ZERO
+    paths = _paths(rules, len(node.RULES))
+    spec = {
+        "optimizer": optimizer,
+        "rules": [*rules, *node.RULES],
+        "zero": zero if isinstance(zero, bool) else zero.model_dump(),
+        "implementation": node.IMPLEMENTATION,
+        "strict": node.STRICT,
+    }
+    try:
+        return Reading(Spec.of(spec), paths=paths)
+    except ConfigError as error:
+        raise error.moved(paths) from None
+
+
+def _kind(keys: TrainKeys) -> OptimizerType:
+    try:
+        return find_optimizer(keys.OPTIMIZER.NAME)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.message, PATHS["optimizer.type"]) from None
+
+
+def _optimizer(keys: TrainKeys) -> dict[str, Any]:
+    """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
+    kind = _kind(keys)
+    asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys)}
+    return {"type": kind.name, **{k: v for k, v in asked.items() if k in kind.known and k not in kind.fixed}}
+
+
+def _given(keys: TrainKeys) -> dict[str, Any]:
+    """Return the options that only some optimizers share, where the config gives them.
+
+    A published default means nothing to an optimizer that was never published, so it counts as left out.
+    """
+    node, published = keys.OPTIMIZER, _kind(keys).name in PUBLISHED_OPTIMIZERS
+    given = [key for key in ("EPS", "BETAS", "MOMENTUM") if key in node.model_fields_set]
+    fields = OptimizerKeys.model_fields
+    return {key.lower(): getattr(node, key) for key in given if published or getattr(node, key) != fields[key].default}
+
+
+def _unused(keys: TrainKeys) -> tuple[str, ...]:
+    """Return a warning for each option that the config gives and the optimizer fixes or does not take."""
+    kind, given = _kind(keys), _given(keys)
+    warnings = []
+    if "WEIGHT_DECAY" in keys.model_fields_set:
+        given["weight_decay"] = keys.WEIGHT_DECAY
+        if "weight_decay" not in kind.known:
+            warnings.append(f"TRAIN.WEIGHT_DECAY is not used: {kind.name} takes no weight decay")
+    for key in given.keys() & kind.fixed.keys():
+        if given[key] != kind.fixed[key]:
+            where = PATHS[f"optimizer.{key}"]
+            warnings.append(f"{where} is not used: {kind.name} fixes {key} to {kind.fixed[key]!r}, not {given[key]!r}")
+    return tuple(sorted(warnings))
+
+
+def _corrected(keys: TrainKeys) -> Reading:
+    node, optimizer = keys.OPTIMIZER, _optimizer(keys)
+    rules: list[dict[str, Any]] = []
+    if "weight_decay" in _kind(keys).known:
+        rules.append({"type": "no_decay", "optional": True})
+    if keys.LR_LAYER_DECAY:
+        rules.append({"type": "layer_decay", "ratio": keys.LR_LAYER_DECAY_RATIO})
+    if node.DCN_LR_MUL is not None:
+        rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL})
+    if node.FREEZE_BACKBONE:
+        rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE})
+    return _reading(keys, optimizer, rules)
+
+
+def _published(keys: TrainKeys) -> Reading:
+    """Return what the published code does: see :mod:`optimbuild.rules.internvl_reference`."""
+    node, optimizer = keys.OPTIMIZER, _optimizer(keys)
+    if optimizer["type"] == "sgd_linear_probing":  # documented without weight decay, and yet it kept it
+        optimizer = {"type": "sgd", "lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, "nesterov": False}
+    reference: dict[str, Any] = {"type": "internvl_reference", "freeze_levels": node.FREEZE_BACKBONE or ()}
+    rules = [reference]
+    if keys.LR_LAYER_DECAY:
+        reference["layer_decay_ratio"] = keys.LR_LAYER_DECAY_RATIO
+        if node.DCN_LR_MUL is not None:  # it counted only while layer decay was on
+            rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL, "optional": True})
+    return _reading(keys, optimizer, rules)

@@ -1,0 +1,57 @@
+"""Reading a config of any dialect: find out which one it is, override keys, translate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optimbuild.config.dialects import mmengine, own, yacs
+from optimbuild.config.files import load, readable
+from optimbuild.config.overrides import overridden
+from optimbuild.config.reading import Reading
+from optimbuild.config.spec import Spec
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
+
+DIALECTS = (mmengine, own, yacs)
+KEYS = {key: inner for dialect in DIALECTS for key, inner in dialect.KEYS.items()}
+"""What any dialect reads of a config."""
+
+
+def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
+    """Return the spec that a config describes, whatever its dialect.
+
+    Args:
+        config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, or the path
+            of a YAML or JSON file; of a Python file as well, which is an MMEngine config and **is run**.
+        overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
+
+    Raises:
+        ConfigError: It cannot be read, is of no known dialect, or is wrong somewhere; names the place.
+    """
+    if isinstance(config, Spec):
+        if not overrides:
+            return Reading(config)
+        config = config.to_dict()
+    raw = overridden(read_raw(config), overrides)
+    for dialect in DIALECTS:
+        if dialect.recognises(raw):
+            reading: Reading = dialect.read(raw)
+            return reading
+    raise ConfigError(
+        f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or `optim_wrapper` "
+        f"(MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
+    )
+
+
+def read_raw(config: Any) -> dict[str, Any]:
+    """Return a config as plain data, its files read and its inheritance resolved."""
+    if isinstance(config, (str, os.PathLike)):
+        path = os.fspath(config)
+        return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
+    if mmengine.owns(config):
+        return mmengine.prepared(config)
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
+    return readable(config, KEYS)

@@ -1,0 +1,210 @@
+"""MODEL as the command line names it: an inventory file, a callable, a Hugging Face or an MMEngine config."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from optimbuild.errors import MissingPackageError, ModelError, OptimBuildError
+from optimbuild.messages import shown, suggest
+from optimbuild.model.inventory import Inventory
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HF = "hf:"
+INSTALL = "Install it: pip install 'optimbuild[hf]'"
+FORMS = (
+    "MODEL is an inventory file (`*.json`, see `optimbuild inventory`), `package.module:callable`, "
+    "`hf:CONFIG.json` (a local Hugging Face config), or an MMEngine config in Python with a `model` (`*.py`)."
+)
+
+
+def inventory_named(model: str) -> Inventory:
+    """Return the inventory of a model that was named in words.
+
+    Args:
+        model: The path of an inventory file (``*.json``), for which torch is not imported;
+            ``package.module:callable``, which is called without arguments on the meta device, with
+            modules of the current directory importable; or ``hf:CONFIG.json``, a Hugging Face
+            config of which the model is built on the meta device, in its default dtype. Nothing
+            is downloaded, and a config that brings its own code is refused; or an MMEngine config in
+            Python, **which is run**, and of which the ``model`` is built on the meta device.
+
+    Raises:
+        ModelError: There is no such file, module or callable, or it gives no model.
+        MissingPackageError: A Hugging Face config, and transformers is not installed.
+
+    >>> inventory_named("resnet50")
+    Traceback (most recent call last):
+    optimbuild.errors.ModelError: no model can be found under 'resnet50'. MODEL is an inventory file...
+    """
+    if not model.startswith(HF) and model.lower().endswith(".json"):
+        return Inventory.read(model)
+    make = _hugging_face if model.startswith(HF) else _mmengine if model.endswith(".py") else _callable
+    # What a model prints while it is built must not mix with our own output.
+    with contextlib.redirect_stdout(sys.stderr):
+        module = make(model)
+    from optimbuild.model.survey import inventory
+
+    return inventory(module)
+
+
+def _callable(model: str) -> nn.Module:
+    """Import ``package.module:callable`` and call it."""
+    name, colon, path = model.partition(":")
+    if not colon or not all(map(str.isidentifier, [*name.split("."), *path.split(".")])):
+        file = f" {model} is a file, but its name does not end in .json." if os.path.isfile(model) else ""
+        raise ModelError(f"no model can be found under {shown(model)}.{file} {FORMS}")
+    found: Any = _imported(name, model)
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise ModelError(f"{model}: {name} has no {attribute!r}.{suggest(attribute, dir(found))}") from None
+        except Exception as error:  # a module that imports its parts when they are asked for
+            raise _raised(f"importing {name}", error) from error
+    from torch import nn
+
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise ModelError(f"{model} must be a callable that gives a torch.nn.Module; it is {shown(found)}")
+        found = _built(found, model)
+    if not isinstance(found, nn.Module):
+        raise ModelError(f"{model} must give a torch.nn.Module, not {shown(found)}")
+    return found
+
+
+def _import_from_here() -> None:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _imported(name: str, model: str) -> ModuleType:
+    _import_from_here()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise ModelError(
+                f"{model}: there is no module {error.name!r}, neither installed nor in the current directory"
+            ) from None
+        raise _raised(f"importing {name}", error) from error
+    except (Exception, SystemExit) as error:  # it is the user's code, which may raise anything
+        raise _raised(f"importing {name}", error) from error
+
+
+def _built(build: Callable[[], Any], what: str) -> Any:
+    """Call something that makes a model, on the meta device: no memory is taken, no number computed."""
+    import torch
+
+    with torch.device("meta"):
+        try:
+            return build()
+        except RuntimeError as error:
+            if "meta" not in str(error):
+                raise _raised(what, error) from error
+            first = error
+        except OptimBuildError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _raised(what, error) from error
+        try:
+            with _linspace_on_cpu():
+                return build()
+        except (Exception, SystemExit):  # noqa: BLE001  # the first error tells more
+            hint = "It was called on the meta device, where tensors have shapes but no numbers."
+            raise _raised(what, first, hint) from first
+
+
+def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
+    """Let ``torch.linspace`` make real numbers: many models get their drop path rates from it, with ``item()``."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class LinspaceOnCpu(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = dict(kwargs or {})
+            if func is torch.linspace:
+                kwargs.setdefault("device", "cpu")
+            return func(*args, **kwargs)
+
+    return LinspaceOnCpu()
+
+
+def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
+    """Return the error of somebody else's code as one of ours, with the place where it was raised."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    theirs = [frame for frame in frames if not re.search(r"^<|importlib|site-packages", frame.filename)]
+    last = (theirs or frames)[-1:]
+    where = f" ({last[0].filename}:{last[0].lineno})" if last and not isinstance(error, SyntaxError) else ""
+    message = f"{what} raised {type(error).__name__}: {shown(str(error), 300)}{where}"
+    return ModelError(f"{message}. {hint}" if hint else message)
+
+
+def _hugging_face(model: str) -> nn.Module:
+    """Build the model of a local Hugging Face config from transformers' own classes."""
+    data, own_code = _config(model.removeprefix(HF), model)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # some models fetch a backbone while they are built
+    try:
+        transformers: Any = importlib.import_module("transformers")
+    except ImportError as error:
+        raise MissingPackageError(f"{model} needs transformers ({error}). {INSTALL}") from error
+    kind, known = data["model_type"], transformers.CONFIG_MAPPING
+    if not isinstance(kind, str) or kind not in known:
+        raise ModelError(f"{model}: transformers knows no model_type {shown(kind)}.{_hint(kind, known, own_code)}")
+    names = data.get("architectures") or None
+    architecture = names[0] if isinstance(names, list) else names
+    cls = getattr(transformers, str(architecture), None) if architecture is not None else transformers.PreTrainedModel
+    if not (isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)):
+        hint = _hint(architecture, (name for name in dir(transformers) if "For" in name or "Model" in name), own_code)
+        raise ModelError(f"{model}: transformers has no architecture {shown(architecture)}.{hint}")
+
+    def build() -> Any:
+        config = known[kind].from_dict(data)
+        return transformers.AutoModel.from_config(config) if architecture is None else cls(config)
+
+    module: nn.Module = _built(build, model)
+    return module
+
+
+def _mmengine(model: str) -> nn.Module:
+    """Run an MMEngine config, and build its own model."""
+    from torch import nn
+
+    from optimbuild.config.dialects.mmengine import model_maker
+
+    _import_from_here()
+    found = _built(model_maker(model), f"the model of {model}")
+    if not isinstance(found, nn.Module):
+        raise ModelError(f"the model of {model} must be a torch.nn.Module, not {shown(found)}")
+    return found
+
+
+def _config(path: str, model: str) -> tuple[dict[str, Any], bool]:
+    """Return a config without ``auto_map``, which names code of its own, and whether it had one."""
+    try:
+        text = Path(path).read_text("utf-8")
+        data = json.loads(text, object_hook=lambda part: {key: part[key] for key in part if key != "auto_map"})
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not JSON ({shown(str(error))})"
+        raise ModelError(f"{model}: {reason}") from None
+    if not isinstance(data, dict) or "model_type" not in data:
+        raise ModelError(f"{model}: a Hugging Face config is an object with `model_type`; this is {shown(data)}")
+    return data, '"auto_map"' in text
+
+
+def _hint(name: Any, known: Iterable[str], own_code: bool) -> str:
+    if own_code:
+        return " The config brings its own code (`auto_map`), which is never run; name it as `package.module:callable`."
+    return suggest(name, known) if isinstance(name, str) else ""

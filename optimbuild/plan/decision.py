@@ -1,0 +1,108 @@
+"""What a parameter gets, and the steps that led there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.registry.optimizer_type import Implementation
+
+if TYPE_CHECKING:
+    pass
+
+
+class Setting(NamedTuple):
+    """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options."""
+
+    frozen: bool
+    optimizer: str | None
+    options: Mapping[str, Any] | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells two settings apart; 1, 1.0 and True differ."""
+        options = sorted((self.options or {}).items())
+        return (self.frozen, self.optimizer, tuple((name, repr(value)) for name, value in options))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One edit that changed something: the rule, its reason, and the changed options before and after.
+
+    Args:
+        rule: The rule's name.
+        why: Its reason.
+        before: The changed options, as they were.
+        after: The same options, as they became.
+        position: The rule's place in the config, from 0.
+    """
+
+    rule: str
+    why: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    position: int = 0
+
+    def __str__(self) -> str:
+        changes = ", ".join(f"{key}: {self.before.get(key)!r} → {value!r}" for key, value in self.after.items())
+        return f"{self.rule}: {changes} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one parameter gets.
+
+    Args:
+        param: The parameter.
+        frozen: Whether it stays out of training.
+        optimizer: The optimizer's name; None where it is frozen.
+        options: All of its options, fixed ones too; None where it is frozen.
+        group: The index of its group; None where it is frozen.
+    """
+
+    param: ParamInfo
+    frozen: bool
+    optimizer: str | None
+    options: Mapping[str, Any] | None
+    group: int | None
+
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+        return self.param.name
+
+    @property
+    def lr(self) -> float | None:
+        """Its learning rate; None where it is frozen."""
+        return None if self.options is None else self.options.get("lr")
+
+    @property
+    def weight_decay(self) -> float | None:
+        """Its weight decay; None where it is frozen."""
+        return None if self.options is None else self.options.get("weight_decay")
+
+
+class Group(NamedTuple):
+    """Parameters with the same optimizer and the same options.
+
+    Args:
+        optimizer: The optimizer's name.
+        options: All of its options.
+        params: The parameters' names, in model order.
+        shapes: Their shapes.
+        implementation: ``fused``, ``foreach`` or ``for-loop``.
+    """
+
+    optimizer: str
+    options: Mapping[str, Any]
+    params: tuple[str, ...]
+    shapes: Sequence[tuple[int, ...]]
+    implementation: Implementation
+
+    @property
+    def numel(self) -> int:
+        """How many elements they have together."""
+        return sum(map(math.prod, self.shapes))

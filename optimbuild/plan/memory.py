@@ -1,0 +1,228 @@
+"""How much memory training takes on each rank: parameters, gradients and optimizer state, foreseen from a plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from optimbuild.errors import ConfigError, ModelError
+from optimbuild.messages import shown
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.plan.partition import partition
+from optimbuild.registry import find_optimizer
+
+if TYPE_CHECKING:
+    from optimbuild.plan.decision import Group
+    from optimbuild.plan.plan import Plan
+
+Sharding = Literal["zero", "fsdp2"] | None
+HOW: Mapping[Sharding, str] = {
+    "zero": "optimizer state sharded by ZeRO stage 1",
+    "fsdp2": "parameters, gradients and optimizer state sharded by FSDP2",
+    None: "optimizer state not sharded: every rank keeps all of it",
+}
+_BITS = re.compile(r"\d+")
+SCALAR = 4
+"""Bytes of a single float32 number."""
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """What one rank holds, in bytes.
+
+    Args:
+        rank: The rank.
+        parameters: All parameters, frozen ones too.
+        gradients: The gradients of the parameters that are not frozen.
+        state: The optimizer state that this rank keeps.
+        share: The part of the model's whole optimizer state that this is, from 0 to 1.
+    """
+
+    rank: int
+    parameters: int
+    gradients: int
+    state: int
+    share: float
+
+    @property
+    def total(self) -> int:
+        """All three together."""
+        return self.parameters + self.gradients + self.state
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What every rank holds.
+
+    Activations, buffers of the model and of the communication library (such as the gradient buckets of
+    ``DistributedDataParallel``) are not in it: they depend on the run and not on the plan.
+
+    Args:
+        ranks: By rank.
+        sharding: ``zero``, where the optimizer state is sharded; ``fsdp2``, where parameters and gradients are
+            as well; None where every rank holds everything.
+    """
+
+    ranks: tuple[RankMemory, ...]
+    sharding: Sharding = None
+
+    @property
+    def largest(self) -> RankMemory:
+        """The rank that holds most; the first of several."""
+        return max(self.ranks, key=lambda rank: rank.total)
+
+    @property
+    def smallest(self) -> RankMemory:
+        """The rank that holds least; the first of several."""
+        return min(self.ranks, key=lambda rank: rank.total)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON data."""
+        return {
+            "world_size": len(self.ranks),
+            "sharding": self.sharding,
+            "ranks": [{**asdict(rank), "total": rank.total} for rank in self.ranks],
+            "largest": self.largest.rank,
+            "smallest": self.smallest.rank,
+        }
+
+    def __str__(self) -> str:
+        most, least = self.largest, self.smallest
+        shares = [f"rank {end.rank} holds {end.share:.2%} of it" for end in (most, least)]
+        state = _span(most, least, lambda rank: rank.state)
+        rows = {
+            "memory": f"of each of {len(self.ranks)} rank{'s' * (len(self.ranks) > 1)}; {HOW[self.sharding]}",
+            "parameters": _span(most, least, lambda rank: rank.parameters),
+            "gradients": _span(most, least, lambda rank: rank.gradients),
+            "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharding else state,
+            "together": _span(most, least, lambda rank: rank.total),
+        }
+        return "\n".join(f"{label:<13}{text}" for label, text in rows.items())
+
+
+def _span(most: RankMemory, least: RankMemory, of: Callable[[RankMemory], int]) -> str:
+    ends = dict.fromkeys([size(of(least)), size(of(most))])  # the same words are said once
+    return " to ".join(ends)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people.
+
+    >>> size(330_000_000), size(100)
+    ('314.7 MiB', '100 B')
+    """
+    if count < 1024:
+        return f"{count} B"
+    value, unit = count / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}"
+
+
+def memory_of(plan: Plan, world_size: int) -> Memory:
+    """Return what every rank of a run of this plan holds.
+
+    A model whose tensors are shards (``DTensor``) is taken to be sharded by FSDP2 over all ranks, whatever
+    their number: along the first dimension.
+
+    Args:
+        plan: The plan.
+        world_size: The number of ranks, at least 1.
+
+    Raises:
+        ConfigError: The world size is no whole number from 1, or the state of an optimizer cannot be foreseen.
+    """
+    _check(world_size)
+    parameters, sizes, needed = _held(plan, lambda param: param)
+    if plan.inventory.sharded:
+        shards = [_held(plan, partial(_shard, plan, rank, world_size)) for rank in range(world_size)]
+        return _memory([(whole, sum(grads), sum(state)) for whole, grads, state in shards], sum(needed), "fsdp2")
+    state = [sum(needed)] * world_size
+    if plan.spec.sharding is not None:
+        state = [0] * world_size
+        for rank, count in zip(partition(sizes, state), needed, strict=True):
+            state[rank] += count
+    held = [(parameters, sum(sizes), mine) for mine in state]
+    return _memory(held, sum(needed), None if plan.spec.sharding is None else "zero")
+
+
+def _held(plan: Plan, of: Callable[[ParamInfo], ParamInfo]) -> tuple[int, list[int], list[int]]:
+    """Return the bytes of all parameters; of each gradient; and of the state for each, in the order of the groups.
+
+    Args:
+        plan: The plan.
+        of: Returns what a rank holds of a parameter.
+    """
+    members = [[of(plan.inventory[name]) for name in group.params] for group in plan.groups]
+    sizes = [nbytes(param) for params in members for param in params]
+    needed = [need for group, params in zip(plan.groups, members, strict=True) for need in state_bytes(group, params)]
+    return sum([nbytes(of(param)) for param in plan.inventory.params]), sizes, needed
+
+
+def _shard(plan: Plan, rank: int, world_size: int, param: ParamInfo) -> ParamInfo:
+    """Return what FSDP2 leaves of a parameter on a rank: its share of the rows, as ``torch.chunk`` cuts them."""
+    if param.name not in plan.inventory.sharded or not param.shape:
+        return param
+    rows, *rest = param.shape
+    each = -(-rows // world_size)
+    return replace(param, shape=(max(0, min(each, rows - rank * each)), *rest))
+
+
+def _memory(held: Sequence[tuple[int, int, int]], whole: int, sharding: Sharding) -> Memory:
+    """Return the figures of every rank: parameters, gradients and state, and the share in the whole state."""
+    ranks = [
+        RankMemory(rank, parameters, gradients, state, state / whole if whole else 0.0)
+        for rank, (parameters, gradients, state) in enumerate(held)
+    ]
+    return Memory(tuple(ranks), sharding)
+
+
+def _check(world_size: object) -> None:
+    if isinstance(world_size, bool) or not isinstance(world_size, int) or world_size < 1:
+        raise ConfigError(f"must be a whole number from 1, not {shown(world_size)}", "world_size")
+
+
+def nbytes(param: ParamInfo) -> int:
+    """Return how many bytes a parameter takes.
+
+    Raises:
+        ModelError: Its dtype is of no known width.
+
+    >>> nbytes(ParamInfo("fc.weight", (4, 4), dtype="bfloat16"))
+    32
+    """
+    return param.numel * _itemsize(param.dtype, param.name)
+
+
+@lru_cache(maxsize=256)
+def _itemsize(dtype: str, name: str) -> int:
+    if dtype == "bool":
+        return 1
+    bits = _BITS.search(dtype)
+    if bits is None:
+        raise ModelError(f"parameter {name!r} has dtype {shown(dtype)}, whose width is not known")
+    return (int(bits[0]) + 7) // 8
+
+
+def state_bytes(group: Group, params: Sequence[ParamInfo]) -> list[int]:
+    """Return how many bytes of state the optimizer of a group keeps for each of its parameters.
+
+    Args:
+        group: The group.
+        params: Its parameters.
+
+    Raises:
+        ConfigError: The optimizer did not declare its state, and takes no step on a tensor like one of these.
+    """
+    kind = find_optimizer(group.optimizer)
+    if kind.state is not None:
+        state = kind.state(group.options)
+        return [state.copies * nbytes(param) + state.scalars * SCALAR for param in params]
+    from optimbuild.plan.state_size import probed  # what declares nothing is a class of torch's world
+
+    return [probed(kind, group.options, param.shape, param.dtype) for param in params]

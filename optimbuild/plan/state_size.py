@@ -1,0 +1,72 @@
+"""What an optimizer that declares nothing keeps for a parameter: let it take one step, and look."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
+from optimbuild.registry.optimizer_type import OptimizerType
+
+
+def probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> int:
+    """Return how many bytes of tensors an optimizer keeps for a parameter of this shape after a step.
+
+    The step is taken on the meta device, which holds no data; on the CPU by an optimizer that must
+    read values.
+
+    Args:
+        kind: The optimizer.
+        options: All of its options.
+        shape: The parameter's shape.
+        dtype: Its dtype, such as ``float32``.
+
+    Raises:
+        ConfigError: The optimizer takes no step on such a parameter.
+
+    >>> probed(OptimizerType("adamax", "torch.optim:Adamax"), {"lr": 0.1}, (4, 4), "float32")
+    132
+    """
+    # How large lr and weight_decay are changes no state, and they are what most groups differ in.
+    alike = {key: 1.0 if key in ("lr", "weight_decay") and value else value for key, value in options.items()}
+    return _probed(kind.load(), tuple(alike.items()), shape, dtype, kind.name)
+
+
+@lru_cache(maxsize=65536)
+def _probed(cls: type, options: tuple[tuple[str, Any], ...], shape: tuple[int, ...], dtype: str, name: str) -> int:
+    for device in ("meta", "cpu"):
+        try:
+            return _state_after_step(cls, dict(options), shape, dtype, device)
+        except Exception as error:  # noqa: BLE001  # a foreign optimizer may raise anything
+            refusal = error
+    raise ConfigError(
+        f"the state of {name} cannot be foreseen: it takes no step on a {dtype} tensor of shape {shape}: "
+        f"{type(refusal).__name__}: {shown(str(refusal), 200)}. Register it with `state=` to declare it.",
+        "optimizer.type",
+    ) from refusal
+
+
+def _state_after_step(cls: type, options: dict[str, Any], shape: tuple[int, ...], dtype: str, device: str) -> int:
+    tensor = nn.Parameter(torch.zeros(shape, dtype=getattr(torch, dtype), device=device))
+    tensor.grad = torch.zeros_like(tensor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimizer = cls([{"params": [tensor], **options}], **options)
+        optimizer.step()
+    return _nbytes(optimizer.state[tensor])
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(map(_nbytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(_nbytes, value))
+    return 0

@@ -1,0 +1,32 @@
+"""The registries of rules and optimizers, and how things get into them.
+
+MMEngine imports this package by itself when a config says ``optimbuild.NAME``.
+"""
+
+from optimbuild.registry.plugins import load_plugins
+from optimbuild.registry.register import optimizer, rule
+from optimbuild.registry.registries import (
+    HOOKS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIMIZERS,
+    RULES,
+    find_optimizer,
+    find_rule,
+)
+from optimbuild.registry.registry import Origin, Registry, fill, origin
+
+__all__ = [
+    "HOOKS",
+    "OPTIMIZERS",
+    "OPTIM_WRAPPER_CONSTRUCTORS",
+    "RULES",
+    "Origin",
+    "Registry",
+    "fill",
+    "find_optimizer",
+    "find_rule",
+    "load_plugins",
+    "optimizer",
+    "origin",
+    "rule",
+]

@@ -1,0 +1,46 @@
+"""Plugins: what installed packages declare, imported once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from functools import lru_cache
+from importlib import metadata
+
+from optimbuild.errors import OptimBuildWarning
+
+PLUGINS = "optimbuild.plugins"
+
+
+_loaded: set[tuple[str, str]] = set()
+
+
+def load_plugins() -> None:
+    """Import what installed packages declare under the entry-point group ``optimbuild.plugins``.
+
+    Each is imported once. One that fails is a warning that names its distribution and the error.
+    ``OPTIMBUILD_PLUGINS=none`` in the environment turns plugins off.
+    """
+    if os.environ.get("OPTIMBUILD_PLUGINS", "").lower() == "none":
+        return
+    for entry in _declared(tuple(sys.path)):
+        if (entry.name, entry.value) in _loaded:
+            continue
+        _loaded.add((entry.name, entry.value))
+        try:
+            entry.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything
+            package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+            warnings.warn(
+                f"plugin {entry.name!r} of {package} ({entry.value}) failed to import and is left out: "
+                f"{type(error).__name__}: {error}",
+                OptimBuildWarning,
+                stacklevel=3,
+            )
+
+
+@lru_cache(maxsize=1)
+def _declared(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001  # another path, another answer
+    """Return the plugins of all installed packages; kept, because it reads a file of each."""
+    return tuple(metadata.entry_points(group=PLUGINS))

@@ -1,0 +1,147 @@
+"""The decorators by which rules and optimizers get into their registries."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+import pydantic
+from typing_extensions import dataclass_transform
+
+from optimbuild.errors import RegistrationError
+from optimbuild.messages import shown
+from optimbuild.registry.optimizer_type import OptimizerType, State
+from optimbuild.registry.registries import OPTIMIZERS, RULES
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
+    """Make a class a frozen pydantic dataclass, and register it as a rule.
+
+    Its fields are its options, its ``__call__(param)`` returns an :class:`~optimbuild.Edit` or None.
+    A rule that must see the whole model first has ``bind(inventory)``, which returns that callable.
+
+    Args:
+        name: The name that a config says.
+        force: Replace a rule of the same name.
+
+    Raises:
+        RegistrationError: The name is taken (names both owners), or the class is no rule.
+
+    >>> from optimbuild import Edit, ParamInfo, rule
+    >>> @rule("slow_embeddings")
+    ... class SlowEmbeddings:
+    ...     factor: float = 0.1
+    ...
+    ...     def __call__(self, param: ParamInfo) -> Edit | None:
+    ...         return Edit(scale={"lr": self.factor}, why="embedding") if "embedding" in param.kinds else None
+    >>> SlowEmbeddings(factor=0.5)
+    SlowEmbeddings(factor=0.5)
+    """
+
+    def register(cls: Any) -> Any:
+        if not inspect.isclass(cls) or not {"__call__", "bind"} & set(dir(cls)):
+            raise RegistrationError(
+                f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
+            )
+        config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
+        again = "__pydantic_fields__" in vars(cls)  # the very same class, perhaps under another name
+        made = cls if again else pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
+        RULES.register_module(name=name, module=made, force=force)
+        return made
+
+    return register
+
+
+@overload
+def optimizer(
+    name: str,
+    target: str | type,
+    *,
+    defaults: Mapping[str, Any] = ...,
+    fixed: Mapping[str, Any] = ...,
+    options: type[pydantic.BaseModel] | None = ...,
+    implementations: Iterable[str] | None = ...,
+    state: Callable[[Mapping[str, Any]], State] | None = ...,
+    force: bool = ...,
+) -> OptimizerType: ...
+
+
+@overload
+def optimizer(
+    name: str,
+    *,
+    defaults: Mapping[str, Any] = ...,
+    fixed: Mapping[str, Any] = ...,
+    options: type[pydantic.BaseModel] | None = ...,
+    implementations: Iterable[str] | None = ...,
+    state: Callable[[Mapping[str, Any]], State] | None = ...,
+    force: bool = ...,
+) -> Callable[[type[T]], type[T]]: ...
+
+
+def optimizer(
+    name: str,
+    target: str | type | None = None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    options: type[pydantic.BaseModel] | None = None,
+    implementations: Iterable[str] | None = None,
+    state: Callable[[Mapping[str, Any]], State] | None = None,
+    force: bool = False,
+) -> Any:
+    """Register an optimizer: as data, or as a decorator of its class.
+
+    Args:
+        name: The name that a config says.
+        target: ``package.module:Class``, or the class itself. The module is imported at the build, or at the first
+            plan where its signature must tell the options.
+        defaults: Options that differ from the class's own defaults; a config may change them.
+        fixed: Options that a config may not change; every plan shows them.
+        options: A pydantic model of the options, their types and defaults, so that planning
+            imports nothing. Without it they are read from the signature of the class.
+        implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
+        state: What it keeps for a parameter under given options, so that :meth:`~optimbuild.Plan.memory`
+            imports nothing. Without it a step on the meta device shows it.
+        force: Replace an optimizer of the same name.
+
+    Returns:
+        The registered :class:`~optimbuild.registry.optimizer_type.OptimizerType`, or the decorator where no target is given.
+
+    Raises:
+        RegistrationError: The name is taken; names both owners.
+
+    >>> from optimbuild import optimizer
+    >>> optimizer("adam_amsgrad", "torch.optim:Adam", defaults={"amsgrad": True}).name
+    'adam_amsgrad'
+    """
+    frame = sys._getframe(1)
+    where = (str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno)
+
+    def register(target: str | type) -> OptimizerType:
+        if isinstance(target, str) and not all(part.strip() for part in [*target.partition(":")]):
+            raise RegistrationError(f"optimizer {name!r}: the target is `package.module:Class`, not {shown(target)}")
+        made = OptimizerType(
+            name=name,
+            target=target,
+            defaults=dict(defaults or {}),
+            fixed=dict(fixed or {}),
+            schema=options,
+            kernels=None if implementations is None else tuple(implementations),
+            state=state,
+            where=where,
+        )
+        OPTIMIZERS.register_module(name=name, module=made, force=force)
+        return made
+
+    def decorate(cls: type[T]) -> type[T]:
+        register(cls)
+        return cls
+
+    return decorate if target is None else register(target)

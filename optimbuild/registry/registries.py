@@ -1,0 +1,69 @@
+"""The registries of rules, optimizers and optimizer wrapper constructors, and how things get into them.
+
+They are MMEngine registries with scope ``optimbuild``, each a child of MMEngine's own where there is
+one. MMEngine imports ``optimbuild.registry`` by itself when a config says ``optimbuild.NAME``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from mmengine.registry.root import HOOKS as MMENGINE_HOOKS
+from mmengine.registry.root import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
+from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
+
+from optimbuild.errors import UnknownNameError
+from optimbuild.messages import closest, shown
+from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.registry import Registry
+
+SCOPE = "optimbuild"
+
+
+RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
+"""Parameter-group rules, by name."""
+
+OPTIMIZERS = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"])
+"""Optimizers, by name; a child of MMEngine's registry, so its names work here too."""
+
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    "optimizer wrapper constructor",
+    parent=MMENGINE_CONSTRUCTORS,
+    scope=SCOPE,
+    locations=["optimbuild.integrations.mmengine"],
+)
+"""Optimizer wrapper constructors for MMEngine runners."""
+
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope=SCOPE, locations=["optimbuild.integrations.mmengine"])
+"""Hooks for MMEngine runners."""
+
+
+def find_optimizer(name: str) -> OptimizerType:
+    """Return the optimizer of this name; a plainly registered class is described from its signature.
+
+    Raises:
+        UnknownNameError: Nothing is registered under this name.
+    """
+    found = OPTIMIZERS.get(name)
+    return found if isinstance(found, OptimizerType) else _described(name, found)
+
+
+@lru_cache(maxsize=256)
+def _described(name: str, cls: Any) -> OptimizerType:
+    """Describe a class; kept, because it reads its source and its signature."""
+    return OptimizerType.of_class(name, cls)
+
+
+def find_rule(name: str) -> Any:
+    """Return the rule of this name.
+
+    Raises:
+        UnknownNameError: Nothing is registered under this name.
+    """
+    try:
+        return RULES.get(name)
+    except UnknownNameError as error:
+        if closest(name, OPTIMIZERS.names(), cutoff=0.9):
+            raise UnknownNameError(f"{error} ({shown(name)} is an optimizer: it belongs under `optimizer`.)") from None
+        raise

@@ -1,0 +1,64 @@
+"""The explanation of a parameter as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optimbuild.registry import RULES
+from optimbuild.report.numbers import option_text
+from optimbuild.report.plan_text import _setting, _shape
+from optimbuild.report.table import Line, labelled, text_of
+
+if TYPE_CHECKING:
+    from optimbuild.plan.plan import Plan
+
+
+def explain_text(plan: Plan, name: str) -> str:
+    """Return every step that led to a parameter's setting, and where each rule stands.
+
+    Args:
+        plan: The plan.
+        name: The parameter's name, or an alias.
+
+    Raises:
+        ModelError: No parameter has this name.
+
+    >>> from optimbuild import Inventory, ParamInfo, make_plan
+    >>> model = Inventory((ParamInfo("fc.weight", (4, 4)), ParamInfo("fc.bias", (4,))))
+    >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1, "weight_decay": 0.01},
+    ...                   "rules": [{"type": "no_decay"}]}, model)
+    >>> print(explain_text(plan, "fc.bias"))
+    fc.bias
+      shape     4, float32
+      start     sgd: lr 0.1, momentum 0.9, dampening 0.0, weight_decay 0.01, nesterov true
+      no_decay  weight_decay 0.01 → 0.0
+                why: bias
+                rule 1 of 1, .../rules/no_decay.py:...
+      end       sgd: lr 0.1, momentum 0.9, dampening 0.0, weight_decay 0.0, nesterov true
+                group 1 of 2
+    """
+    return text_of(explain_lines(plan, name))
+
+
+def explain_lines(plan: Plan, name: str) -> list[Line]:
+    """Return the lines of :func:`explain_text`."""
+    from optimbuild.plan.plan import base_options
+
+    decision, steps = plan[name], plan.explain(name)
+    param = decision.param
+    kind, base = base_options(plan.spec)(None)
+    pairs = [
+        ("shape", ", ".join([_shape(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
+        *[("kinds", ", ".join(sorted(param.kinds)))] * bool(param.kinds),
+        *[("aliases", ", ".join(param.aliases))] * bool(param.aliases),
+        ("start", _setting(kind.name, base if param.trainable else None)),
+    ]
+    for step in steps:
+        changes = [f"{key} {option_text(step.before.get(key))} → {option_text(v)}" for key, v in step.after.items()]
+        pairs.append((step.rule, ", ".join(changes)))
+        pairs.append(("", f"why: {step.why or 'the rule does not say'}"))
+        pairs.append(("", f"rule {step.position + 1} of {len(plan.rules)}, {RULES.origin(step.rule)}"))
+    pairs.append(("end", _setting(decision.optimizer, decision.options)))
+    if decision.group is not None:
+        pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))
+    return [(param.name, "bold"), *((f"  {text}", style) for text, style in labelled(pairs, None))]

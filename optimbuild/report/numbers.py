@@ -1,0 +1,72 @@
+"""Numbers and option values as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def human(count: int) -> str:
+    """Return a count in three digits and a unit.
+
+    >>> human(768), human(29_040), human(29_900_000), human(5_540_000_000)
+    ('768', '29.0k', '29.9M', '5.54B')
+    """
+    if count < 1000:
+        return str(count)
+    value, unit = float(count), ""
+    for unit in "kMBT":  # noqa: B007  # the last one counts
+        value /= 1000
+        if value < 999.5:
+            break
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}{unit}"
+
+
+def option_text(value: Any) -> str:
+    """Return the value of an option exactly, as YAML writes it.
+
+    >>> option_text((0.9, 0.999)), option_text(None), option_text(True), option_text(0.0)
+    ('[0.9, 0.999]', 'null', 'true', '0.0')
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {option_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(option_text, value)) + "]"
+    return value if isinstance(value, str) else repr(value)
+
+
+def column(values: Sequence[Any]) -> list[str]:
+    """Return the values of one option, in a notation that they share, short but never ambiguous.
+
+    Numbers that differ read differently. Where the short forms are not exact, all numbers get
+    the same scientific notation.
+
+    >>> column([0.001, 0.05, 0.0]), column([0.0001, 0.00002])
+    (['0.001', '0.05', '0'], ['1e-04', '2e-05'])
+    >>> column([0.001, 0.0006123457, 0.0])
+    ['1.00e-03', '6.12e-04', '0']
+    >>> column([0.00061231, 0.00061232])
+    ['6.1231e-04', '6.1232e-04']
+    """
+    numbers = {v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    texts = _plain(numbers) or _scientific(numbers)
+    return [texts[v] if v in numbers and not isinstance(v, bool) else option_text(v) for v in values]
+
+
+def _plain(numbers: set[float]) -> dict[float, str]:
+    texts = {number: f"{number:.5g}" for number in numbers}
+    exact = all(float(text) == number for number, text in texts.items())
+    notations = {"e" in text for number, text in texts.items() if number}
+    return texts if exact and len(notations) < 2 and all(len(text) <= 7 for text in texts.values()) else {}
+
+
+def _scientific(numbers: set[float]) -> dict[float, str]:
+    texts: dict[float, str] = {}
+    for digits in range(17):
+        texts = {number: f"{number:.{digits}e}" if number else "0" for number in numbers}
+        exact = all(float(text) == number for number, text in texts.items())
+        if exact or (digits > 1 and len(set(texts.values())) == len(numbers)):
+            break
+    return texts

@@ -1,0 +1,157 @@
+"""The registered rules and optimizers as text: what there is, where it comes from, and what it takes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optimbuild.config.schema import NUMERIC, Schema, optimizer_schema, rule_schema, schema_of
+from optimbuild.errors import OptimBuildError
+from optimbuild.messages import printable
+from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
+from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.report.numbers import option_text
+from optimbuild.report.table import Line, labelled
+
+BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+WORDS = {"boolean": "true or false", "integer": "whole number", "object": "mapping", "null": "null", "array": "list"}
+
+
+def list_lines(kinds: Sequence[str]) -> list[Line]:
+    """Return a list of everything registered: what it is, and where it comes from.
+
+    Args:
+        kinds: ``rules``, ``optimizers``, or both.
+    """
+    load_plugins()
+    lines: list[Line] = []
+    for kind in kinds:
+        registry = RULES if kind == "rules" else OPTIMIZERS
+        pairs = []
+        for name in registry.names():
+            entry = registry.get(name)
+            pairs += [(name, _summary(entry)), ("", _where(entry))]
+        lines += [("", "")] * bool(lines) + [(kind, "bold")]
+        lines += [
+            (f"  {text}".rstrip(), "" if i % 2 == 0 else "dim") for i, (text, _) in enumerate(labelled(pairs, None))
+        ]
+    if "optimizers" in kinds and OPTIMIZERS.parent is not None:
+        fill(OPTIMIZERS.parent)
+        theirs = sorted(OPTIMIZERS.parent.module_dict)
+        lines += [("", ""), *labelled([("from MMEngine", ", ".join(theirs))], 100)]
+    return lines
+
+
+def entry_lines(kind: str, name: str) -> list[Line]:
+    """Return all about one rule or optimizer: its docstring, and its options with types and defaults.
+
+    Raises:
+        UnknownNameError: There is no such thing; says what is close.
+    """
+    entry: Any = find_rule(name) if kind == "rules" else find_optimizer(name)
+    schema = _schema(entry)
+    place = origin(entry)
+    about = [_plain(line) for line in _doc(entry).splitlines()]
+    lines = [(name, "bold"), (f"  {_where(entry)}", "dim"), *[(f"  {place}", "dim")] * bool(place.file), ("", "")]
+    lines += [(f"  {printable(line)}".rstrip(), "") for line in about]
+    if isinstance(entry, OptimizerType):
+        lines += [("", "")] * bool(about) + [(f"  {printable(_target(entry))}", "")]
+    return [*lines, ("", ""), ("  options", "bold"), *_option_lines(entry, schema)]
+
+
+def _schema(entry: Any) -> Schema:
+    if not isinstance(entry, OptimizerType):
+        return rule_schema(entry)
+    return optimizer_schema(entry) if entry.schema is not None else schema_of(entry.options)
+
+
+def _option_lines(entry: Any, schema: Schema) -> list[Line]:
+    properties = schema.get("properties", {})
+    pairs = []
+    for option, about in properties.items():
+        if option in schema.get("required", ()):
+            default = "required"
+        elif "const" in about:
+            default = "fixed"
+        else:
+            default = f"default {option_text(about.get('default'))}"
+        pairs.append((option, f"{type_text(about, schema.get('$defs', {}))}; {default}"))
+        if "description" in about:
+            pairs.append(("", _plain(" ".join(about["description"].split()))))
+    if not properties:
+        pairs = [("", "none" if "properties" in schema else f"{inspect.signature(entry)}, not declared with types")]
+    return [(f"    {text}", style) for text, style in labelled(pairs, 100)]
+
+
+def type_text(schema: Schema, definitions: Mapping[str, Schema]) -> str:
+    """Return the type that a JSON Schema describes, in words.
+
+    >>> type_text({"type": "array", "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}, {})
+    'list of number in (0, 1]'
+    >>> type_text({"anyOf": [{"const": "auto"}, {"type": "null"}]}, {})
+    'auto or null'
+    """
+    if "$ref" in schema:
+        inside = definitions.get(schema["$ref"].rpartition("/")[-1], {})
+        keys = ", ".join(inside.get("properties", ()))
+        return f"mapping with {keys}" if keys else type_text(inside, definitions)
+    if "const" in schema:
+        return option_text(schema["const"])
+    if "enum" in schema:
+        return " or ".join(map(option_text, schema["enum"]))
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        texts = [type_text(choice, definitions) for choice in choices if choice.get("pattern") != NUMERIC]
+        return " or ".join(dict.fromkeys(texts))
+    if "prefixItems" in schema:
+        return "[" + ", ".join(type_text(item, definitions) for item in schema["prefixItems"]) + "]"
+    if schema.get("type") == "array" and "items" in schema:
+        item = type_text(schema["items"], definitions)
+        return f"list of ({item})" if " or " in item and item != WORDS["boolean"] else f"list of {item}"
+    kind = str(schema.get("type", "anything"))
+    return WORDS.get(kind, kind) + _bounds(schema)
+
+
+def _bounds(schema: Schema) -> str:
+    """Return the bounds of a number as an interval, or as the one bound that there is."""
+    bounds = [(key, sign, schema[key]) for key, sign in BOUNDS.items() if key in schema]
+    if len(bounds) < 2:
+        return "".join(f" {sign} {value}" for _, sign, value in bounds)
+    (low, _, lowest), (high, _, highest) = bounds
+    return f" in {'(' if low.startswith('ex') else '['}{lowest}, {highest}{')' if high.startswith('ex') else ']'}"
+
+
+def _summary(entry: Any) -> str:
+    """Return the first line of the docstring; for an optimizer that is data, what it builds."""
+    if isinstance(entry, OptimizerType):
+        return _target(entry)
+    return _plain(_doc(entry).partition("\n")[0]) or "(no docstring)"
+
+
+def _target(entry: OptimizerType) -> str:
+    target = entry.target if isinstance(entry.target, str) else f"{entry.target.__module__}:{entry.target.__qualname__}"
+    defaults = ", ".join(f"{key} {option_text(value)}" for key, value in entry.defaults.items())
+    fixed = ", ".join(f"{key} {option_text(value)}" for key, value in entry.fixed.items())
+    return target + f"; {defaults} unless told otherwise" * bool(defaults) + f"; fixed: {fixed}" * bool(fixed)
+
+
+def _doc(entry: Any) -> str:
+    if isinstance(entry, OptimizerType):
+        try:
+            entry = entry.schema or entry.load()
+        except OptimBuildError as error:
+            return str(error)
+    doc = inspect.getdoc(entry) or ""
+    return doc.partition("\n\n>>>")[0]
+
+
+def _where(entry: Any) -> str:
+    place = origin(entry)
+    return f"{place.module}:{place.line}" + f" ({place.package})" * bool(place.package)
+
+
+def _plain(text: str) -> str:
+    """Return a line of a docstring without the marks of reStructuredText."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "`")

@@ -1,0 +1,66 @@
+"""Options of groups: what of them is a change of the plan, and what a save may put back."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from optimbuild import CheckpointError
+from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from optimbuild.checkpoint.group_options import options_of
+from tests.checkpoint.training import SGD, built, trained
+
+
+def altered(**options: Any) -> dict[str, Any]:
+    """Return a state whose options are altered, as if another plan had made them."""
+    state = optimizer_state(trained(SGD, steps=1)[1])
+    for found in state["params"].values():
+        found |= options
+    return state | {"fingerprint": "another"}
+
+
+def test_an_option_that_a_newer_torch_added_is_no_change() -> None:
+    state = altered()
+    for found in state["params"].values():
+        del found["maximize"]
+    assert not load_optimizer_state(built(SGD)[1], state).changes
+
+
+def test_the_lr_of_the_middle_of_a_schedule_is_no_change_but_another_start_is() -> None:
+    assert not load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.01)).changes
+    report = load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.02))
+    assert "lr of 25 parameters: 0.02 → 0.01: " in str(report)
+
+
+def test_how_a_step_is_computed_is_never_taken_from_a_save() -> None:
+    optimizer = built(SGD)[1]
+    load_optimizer_state(optimizer, altered(fused=False, foreach=True), options="checkpoint")
+    assert all(group["fused"] and not group["foreach"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("lr", "fast"), ("lr", float("nan")), ("lr", True), ("momentum", float("inf")), ("nesterov", 1), ("lr", None)],
+)
+def test_an_option_of_another_type_is_refused(option: str, value: Any) -> None:
+    optimizer = built(SGD)[1]
+    before = copy.deepcopy(optimizer.param_groups[0][option])
+    with pytest.raises(CheckpointError, match=f"{option} was saved as .* for pos_embed, and is .* here"):
+        load_optimizer_state(optimizer, altered(**{option: value}), options="checkpoint")
+    assert optimizer.param_groups[0][option] == before
+    assert not optimizer.state
+
+
+def test_only_plain_values_are_options_that_can_be_saved() -> None:
+    group = {"params": [], "lr": torch.tensor(0.5), "betas": [0.9, torch.tensor(0.5)], "hook": print, "tag": "a"}
+    assert options_of(group) == {"lr": 0.5, "betas": (0.9, 0.5), "tag": "a"}
+
+
+def test_what_a_scheduler_noted_is_put_back() -> None:
+    optimizer = built(SGD)[1]
+    load_optimizer_state(optimizer, altered(initial_lr=0.3, max_lr=0.5, lr_scale=2.0), options="checkpoint")
+    assert {(group["initial_lr"], group["max_lr"]) for group in optimizer.param_groups} == {(0.3, 0.5)}
+    assert not any("lr_scale" in group for group in optimizer.param_groups)

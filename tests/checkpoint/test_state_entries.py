@@ -1,0 +1,133 @@
+"""What an optimizer keeps is asked of its class, for torch's and anybody's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from optimbuild.checkpoint.state_entries import Entry, expected_state
+
+EVERY = (
+    "ASGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+)
+
+
+def stepped(name: str, seed: int, **options: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    optimizer = getattr(torch.optim, name)(model.named_parameters(), **options)
+    return model, optimizer
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    torch.manual_seed(seed)
+    model(torch.randn(2, 3, 3, 3)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_optimizer_of_torch_resumes_bit_for_bit(name: str) -> None:
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    model, optimizer = stepped(name, 0, **options)
+    for seed in range(3):
+        step(model, optimizer, seed)
+    again, fresh = stepped(name, 1, **options)
+    again.load_state_dict(model.state_dict())
+    assert expected_state(fresh, fresh.param_groups[0], again[0].weight) is not None  # type: ignore[arg-type]
+    load_optimizer_state(fresh, optimizer_state(optimizer))
+    for seed in range(3, 6):
+        step(model, optimizer, seed)
+        step(again, fresh, seed)
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_options_that_decide_what_is_kept_are_those_of_the_group() -> None:
+    linear = nn.Linear(2, 2)
+    groups = [
+        {"params": [linear.weight], "param_names": ["weight"], "momentum": 0.9},
+        {"params": [linear.bias], "param_names": ["bias"]},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    with_momentum, without = (expected_state(optimizer, group, group["params"][0]) for group in optimizer.param_groups)
+    assert with_momentum == {"momentum_buffer": Entry("like", torch.float32, torch.device("cpu"))}
+    assert without == {}
+
+
+class Closed(torch.optim.Optimizer):
+    """An optimizer whose step needs a closure, and which keeps tensors of several shapes, and a number."""
+
+    def __init__(self, params: Any, scales: Any = (1, 2)) -> None:
+        super().__init__(params, {"scales": scales})
+
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        with torch.enable_grad():
+            closure().backward()
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                self.state[tensor] = {
+                    "like": tensor.detach().clone(),
+                    "row": torch.ones(len(tensor)),
+                    "mean": tensor.detach().mean(),
+                    "calls": 1,
+                }
+
+
+def test_an_optimizer_that_cannot_be_asked_resumes_with_what_it_kept() -> None:
+    linear = nn.Linear(2, 3)
+    optimizer = Closed(linear.named_parameters())
+    assert expected_state(optimizer, optimizer.param_groups[0], linear.weight) is None
+    optimizer.step(lambda: linear(torch.ones(2)).sum())
+    fresh = Closed(linear.named_parameters())
+    load_optimizer_state(fresh, optimizer_state(optimizer))
+    for tensor in linear.parameters():
+        kept = fresh.state[tensor]
+        assert kept["calls"] == 1
+        assert kept["mean"].shape == ()
+        assert all(torch.equal(kept[key], optimizer.state[tensor][key]) for key in ("like", "row", "mean"))
+
+
+def test_asking_runs_no_hook_that_somebody_put_on_every_optimizers_step() -> None:
+    seen: list[Any] = []
+    handle = register_optimizer_step_pre_hook(lambda *args: seen.append(args))
+    try:
+        linear = nn.Linear(7, 7)
+        optimizer = torch.optim.AdamW([linear.weight], betas=(0.5, 0.625))
+        assert expected_state(optimizer, optimizer.param_groups[0], linear.weight)
+    finally:
+        handle.remove()
+    assert not seen
+
+
+def test_options_without_a_hash_do_no_harm() -> None:
+    class Scaled(Closed):
+        def step(self, closure: Any = None) -> None:
+            super().step(closure or (lambda: self.param_groups[0]["params"][0].sum()))
+
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = Scaled([weight], scales=[1, 2])
+    with torch.enable_grad():
+        found = expected_state(optimizer, optimizer.param_groups[0], weight)
+    assert {key: entry.kind for key, entry in (found or {}).items()} == {
+        "like": "like",
+        "row": "other",
+        "mean": "scalar",
+        "calls": "number",
+    }

@@ -1,0 +1,106 @@
+"""Folding a whole model at once gives what folding each parameter step by step gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimbuild.config.spec import Spec
+from optimbuild.edits import Edit
+from optimbuild.errors import ConfigError
+from optimbuild.model._columns import Column
+from optimbuild.plan.decision import Setting
+from optimbuild.plan.fold import Base, changes, folded
+from optimbuild.plan.plan import base_options
+
+FACTORS = st.sampled_from([0.1, 0.5, 1.0, 3.0])
+EDITS = st.builds(
+    Edit,
+    set=st.fixed_dictionaries({}, optional={"lr": st.sampled_from([0, 0.01, 1]), "weight_decay": FACTORS}),
+    scale=st.fixed_dictionaries({}, optional={"lr": FACTORS, "weight_decay": FACTORS}),
+    freeze=st.sampled_from([False, False, False, True]),
+    optimizer=st.sampled_from([None, None, None, "sgd", "AdamW"]),
+    why=st.sampled_from(["", "because"]),
+)
+ROWS = st.lists(st.tuples(st.booleans(), st.lists(st.none() | EDITS, min_size=3, max_size=3)), min_size=1, max_size=12)
+
+
+def _base(kind: str = "adamw", **options: Any) -> Base:
+    return base_options(Spec.of({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.05, **options}}))
+
+
+def _columns(rows: list[list[Edit | None]]) -> list[Column[Edit]]:
+    names = [f"p{i}" for i in range(len(rows))]
+    return [Column.of(names, list(column)) for column in zip(*rows, strict=True)]
+
+
+def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Setting:
+    edits = [(i, edit) for i, edit in enumerate(row) if edit is not None]
+    if not trainable or any(edit.freeze for _, edit in edits):
+        return Setting(True, None, None)
+    named = [edit.optimizer for _, edit in edits if edit.optimizer is not None]
+    kind, options = base(named[-1] if named else None)
+    for _, _, after in changes(trainable, edits, base):
+        options = {**options, **{key: value for key, value in after.items() if key in options}}
+    return Setting(False, kind.name, options)
+
+
+@settings(deadline=None)
+@given(ROWS, st.sampled_from(["adamw", "sgd"]))
+def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
+    base = _base(kind)
+    settings, chosen = folded([t for t, _ in rows], _columns([row for _, row in rows]), base)
+    expected = [_step_by_step(trainable, row, base) for trainable, row in rows]
+    assert [settings[index].key for index in chosen] == [setting.key for setting in expected]
+    assert len({setting.key for setting in settings}) == len(settings)
+    assert list(dict.fromkeys(chosen)) == list(range(len(settings)))  # in first-seen order
+
+
+def test_equal_effects_share_a_setting_whatever_edit_and_reason_they_come_from():
+    rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
+    settings, chosen = folded([True] * 3, _columns(rows), _base())
+    assert chosen == (0, 0, 0)
+    assert settings[0].options["lr"] == 0.05
+
+
+def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
+    settings, chosen = folded([True] * 2, _columns([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
+    assert chosen == (0, 0)
+    assert repr(settings[0].options["lr"]) == "1.0"
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])  # the first checks an option alone, the second all together
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edit(set={"lr": -1.0}), r"rules\[0\]\.lr: must be greater than or equal to 0 \(given: -1\.0\)"),
+        (Edit(scale={"lr": -1.0}, why="x"), r"rules\[0\]\.lr: .* \(given: -0\.1\) \(asked for by: x\)"),
+        (Edit(scale={"lr": float("inf")}), r"rules\[0\]: cannot multiply lr, which is 0\.1, by inf"),
+        (Edit(set={"learning_rate": 1.0}), r"takes no option 'learning_rate'"),
+        (Edit(optimizer="nothing"), r"rules\[0\]: of the optimizer 'nothing' for this parameter: unknown optimizer"),
+    ],
+)
+def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message):
+    with pytest.raises(ConfigError, match=message):
+        folded([True], _columns([[edit]]), _base(kind))
+    with pytest.raises(ConfigError, match=message):
+        changes(True, [(0, edit)], _base(kind))
+
+
+def test_a_fixed_option_stays_as_it_is():
+    with pytest.raises(ConfigError, match=r"fixes weight_decay to 0\.0"):
+        folded([True], _columns([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0))
+
+
+def test_an_optimizer_that_is_called_like_none_is_not_none():
+    with pytest.raises(ConfigError, match="unknown optimizer 'None'"):
+        folded([True] * 2, _columns([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
+
+
+def test_the_reason_in_an_error_is_that_of_the_parameter_and_not_of_an_edit_that_nobody_has():
+    table = [None, Edit(scale={"lr": -1.0}, why="nobody"), Edit(scale={"lr": -1.0}, why="somebody")]
+    with pytest.raises(ConfigError, match="asked for by: somebody"):
+        folded([True], [Column(["p"], [2], table)], _base())
