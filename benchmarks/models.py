@@ -137,7 +137,7 @@ def _without_parameters(name: str) -> list[str]:
 
 def _methods(inventory: Inventory) -> dict[str, Callable[..., Any]]:
     """Return the model's hooks as methods; each call makes its answer anew, as a model's own method does."""
-    answers = inventory.hooks.answers
+    answers = inventory.hints.answers
 
     def no_weight_decay(_: nn.Module) -> set[str]:
         return set(answers["no_weight_decay"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optimbuild.build.build import build_optimizer
     from optimbuild.config.spec import Spec
-    from optimbuild.edits import Bound, Edit
+    from optimbuild.edits import Edit, Edits
     from optimbuild.errors import (
         CheckpointError,
         ConfigError,
@@ -30,8 +30,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build_optimizer": "build.build",
-    "Bound": "edits",
     "Edit": "edits",
+    "Edits": "edits",
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "MissingPackageError": "errors",
@@ -55,10 +55,10 @@ _HOME = {
 __all__ = [
     "OPTIMIZERS",
     "RULES",
-    "Bound",
     "CheckpointError",
     "ConfigError",
     "Edit",
+    "Edits",
     "Inventory",
     "MissingPackageError",
     "ModelError",

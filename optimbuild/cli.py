@@ -299,11 +299,11 @@ def inventory(
     from optimbuild.model.hints import RATIOS
 
     found = inventory_named(model)
-    if ratios and not found.hooks.offers("lr_decay_keywords"):
+    if ratios and not found.hints.offers("lr_decay_keywords"):
         raise ModelError(f"{found.model or model} has no lr_decay_keywords(ratio), so --ratio asks for nothing")
-    found.hooks.record([param.name for param in found.params], [*RATIOS, *(ratios or ())])
+    found.hints.record([param.name for param in found.params], [*RATIOS, *(ratios or ())])
     for ratio in ratios or ():
-        found.hooks.lr_decay_keywords(ratio)  # an inventory file may not know the answer
+        found.hints.lr_decay_keywords(ratio)  # an inventory file may not know the answer
     text = _one_row_a_line(found.to_dict())
     if output is None:
         return write(text)

@@ -1,14 +1,15 @@
-"""What a rule wants for a parameter, and what a parameter gets."""
+"""What rules want: an edit for one parameter, and the edits of one rule for a whole model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown
+from optimbuild.messages import listing, shown
+from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -40,42 +41,156 @@ class Edit:
     why: str = ""
 
 
-Call = Callable[[ParamInfo], Edit | None]
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A rule that has seen the whole model: its edits by parameter name, and what it noticed.
+class Asked(NamedTuple):
+    """An option of a rule that selects parameters, and those that it selects.
 
     Args:
-        edits: What the rule wants, by the parameter's name; a
-            :class:`~optimbuild.model._columns.Column` of the inventory's own ``names`` is fastest.
-        patterns: The rule's patterns: the path of the option, such as ``patterns[0]``, the pattern, and the
-            parameters that match. One that nothing matches is an error, unless the rule is ``optional``.
-        warnings: What the user should know.
-        notes: Where the rule took its knowledge from.
+        option: The option's path in the rule, such as ``patterns[0]``.
+        text: What stands there, for messages.
+        params: The parameters that it selects, those included that an earlier option took.
+        hint: What would be right where it selects none.
     """
 
-    edits: Mapping[str, Edit]
-    patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
-    warnings: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    option: str
+    text: str
+    params: Sequence[ParamInfo]
+    hint: str = ""
 
-    def __call__(self, param: ParamInfo) -> Edit | None:
-        """Return what the rule wants for this parameter."""
-        return self.edits.get(param.name)
+
+class Warned(NamedTuple):
+    """A warning of a rule, and the parameters that it is about; None where it is about no parameter in particular."""
+
+    text: str
+    about: tuple[ParamInfo, ...] | None = None
+
+
+class Edits:
+    """The edits of one rule for a whole model, and what the rule noticed.
+
+    A rule's ``bind(model)`` makes one, says in order who gets what, and returns it. The first edit that a parameter
+    is given counts.
+
+    Args:
+        model: The model's parameters and hints.
+
+    >>> model = Inventory((ParamInfo("stem.weight", (4, 4)), ParamInfo("head.weight", (4, 4))))
+    >>> edits = Edits(model)
+    >>> edits.give(model.containing("head"), Edit(scale={"lr": 10.0}, why="head"))
+    1
+    >>> edits.give(model, Edit(scale={"lr": 0.1}, why="everything else"))
+    1
+    >>> [edits[param.name].why for param in model]
+    ['everything else', 'head']
+    """
+
+    def __init__(self, model: Inventory) -> None:
+        self.model = model
+        self.table: list[Edit | None] = [None]  # the edits that were given, by their numbers
+        self.numbers = [0] * len(model)  # for every parameter the number of its edit; 0 for none
+        self._number_of: dict[int, int] = {}  # by the id of an edit in the table
+        self.asked: list[Asked] = []
+        self.warnings: list[Warned] = []
+        self.notes: list[str] = []
+        self.kept: list[str] = []
+        self.marks: list[str] = []
+
+    def give(self, who: Iterable[ParamInfo], edit: Edit, option: str = "", text: str = "", hint: str = "") -> int:
+        """Give an edit to every parameter that has none yet.
+
+        Args:
+            who: Parameters of the model.
+            edit: What they get.
+            option: The path of the option that selects them, such as ``patterns[0]``. An option that selects no
+                parameter is an error, unless the config calls the rule ``optional``.
+            text: What that option says, for messages; the reason of the edit by default.
+            hint: What to write instead where it selects none; by default the closest names.
+
+        Returns:
+            How many parameters had none yet.
+
+        Raises:
+            ConfigError: One of them is no parameter of the model.
+        """
+        found = who if isinstance(who, Sequence) else list(who)
+        number, taken = self._number(edit), 0
+        for param in found:
+            position = self._position(param)
+            if not self.numbers[position]:
+                self.numbers[position] = number
+                taken += 1
+        if option:
+            self.ask(option, text or edit.why, found, hint)
+        return taken
+
+    def ask(self, option: str, text: str, params: Sequence[ParamInfo], hint: str = "") -> None:
+        """Say what an option selects, whoever gets an edit; one that selects no parameter is an error.
+
+        Args:
+            option: The option's path, such as ``patterns[0]``.
+            text: What it says, for messages.
+            params: What it selects.
+            hint: What to write instead where it selects none.
+        """
+        self.asked.append(Asked(option, text, params, hint))
+
+    def warn(self, text: str, about: Iterable[ParamInfo] | None = None) -> None:
+        """Add what the user should know.
+
+        Args:
+            text: The warning.
+            about: The parameters that it is about, whose names are listed behind it. Frozen ones are left out, and
+                those to which another rule of this name gives an edit; where none is left, nothing is said.
+        """
+        self.warnings.append(Warned(text, None if about is None else tuple(about)))
+
+    def note(self, text: str) -> None:
+        """Add where the rule took its knowledge from."""
+        self.notes.append(text)
+
+    def keep_statistics(self, modules: Iterable[str]) -> None:
+        """Keep the running statistics of modules as they are: in eval mode through every ``model.train()``.
+
+        Args:
+            modules: Their canonical names, such as those in ``model.statistics``.
+        """
+        self.kept += modules
+
+    def reads(self, *marks: str) -> None:
+        """Say that the rule reads marks that makers of models write on tensors, such as ``_no_weight_decay``."""
+        self.marks += marks
+
+    def _number(self, edit: Edit) -> int:
+        number = self._number_of.setdefault(id(edit), len(self.table))
+        if number == len(self.table):
+            self.table.append(edit)
+        return number
+
+    def _position(self, param: ParamInfo) -> int:
+        name = getattr(param, "name", param)
+        if not isinstance(name, str) or name not in self.model:
+            raise ConfigError(f"has edits for {shown(name)}, which names no parameter")
+        return self.model.position(name)
+
+    def __getitem__(self, name: str) -> Edit | None:
+        """Return what the rule wants for a parameter, by its name or an alias; None for nothing."""
+        return self.table[self.numbers[self.model.position(name)]]
+
+    def __bool__(self) -> bool:
+        """Say whether any parameter gets an edit."""
+        return any(self.numbers)
+
+    def __repr__(self) -> str:
+        return f"Edits({listing([p.name for p, n in zip(self.model, self.numbers, strict=True) if n], 5)})"
 
 
 def refuse_malformed(edit: Any, path: str) -> None:
-    """Raise a ConfigError for an edit that a rule filled with something else than its fields say.
+    """Raise a ConfigError for an edit whose fields are of other types than :class:`Edit` says.
 
     Args:
         edit: The edit.
-        path: Where the rule stands in the config.
+        path: The rule's place in the config.
     """
     for name, found in (("set", edit.set), ("scale", edit.scale)):
-        if found is NOTHING or (type(found) is dict and set(map(type, found)) == {str}):  # as nearly all are
-            continue
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):

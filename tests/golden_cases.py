@@ -39,7 +39,7 @@ def module_of(inventory: Inventory) -> nn.Module:
             module = module._modules[key]
         tensor = torch.empty(param.shape, dtype=getattr(torch, param.dtype), device="meta")
         module.register_parameter(last, nn.Parameter(tensor, requires_grad=param.trainable))
-    root.answers = inventory.hooks.answers
+    root.answers = inventory.hints.answers
     return root
 
 

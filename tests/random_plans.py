@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ParamInfo
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 from optimbuild.model.kinds import KINDS
 
 SEGMENTS = ("levels", "0", "1", "10", "blocks", "norm", "offset", "head", "größe", "a-b")
@@ -36,7 +36,7 @@ def inventories(draw: Any) -> Inventory:
         hooks["no_weight_decay"] = draw(st.lists(st.sampled_from(names)))
     if draw(st.booleans()):
         hooks["get_layer_depth"] = {name: [draw(st.integers(0, 3)), 4] for name in names}
-    return Inventory(tuple(params), Hooks(hooks), draw(st.sampled_from(["Net", "", "Nät"])))
+    return Inventory(tuple(params), Hints(hooks), draw(st.sampled_from(["Net", "", "Nät"])))
 
 
 OPTIMIZERS = st.one_of(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimbuild import Bound, ConfigError, Edit, Inventory, ParamInfo, make_plan
+from optimbuild import ConfigError, Edit, Edits, Inventory, ParamInfo, make_plan
 from tests.wishes import BASE, MODEL, always, on_a, rules_that
 
 DEFAULTS = {"betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False, "maximize": False, "capturable": False}
@@ -198,8 +198,27 @@ def test_a_rule_may_not_change_what_an_optimizer_fixes_and_is_told_so():
         assert make_plan(config, MODEL)["a.weight"].options["momentum"] == 0.9
 
 
-def test_a_bound_rule_answers_by_name():
-    edit = Edit(freeze=True)
-    bound = Bound({"a": edit})
-    assert bound(ParamInfo("a", ())) is edit
-    assert bound(ParamInfo("b", ())) is None
+def test_the_first_edit_of_a_parameter_counts():
+    first, second = Edit(freeze=True), Edit(scale={"lr": 0.5})
+    edits = Edits(MODEL)
+    assert not edits
+    assert edits.give(MODEL.containing("a."), first) == 1
+    assert edits.give(MODEL, second) == 2
+    assert edits.give(iter(MODEL), Edit()) == 0
+    assert [edits[param.name] for param in MODEL] == [first, second, second]
+    assert edits
+
+
+def test_edits_answer_by_an_alias_as_well():
+    model = Inventory((ParamInfo("a", (2,), aliases=("b",)), ParamInfo("c", (2,))))
+    edits = Edits(model)
+    edits.give([model["b"]], Edit(why="shared"))
+    assert edits["a"] is edits["b"]
+    assert edits["c"] is None
+
+
+@pytest.mark.parametrize("who", [ParamInfo("nowhere", (2,)), "nowhere", 7])
+def test_an_edit_for_what_is_no_parameter_is_an_error(who):
+    edits = Edits(MODEL)
+    with pytest.raises(ConfigError, match="which names no parameter"):
+        edits.give([who], Edit())

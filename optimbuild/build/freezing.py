@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.model.survey import Surveyed
@@ -21,11 +20,11 @@ def freeze(plan: Plan, surveyed: Surveyed) -> None:
         tensor.requires_grad_(False)
     if thawed:
         expect_no_gradients_of_frozen(surveyed.model)
-    keepers = [rule for rule in plan.rules if getattr(rule, "keep_norm_stats", False)]
-    for name, module in surveyed.modules.items() if keepers else ():
-        if isinstance(module, _NormBase) and any(rule.keeps_in_eval(name) for rule in keepers):
-            module.train = partial(_stay_in_eval, module)  # type: ignore[assignment, method-assign]
-            module.train()
+    modules = surveyed.modules if plan.kept_statistics else {}
+    for name in plan.kept_statistics:
+        module = modules[name]
+        module.train = partial(_stay_in_eval, module)  # type: ignore[assignment, method-assign]
+        module.train()
 
 
 def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:

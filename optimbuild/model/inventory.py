@@ -1,4 +1,4 @@
-"""What a plan knows about a model: its parameters, in an inventory with its hooks."""
+"""A model's parameters and its hints: all that a plan knows about a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,26 +14,29 @@ from typing import Any
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import closest, listing, shown
-from optimbuild.model._columns import Params
-from optimbuild.model.hints import HOOKS, Hooks, checked_answers
-from optimbuild.model.inventory_file import _names_in, _refuse_row, param_from_dict, param_to_dict
-from optimbuild.model.names import LONGEST, _garbles, _refuse_unreadable
+from optimbuild.model.hints import Hints
+from optimbuild.model.inventory_file import param_from_dict, param_to_dict, refuse_wrong_row
+from optimbuild.model.names import refuse_unreadable
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern
+
+SEARCHED = 20_000
+"""How many parameters are searched for a name that resembles one that does not exist."""
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """A model's parameters in ``named_parameters()`` order, and its hooks.
+    """A model's parameters in ``named_parameters()`` order, and its hints.
 
     Args:
-        params: The parameters; any iterable of them becomes :class:`Params`.
-        hooks: What the model's own methods answer.
+        params: The parameters.
+        hints: What the model's own methods answer.
         model: Class name of the model.
         unfused: Names that no fused kernel can take, for their sparse gradients or their device.
         sharded: Names whose tensors are shards (``DTensor``, as FSDP2 makes them), which only some fused kernels take.
         on_cpu: Whether all tensors are on the CPU, where kernels for many tensors pay only within bounds. An inventory
-            file does not say; what it is planned for is taken to be an accelerator.
+            file does not say; its model is planned as for an accelerator.
+        statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -44,33 +47,31 @@ class Inventory:
     """
 
     params: Sequence[ParamInfo]
-    hooks: Hooks = field(default_factory=Hooks, compare=False, repr=False)
+    hints: Hints = field(default_factory=Hints, compare=False, repr=False)
     model: str = field(default="", compare=False)
     unfused: frozenset[str] = field(default=frozenset(), compare=False)
     sharded: frozenset[str] = field(default=frozenset(), compare=False)
     on_cpu: bool = field(default=False, compare=False)
+    statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.params, Params):
-            object.__setattr__(self, "params", Params(self.params))
-        _refuse_unreadable("model name", self.model)
+        object.__setattr__(self, "params", tuple(self.params))
+        refuse_unreadable("model name", self.model)
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
-        names = self._positions  # refuses a name that stands twice
-        if max(map(len, names)) > LONGEST or _garbles("".join(names)):  # one look at all of them is cheap
-            for name in names:
-                _refuse_unreadable("parameter name", name)
+        for name in self._positions:  # which refuses a name that two parameters have
+            refuse_unreadable("parameter name", name)
+
+    def copy(self) -> Inventory:
+        """Return the same inventory; what the copy's hints answer from now on is not noted in this one."""
+        other = copy.copy(self)
+        object.__setattr__(other, "hints", self.hints.copy())
+        return other
 
     @property
-    def columns(self) -> Params:
-        """The parameters, as what has columns of them."""
-        return self.params  # type: ignore[return-value]  # what __post_init__ makes of any sequence
-
-    def apart(self) -> Inventory:
-        """Return the same inventory, except that what its hooks answer from now on is not noted in this one."""
-        other = copy.copy(self)  # without looking at all names again
-        object.__setattr__(other, "hooks", self.hooks.copy())
-        return other
+    def hooks(self) -> Hints:
+        """The hints, by the name that they had before release 0.2."""
+        return self.hints
 
     def __len__(self) -> int:
         return len(self.params)
@@ -84,13 +85,13 @@ class Inventory:
     def __contains__(self, name: object) -> bool:
         return name in self._positions
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The parameters' names, aliases left out."""
-        return self.columns.names
+        return tuple([param.name for param in self.params])
 
     def position(self, name: str) -> int:
-        """Return where a parameter stands, by its name or an alias.
+        """Return the position of a parameter in model order, by its name or an alias.
 
         Raises:
             ModelError: No parameter has this name; says which ones are close.
@@ -108,16 +109,26 @@ class Inventory:
         if len(positions) < len(self.names):
             twice, _ = Counter(self.names).most_common(1)[0]
             raise ModelError(f"two parameters have the name {shown(twice)}")
-        for position, aliases in enumerate(self.columns.aliases) if any(self.columns.aliases) else ():
+        for position, aliases in self._aliases:
             for name in aliases:
                 if positions.setdefault(name, position) != position:
                     raise ModelError(f"two parameters have the name {shown(name)}")
         return positions
 
+    @cached_property
+    def _aliases(self) -> list[tuple[int, tuple[str, ...]]]:
+        """The positions of the parameters that have aliases, which few have, and the aliases."""
+        return [(position, param.aliases) for position, param in enumerate(self.params) if param.aliases]
+
+    @cached_property
+    def _text(self) -> str:
+        """All names and aliases."""
+        return "\n".join(self._positions)
+
     def closest(self, name: str, n: int = 3) -> list[str]:
         """Return the real names of parameters and modules that resemble ``name`` most."""
         known: dict[str, None] = {}
-        for param in self.params[:20_000]:
+        for param in self.params[:SEARCHED]:
             segments = param.name.split(".")
             for length in range(1, len(segments) + 1):
                 known[".".join(segments[:length])] = None
@@ -130,32 +141,35 @@ class Inventory:
         found = pattern.regex.search
         return [p for p in self.params if found(p.name) or (p.aliases and any(found(a) for a in p.aliases))]
 
-    def containing(self, keyword: str) -> list[ParamInfo]:
-        """Return the parameters of which the name or an alias contains a piece of text."""
-        return [self.params[position] for position in self.positions_containing(keyword)]
+    def containing(self, keyword: str, below: str = "") -> list[ParamInfo]:
+        """Return the parameters of which the name or an alias contains a piece of text.
 
-    def positions_containing(self, keyword: str) -> list[int]:
-        """Return where the parameters stand of which the name or an alias contains a piece of text."""
+        Args:
+            keyword: The piece.
+            below: What such a name begins with, such as ``backbone.``; the piece is in the rest.
+        """
         if keyword not in self._text:
             return []
-        found = [place for place, name in enumerate(self.names) if keyword in name]
-        aliases = enumerate(self.columns.aliases) if any(self.columns.aliases) else ()
-        also = [place for place, others in aliases if any(keyword in name for name in others)]
-        return sorted({*found, *also}) if also else found
-
-    @cached_property
-    def _text(self) -> str:
-        """All names and aliases."""
-        return "\n".join(self._positions)
+        start = len(below)
+        found = {
+            position: None
+            for position, name in enumerate(self.names)
+            if keyword in name and name.startswith(below) and name.find(keyword, start) >= 0
+        }
+        for position, aliases in self._aliases:
+            if any(alias.startswith(below) and alias.find(keyword, start) >= 0 for alias in aliases):
+                found[position] = None
+        return [self.params[position] for position in sorted(found)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""
         return {
             "model": self.model,
             "params": [param_to_dict(param) for param in self.params],
-            "hooks": self.hooks.answers,
+            **self.hints.to_dict(),
             **({"unfused": sorted(self.unfused)} if self.unfused else {}),
             **({"sharded": sorted(self.sharded)} if self.sharded else {}),
+            **({"statistics": list(self.statistics)} if self.statistics else {}),
         }
 
     @classmethod
@@ -167,17 +181,16 @@ class Inventory:
         """
         if not isinstance(data, dict) or not isinstance(data.get("params"), list):
             raise ModelError("not an inventory: it must be an object with a list `params`")
-        rows, hooks, model = data["params"], data.get("hooks") or {}, data.get("model") or ""
-        if not isinstance(hooks, dict) or not set(hooks) <= set(HOOKS):
-            raise ModelError(f"`hooks` must be an object with any of: {listing(HOOKS)}")
+        rows, model = data["params"], data.get("model") or ""
+        hints = Hints.from_dict(data)
         if not isinstance(model, str):
             raise ModelError(f"`model` must be a name, not {shown(model)}")
         for i, row in enumerate(rows):
-            _refuse_row(row, i)
+            refuse_wrong_row(row, i)
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
-        unfused, sharded = _names_in(data, "unfused"), _names_in(data, "sharded")
-        return cls(params, Hooks(checked_answers(hooks)), model, unfused, sharded)
+        unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
+        return cls(params, hints, model, unfused, sharded, statistics=_names_in(data, "statistics"))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:
@@ -193,3 +206,10 @@ class Inventory:
             raise ModelError(f"inventory {shown(os.fspath(path), 300)}: {reason}") from None
         except ModelError as error:
             raise ModelError(f"inventory {shown(os.fspath(path), 300)}: {error}") from error
+
+
+def _names_in(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = data.get(key) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ModelError(f"`{key}` must be a list of names, not {shown(names)}")
+    return tuple(names)

@@ -1,22 +1,16 @@
-"""Inventory files: a model's parameters and hints as JSON."""
+"""The rows of an inventory file: parameters as JSON, and what is wrong with a row that is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optimbuild.errors import ModelError
+from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import shown
-from optimbuild.model.kinds import KINDS, kinds_of
-from optimbuild.model.names import _MARKUP, LONGEST
-from optimbuild.model.param_info import ParamInfo
-
-
-def _names_in(data: Mapping[str, Any], key: str) -> frozenset[str]:
-    names = data.get(key) or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"`{key}` must be a list of names, not {shown(names)}")
-    return frozenset(names)
+from optimbuild.model.kinds import KINDS, kinds_among
+from optimbuild.model.names import is_readable
+from optimbuild.model.param_info import NOTHING, ParamInfo
+from optimbuild.values import plain
 
 
 def param_to_dict(param: ParamInfo) -> dict[str, Any]:
@@ -30,30 +24,37 @@ def param_to_dict(param: ParamInfo) -> dict[str, Any]:
         "kinds": sorted(param.kinds),
         "trainable": param.trainable,
         "aliases": list(param.aliases),
+        **({"marks": dict(param.marks)} if param.marks else {}),
+        **({"evidence": dict(param.evidence)} if param.evidence else {}),
     }
 
 
 def param_from_dict(row: Mapping[str, Any], shapes: Mapping[str, Any]) -> ParamInfo:
-    """Return the parameter that :func:`param_to_dict` wrote; ``shapes`` are those of the model, by name."""
-    name, owner, bases, kinds = row["name"], row.get("owner", ""), tuple(row.get("bases", ())), row.get("kinds")
+    """Return the parameter that :func:`param_to_dict` wrote.
+
+    Args:
+        row: The row; ``dtype``, ``kinds``, ``aliases`` and so on may be missing.
+        shapes: The shapes of all parameters by name, from which kinds are found where the row has none.
+    """
+    name, owner, bases = row["name"], row.get("owner", ""), tuple(row.get("bases", ()))
+    kinds, evidence = row.get("kinds"), row.get("evidence", {})
     if kinds is None:
-        module, dot, _ = name.rpartition(".")
-        known = kinds_of(name, owner, bases, shapes.get(f"{module}{dot}weight"))
-    else:
-        known = frozenset(kinds)
+        kinds, evidence = kinds_among(name, owner, bases, shapes)
     return ParamInfo(
         name,
         tuple(row["shape"]),
         row.get("dtype", "float32"),
         owner,
         bases,
-        known,
+        frozenset(kinds),
         row.get("trainable", True),
         tuple(row.get("aliases", ())),
+        plain(row["marks"]) if row.get("marks") else NOTHING,
+        dict(evidence) or NOTHING,
     )
 
 
-def _refuse_row(row: Any, position: int) -> None:
+def refuse_wrong_row(row: Any, position: int) -> None:
     """Raise a ModelError for a row of an inventory file that is no parameter."""
     if not isinstance(row, dict):
         raise ModelError(f"params[{position}] must be an object, not {shown(row)}")
@@ -62,12 +63,15 @@ def _refuse_row(row: Any, position: int) -> None:
             raise ModelError(f"params[{position}].{key} must be {form}, not {shown(row.get(key))}")
 
 
-def _is_readable(text: Any) -> bool:
-    return isinstance(text, str) and len(text) <= LONGEST and text.isprintable() and not _MARKUP.search(text)
-
-
 def _are_readable(texts: Any) -> bool:
-    return isinstance(texts, list) and all(map(_is_readable, texts))
+    return isinstance(texts, list) and all(map(is_readable, texts))
+
+
+def _are_marks(marks: Any) -> bool:
+    try:
+        return isinstance(marks, dict) and all(map(is_readable, marks)) and plain(marks) is not None
+    except ConfigError:
+        return False
 
 
 _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -76,8 +80,8 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         "a list of whole numbers",
         lambda found: isinstance(found, list) and all(type(size) is int and 0 <= size < 2**63 for size in found),
     ),
-    "dtype": ("a name, such as float32", _is_readable),
-    "owner": ("the name of a class", _is_readable),
+    "dtype": ("a name, such as float32", is_readable),
+    "owner": ("the name of a class", is_readable),
     "bases": ("a list of names of classes", _are_readable),
     "kinds": (
         f"a list of any of {', '.join(KINDS)}",
@@ -85,5 +89,10 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "trainable": ("true or false", lambda found: isinstance(found, bool)),
     "aliases": ("a list of names", _are_readable),
+    "marks": ("an object of names and plain data", _are_marks),
+    "evidence": (
+        "an object of kinds and what speaks for them",
+        lambda found: isinstance(found, dict) and set(found) <= set(KINDS) and _are_readable(list(found.values())),
+    ),
 }
 """What a row of an inventory file holds; everything but name and shape may be missing."""

@@ -1,10 +1,11 @@
-"""What a parameter is (norm, bias, convolution …), by its name, the class that owns it, and that one's weight."""
+"""Kinds: what a parameter is (norm, bias, convolution …), and what speaks for it where that is not certain."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable")
 """What a parameter can be; it may be several of them, or none."""
@@ -12,53 +13,86 @@ KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable
 _NORM = re.compile(r"[Nn]orm(\d*[dD])?\d*$")
 _NORM_BASES = re.compile(r"^_?(Lazy)?(BatchNorm|InstanceNorm|SyncBatchNorm|LayerNorm|GroupNorm|RMSNorm|NormBase)")
 _CONV = re.compile(r"^_?(Lazy)?Conv(Transpose)?(\d[dD]|Nd)$")
+_DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")
 _EMBEDDING = re.compile(r"Embedding(Bag)?$")
 _DEFORMABLE = re.compile(r"Deform(able)?_?Conv|^DCN", re.IGNORECASE)
+_LINEAR = re.compile(r"(Linear|^Dense)$|^Linear(8bitLt|4bit|NF4|FP4)$")
+_BIAS = re.compile(r"(^|_)bias(es)?(_|\d|$)")
 
 
-@lru_cache(maxsize=4096)
-def _owner_kinds(owner: str, bases: tuple[str, ...]) -> frozenset[str]:
-    kinds = set()
-    if _NORM.search(owner) or any(_NORM_BASES.match(base) for base in bases):
-        kinds.add("norm")
-    if any(_EMBEDDING.search(c) for c in (owner, *bases)):
-        kinds.add("embedding")
-    if "Linear" in (owner, *bases) or "LazyLinear" in bases:
-        kinds.add("linear")
-    if any(_CONV.match(c) for c in (owner, *bases)):
-        kinds.add("conv")
-    if _DEFORMABLE.search(owner):
-        kinds.add("deformable")
-    return frozenset(kinds)
+class Kinds(NamedTuple):
+    """The kinds of a parameter.
+
+    Args:
+        kinds: Any of :data:`KINDS`.
+        evidence: For each kind that is not certain, what speaks for it.
+    """
+
+    kinds: frozenset[str]
+    evidence: Mapping[str, str]
 
 
-_DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")
-
-
+@lru_cache(maxsize=1 << 16)
 def kinds_of(
-    name: str, owner: str, bases: tuple[str, ...], weight_shape: Sequence[int] | None = None
-) -> frozenset[str]:
-    """Return the kinds of a parameter, from its name, its owner and the shape of its owner's weight.
+    role: str, owner: str, bases: tuple[str, ...], dimensions: int | None = None, one_channel: bool = False
+) -> Kinds:
+    """Return the kinds of a parameter.
+
+    A class of ``torch.nn``, or one derived from it, is certain. Where only a name speaks for a kind, that is
+    noted as evidence.
+
+    Args:
+        role: What its owner calls it, such as ``weight`` or ``bias``.
+        owner: Class name of the owning module.
+        bases: The ``torch.nn`` ancestors of that class.
+        dimensions: How many dimensions it has; None where that is not known.
+        one_channel: Whether each filter of the owner's weight sees one channel.
+
+    >>> sorted(kinds_of("bias", "Conv2d", ("Conv2d",), 1, one_channel=True).kinds)
+    ['bias', 'conv', 'depthwise']
+    >>> kinds_of("weight", "LlamaRMSNorm", ()).evidence
+    {'norm': 'its class is called LlamaRMSNorm'}
+    >>> kinds_of("weight", "Conv1D", (), 2).kinds  # of GPT-2: a linear layer with its weight transposed
+    frozenset({'linear'})
+    """
+    kinds, evidence = _class_kinds(owner, bases)
+    if owner == "Conv1D" and not bases and (dimensions or 2) <= 2:
+        kinds = kinds - {"conv"} | {"linear"}
+    if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
+        kinds |= {"depthwise"}
+    if role == "bias":
+        kinds |= {"bias"}
+    elif _BIAS.search(role):
+        kinds, evidence = kinds | {"bias"}, {**evidence, "bias": f"it is called {role}"}
+    return Kinds(kinds, evidence)
+
+
+def _class_kinds(owner: str, bases: tuple[str, ...]) -> Kinds:
+    """Return the kinds that the class of an owner speaks for: by the classes of torch, or by its name alone."""
+    certain = {
+        "norm": any(_NORM_BASES.match(base) for base in bases),
+        "embedding": any(_EMBEDDING.search(base) for base in bases) or _EMBEDDING.fullmatch(owner) is not None,
+        "linear": not {"Linear", "LazyLinear"}.isdisjoint(bases) or owner == "Linear",
+        "conv": any(_CONV.match(c) for c in (owner, *bases)),
+    }
+    called = {"norm": _NORM, "embedding": _EMBEDDING, "linear": _LINEAR, "deformable": _DEFORMABLE}
+    by_name = [kind for kind, name in called.items() if not certain.get(kind) and name.search(owner)]
+    kinds = [*(kind for kind, holds in certain.items() if holds), *by_name]
+    return Kinds(frozenset(kinds), dict.fromkeys(by_name, f"its class is called {owner}"))
+
+
+def kinds_among(name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[str, Sequence[int]]) -> Kinds:
+    """Return the kinds of a parameter of a model whose shapes are known, but whose modules are not there.
 
     Args:
         name: The parameter's name.
         owner: Class name of the owning module.
         bases: The ``torch.nn`` ancestors of that class.
-        weight_shape: Shape of the owner's ``weight``, for a bias also; a convolution is
-            depth-wise where each filter sees one channel, as MMEngine has it.
-
-    >>> sorted(kinds_of("dw.bias", "Conv2d", ("Conv2d",), (64, 1, 3, 3)))
-    ['bias', 'conv', 'depthwise']
-    >>> sorted(kinds_of("ln.weight", "LlamaRMSNorm", ()))
-    ['norm']
+        shapes: The full shapes of all parameters, by name.
     """
-    kinds = _owner_kinds(owner, bases)
-    if name == "bias" or name.endswith(".bias"):
-        kinds |= {"bias"}
-    one_channel = weight_shape is not None and sees_one_channel(weight_shape)
-    if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
-        kinds |= {"depthwise"}
-    return kinds
+    module, dot, _ = name.rpartition(".")
+    one_channel = sees_one_channel(shapes.get(f"{module}{dot}weight", ()))
+    return kinds_of(role_of(name, owner, bases), owner, bases, len(shapes[name]), one_channel)
 
 
 def sees_one_channel(weight_shape: Sequence[int]) -> bool:
@@ -68,3 +102,23 @@ def sees_one_channel(weight_shape: Sequence[int]) -> bool:
     (True, False, False)
     """
     return len(weight_shape) > 2 and weight_shape[1] == 1
+
+
+def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
+    """Return what the owner of a parameter calls it, whatever container is between them.
+
+    An embedding has one table, so it is judged by what its own owner calls it.
+
+    >>> role_of("conv.parametrizations.weight.original0"), role_of("experts.biases.3"), role_of("fc.bias")
+    ('weight', 'biases', 'bias')
+    >>> role_of("attn.relative_attention_bias.weight", "Embedding", ("Embedding",))
+    'relative_attention_bias'
+    """
+    *above, last = name.split(".")
+    if len(above) >= 2 and above[-2] == "parametrizations" and last.startswith("original"):
+        return above[-1]
+    if last.isdigit() and above:
+        return above[-1]
+    if last == "weight" and above and ("Embedding" in bases or owner == "Embedding") and _BIAS.search(above[-1]):
+        return above[-1]
+    return last

@@ -1,4 +1,4 @@
-"""Canonical names: those that wrappers of modules leave no trace in."""
+"""Names of parameters: canonical, where wrappers leave no trace, and readable, where nothing garbles a report."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ def canonical(name: str) -> str:
     return ".".join(segment for segment in name.split(".") if segment not in WRAPPED)
 
 
-_MARKUP = re.compile(r"\[[a-z/#@][^\[\]]*\]|<[a-zA-Z/!][^<>]*>")
-
-
 LONGEST = 1000
 """How many characters a name may have."""
 
-
-_PRINTABLE = bytes(range(32, 127))
-
-
-def _garbles(text: str) -> bool:
-    # of many names it takes a fifth of the time to see that they are all ASCII, and what is left without its characters
-    printable = not text.encode().translate(None, _PRINTABLE) if text.isascii() else text.isprintable()
-    return not printable or (("[" in text or "<" in text) and _MARKUP.search(text) is not None)
+_MARKUP = re.compile(r"\[[a-z/#@][^\[\]]*\]|<[a-zA-Z/!][^<>]*>")
 
 
-def _refuse_unreadable(what: str, text: str) -> None:
+def is_readable(text: object) -> bool:
+    """Say whether a text is a short string without control characters and markup."""
+    return isinstance(text, str) and len(text) <= LONGEST and not _is_garbling(text)
+
+
+def refuse_unreadable(what: str, text: str) -> None:
+    """Raise a ModelError for a name that is too long, or would garble logs and reports.
+
+    Args:
+        what: What is named, for the message.
+        text: The name.
+    """
     if len(text) > LONGEST:
         raise ModelError(f"{what} {shown(text)} has {len(text)} characters; at most {LONGEST} can be read")
-    if _garbles(text):
+    if _is_garbling(text):
         raise ModelError(
             f"{what} {shown(text)} holds control characters or markup, which would garble every log and report. "
             "Rename it in the model."
         )
+
+
+def _is_garbling(text: str) -> bool:
+    return not text.isprintable() or (("[" in text or "<" in text) and _MARKUP.search(text) is not None)

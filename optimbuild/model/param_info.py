@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+NOTHING: Mapping[str, Any] = {}
+"""The marks and the evidence of nearly every parameter; never written to."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParamInfo:
+class ParamInfo(NamedTuple):
     """One parameter, as much of it as a rule may look at.
 
     Args:
         name: Canonical name: the prefixes of wrappers (DDP, FSDP, compile, checkpoint) are removed.
         shape: The full shape, also where the tensor itself is a shard.
         dtype: Such as ``float32``.
-        owner: Class name of the module that owns it.
+        owner: Class name of the module that owns it; containers such as ``ParameterList`` and parametrizations do not
+            count as owners.
         bases: That class's ``torch.nn`` ancestors, itself included where it is one.
         kinds: Any of ``norm``, ``bias``, ``embedding``, ``linear``, ``conv``, ``depthwise``, ``deformable``.
         trainable: ``requires_grad`` before the build.
         aliases: Its other names, where modules share one tensor.
+        marks: What the model's makers wrote on the tensor itself about its optimization, such as
+            ``{"_no_weight_decay": True}``; plain data.
+        evidence: For each kind that is not certain, what speaks for it.
 
     >>> ParamInfo("head.bias", (10,), owner="Linear", bases=("Linear",)).numel
     10
@@ -32,6 +39,11 @@ class ParamInfo:
     kinds: frozenset[str] = frozenset()
     trainable: bool = True
     aliases: tuple[str, ...] = ()
+    marks: Mapping[str, Any] = NOTHING
+    evidence: Mapping[str, str] = NOTHING
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # marks and evidence are mappings
 
     @property
     def names(self) -> tuple[str, ...]:

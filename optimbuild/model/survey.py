@@ -1,31 +1,46 @@
-"""From a module to an inventory: canonical names, full shapes, owners, aliases and hooks."""
+"""From a module to an inventory: canonical names, full shapes, owners, aliases, marks and hints."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.optim.optimizer import _get_fused_kernels_supported_devices  # type: ignore[attr-defined]
+from torch.nn.utils.parametrize import ParametrizationList
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
-from optimbuild.model._columns import Params, Sort
-from optimbuild.model.hints import HOOKS, Hooks
+from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.kinds import kinds_of, sees_one_channel
-from optimbuild.model.names import WRAPPED
-
-FUSED_DEVICES = frozenset((*_get_fused_kernels_supported_devices(), "meta"))
-"""Where fused kernels exist; a model on the meta device is planned for one of them."""
+from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
+from optimbuild.model.marks import marks_of
+from optimbuild.model.param_info import NOTHING, ParamInfo
+from optimbuild.model.walk import unwrapped, walk
 
 OLD_SPELLING = {"lr_decay_keywords": "lr_decay_keywards"}
 """How early releases of InternImage spelt a hook."""
+
+_HOOK_NAMES = frozenset((*HOOKS, *OLD_SPELLING.values()))
+_CONTAINERS = (nn.ParameterList, nn.ParameterDict, ParametrizationList)
+"""Modules that hold parameters for the module above them."""
+
+
+class Owner(NamedTuple):
+    """The class that owns a parameter.
+
+    Args:
+        name: Its name.
+        bases: The names of its ``torch.nn`` ancestors, itself included where it is one.
+        one_channel: Whether each filter of the module's weight sees one channel.
+    """
+
+    name: str
+    bases: tuple[str, ...]
+    one_channel: bool
 
 
 @dataclass(frozen=True)
@@ -45,13 +60,11 @@ class Surveyed:
     @property
     def modules(self) -> dict[str, nn.Module]:
         """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
-        found: dict[str, nn.Module] = {}
-        _walk(self.model, lambda prefix, module: found.update({prefix.removesuffix("."): module}))
-        return found
+        return {prefix.removesuffix("."): module for prefix, module in walk(self.model)}
 
 
 def inventory(model: nn.Module) -> Inventory:
-    """Return a module's parameters in ``named_parameters()`` order, and its hooks.
+    """Return a module's parameters in ``named_parameters()`` order, and its hints.
 
     Args:
         model: Real or on the meta device, bare or wrapped (DDP, FSDP, ``torch.compile``,
@@ -68,164 +81,130 @@ def inventory(model: nn.Module) -> Inventory:
 
 
 def survey(model: nn.Module) -> Surveyed:
-    """Return a module's inventory together with its tensors and modules.
+    """Return a module's inventory together with its tensors.
 
     Raises:
         ModelError: As :func:`inventory`.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    names: list[str] = []
-    tensors: list[nn.Parameter] = []
-    sorts: list[Sort] = []
-    sparse: set[int] = set()  # the ids of tensors that may get sparse gradients
-    known: dict[type, tuple[tuple[Sort, Sort], tuple[Sort, Sort] | None]] = {}
-
-    def enter(prefix: str, module: nn.Module) -> None:
-        cls = type(module)
-        plain, depthwise = known.get(cls) or known.setdefault(cls, _sorts_of_class(cls))  # type: ignore[arg-type]
-        of_weight, of_bias = depthwise if depthwise is not None and _is_depthwise(module) else plain
+    modules = list(walk(model))
+    names: dict[int, list[str]] = {}  # by the id of a tensor, since a shared one has several
+    found: list[tuple[nn.Parameter, Owner]] = []
+    sparse: set[int] = set()
+    for prefix, module, owner in _owners(modules):
         for key, tensor in module._parameters.items():
-            if tensor is not None:
-                names.append(prefix + key)
-                tensors.append(tensor)
-                sorts.append(of_bias if key == "bias" else of_weight)
+            if tensor is None:
+                continue
+            known = names.get(id(tensor))
+            if known is None:
+                names[id(tensor)] = [prefix + key]
+                found.append((tensor, owner))
+            elif prefix + key not in known:
+                known.append(prefix + key)
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
-
-    _walk(model, enter, bare=False)
-    aliases: Sequence[tuple[str, ...]] = [()] * len(names)
-    if len(set(map(id, tensors))) < len(tensors):
-        kept, aliases = _kept(names, tensors)
-        names, tensors, sorts = [names[i] for i in kept], [tensors[i] for i in kept], [sorts[i] for i in kept]
-    params = Params.of_columns(
-        names=names,
-        shapes=_shapes(names, tensors, sorts),
-        dtypes=_dtypes(tensors),
-        sorts=sorts,
-        trainable=[tensor.requires_grad for tensor in tensors],
-        aliases=aliases,
+    root, tensors = unwrapped(model), [tensor for tensor, _ in found]
+    params = [_param(tensor, owner, names[id(tensor)]) for tensor, owner in found]
+    made = Inventory(
+        params,
+        hints=_hints(root, modules),
+        model=_class_of(type(root)).__name__,
+        unfused=_unfused(params, tensors, sparse),
+        sharded=_sharded(params, tensors),
+        on_cpu=all(tensor.is_cpu for tensor in tensors),
+        statistics=tuple([prefix.removesuffix(".") for prefix, module in modules if _keeps_statistics(module)]),
     )
-    root = unwrapped(model)
-    on_cpu = all(map(attrgetter("is_cpu"), tensors))
-    kernels = (_unfused(names, tensors, sparse, on_cpu), _sharded(names, tensors), on_cpu)
-    return Surveyed(Inventory(params, _hooks(root), _class_of(type(root)).__name__, *kernels), tensors, model)
+    return Surveyed(made, tensors, model)
 
 
-def _unfused(names: Sequence[str], tensors: Sequence[nn.Parameter], sparse: set[int], on_cpu: bool) -> frozenset[str]:
-    """Return the names of the parameters that no fused kernel takes: sparse gradients, or a device that has none."""
-    pairs = zip(names, tensors, strict=True) if sparse or not on_cpu else ()
-    return frozenset(
-        [name for name, tensor in pairs if id(tensor) in sparse or tensor.device.type not in FUSED_DEVICES]
-    )
+def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner]]:
+    """Return the modules with parameters of their own, and the owners of these.
+
+    A list of parameters, and a parametrization, hold parameters for the module above them.
+    """
+    found = []
+    by_prefix: dict[str, nn.Module] = {}
+    for prefix, module in modules:
+        by_prefix[prefix] = module
+        if not module._parameters:
+            continue
+        holder = module
+        if isinstance(module, _CONTAINERS):
+            above = prefix[:-1].rpartition(".")[0]
+            if isinstance(module, ParametrizationList):
+                above = above.rpartition(".")[0]
+            holder = by_prefix.get(f"{above}." if above else "", module)
+        found.append((prefix, module, _owner(type(holder), _is_depthwise(holder))))
+    return found
 
 
-def _kept(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> tuple[list[int], list[tuple[str, ...]]]:
-    """Return where each tensor stands first, and the other names that it has."""
-    found: dict[int, list[int]] = {}
-    for place, tensor in enumerate(tensors):
-        found.setdefault(id(tensor), []).append(place)
-    aliases = [tuple(dict.fromkeys(names[place] for place in places[1:])) for places in found.values()]
-    return [places[0] for places in found.values()], aliases
-
-
-def _shapes(names: Sequence[str], tensors: Sequence[nn.Parameter], sorts: Sequence[Sort]) -> Sequence[tuple[int, ...]]:
-    """Return the full shapes; DeepSpeed stage 3 leaves an empty tensor in place, and notes the shape that it had."""
+def _param(tensor: nn.Parameter, owner: Owner, names: Sequence[str]) -> ParamInfo:
     try:
-        return [getattr(tensor, "ds_shape", tensor.shape) for tensor in tensors]
+        shape = tuple(getattr(tensor, "ds_shape", None) or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
     except RuntimeError:
-        name, owner = next((n, s.owner) for n, t, s in zip(names, tensors, sorts, strict=True) if not _has_shape(t))
         raise ModelError(
-            f"parameter {name!r} of a lazy {owner} has no shape yet: run the model once before you plan"
+            f"parameter {names[0]!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
+    kinds = _kinds(names[0], owner, len(shape))
+    return ParamInfo(
+        names[0],
+        shape,
+        _dtype_name(tensor.dtype),
+        owner.name,
+        owner.bases,
+        kinds.kinds,
+        tensor.requires_grad,
+        tuple(names[1:]),
+        marks_of(tensor) if tensor.__dict__ else NOTHING,
+        kinds.evidence,
+    )
 
 
-def _has_shape(tensor: torch.Tensor) -> bool:
-    try:
-        return tensor.shape is not None
-    except RuntimeError:
-        return False
+def _kinds(name: str, owner: Owner, dimensions: int) -> Kinds:
+    role = role_of(name, owner.name, owner.bases)
+    return kinds_of(role, owner.name, owner.bases, dimensions, owner.one_channel)
 
 
-def _dtypes(tensors: Sequence[nn.Parameter]) -> list[str]:
-    found = [tensor.dtype for tensor in tensors]
-    names = {dtype: str(dtype).removeprefix("torch.") for dtype in set(found)}
-    return [names[dtype] for dtype in found] if len(names) > 1 else [*names.values()] * len(found)
+@lru_cache(maxsize=256)
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
-def _sharded(names: Sequence[str], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
-    """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
-    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
-    if not any(issubclass(kind, dtensor) for kind in set(map(type, tensors))):
-        return frozenset()
-    return frozenset(name for name, tensor in zip(names, tensors, strict=True) if isinstance(tensor, dtensor))
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """Return the module inside DDP, FSDP1, ``torch.compile`` and checkpoint wrappers."""
-    while (inner := _inner(module)) is not None:
-        module = inner
-    return module
-
-
-def _inner(module: nn.Module) -> nn.Module | None:
-    children = module._modules
-    for key in WRAPPED:
-        if key in children:
-            return children[key]
-    return children.get("module") if isinstance(module, _data_parallel()) else None
-
-
-_WRAPPING = frozenset((*WRAPPED, "module"))
+def _unfused(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter], sparse: set[int]) -> frozenset[str]:
+    """Return the names of the parameters that no fused kernel takes: sparse gradients, or a device that has none."""
+    devices = {tensor.device.type for tensor in tensors} - fused_devices()
+    return frozenset(
+        [
+            param.name
+            for param, tensor in zip(params, tensors, strict=True)
+            if id(tensor) in sparse or (devices and tensor.device.type in devices)
+        ]
+    )
 
 
 @lru_cache(maxsize=1)
-def _data_parallel() -> tuple[type, ...]:
-    return (nn.DataParallel, nn.parallel.DistributedDataParallel)
+def fused_devices() -> frozenset[str]:
+    """Return the devices with fused kernels; a model on the meta device is planned for one of them.
 
-
-def _walk(root: nn.Module, enter: Callable[[str, nn.Module], None], *, bare: bool = True) -> None:
-    """Enter every module in pre-order, with what its parameters' canonical names begin with.
-
-    A shared module is entered under each of its names, one that is inside itself only once, and a wrapper before what
-    it wraps, under the same name.
-
-    Args:
-        root: The whole model.
-        enter: What to do with a module.
-        bare: Whether modules without parameters of their own are entered too.
-
-    Raises:
-        ModelError: Modules are nested deeper than Python can follow.
+    Torch says so in a private function only, so a release without it gets the devices of torch 2.13.
     """
     try:
-        _visit("", root, enter, set(), bare)
-    except RecursionError:
-        limit = sys.getrecursionlimit()
-        raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
+        from torch.optim.optimizer import _get_fused_kernels_supported_devices as devices  # type: ignore[attr-defined]
+    except ImportError:
+        return frozenset(("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "meta"))
+    return frozenset((*devices(), "meta"))
 
 
-def _visit(
-    prefix: str, module: nn.Module, enter: Callable[[str, nn.Module], None], inside: set[int], bare: bool
-) -> None:
-    """Enter a module and all below it, but for those that it is inside of."""
-    children, place = module._modules, id(module)
-    if place in inside:
-        return
-    if bare or module._parameters:
-        enter(prefix, module)
-    inside.add(place)
-    if not _WRAPPING.isdisjoint(children) and (inner := _inner(module)) is not None:
-        _visit(prefix, inner, enter, inside, bare)
-    else:
-        for key, child in children.items():
-            if child is None:
-                continue
-            if child._modules:
-                _visit(f"{prefix}{key}.", child, enter, inside, bare)
-            elif bare or child._parameters:
-                enter(f"{prefix}{key}.", child)
-    inside.discard(place)
+def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
+    """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    return frozenset([param.name for param, tensor in zip(params, tensors, strict=True) if isinstance(tensor, dtensor)])
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Say whether a module updates running statistics in train mode, as batch norms do."""
+    return module._buffers.get("running_mean") is not None and not type(module).__name__.startswith("Frozen")
 
 
 def _is_depthwise(module: nn.Module) -> bool:
@@ -238,22 +217,15 @@ def _is_depthwise(module: nn.Module) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _sorts_of_class(cls: type) -> tuple[tuple[Sort, Sort], tuple[Sort, Sort] | None]:
-    """Return what a module class says about its parameters, and what it says where each filter sees one channel.
+def _owner(cls: type, one_channel: bool) -> Owner:
+    """Return what a module class says about its parameters.
 
     The deformable convolutions of mmcv count as classes of ``torch.nn``, because ``paramwise`` asks for them by type.
     """
     cls = _class_of(cls)
     torch_names = [base.__name__ for base in cls.__mro__ if _is_known(base)]
     torch_names.remove("Module")
-    name, bases = cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names)
-
-    def of(weight_shape: Sequence[int] | None) -> tuple[Sort, Sort]:
-        weight, bias = [Sort(name, bases, kinds_of(key, name, bases, weight_shape)) for key in ("", "bias")]
-        return weight, bias
-
-    plain, depthwise = of(None), of((1, 1, 1))
-    return plain, depthwise if depthwise != plain else None
+    return Owner(cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names), one_channel)
 
 
 def _is_known(cls: type) -> bool:
@@ -272,19 +244,33 @@ def _class_of(cls: type) -> type:
     return cls
 
 
-def _hooks(model: nn.Module) -> Hooks:
-    live = {}
-    for hook in HOOKS:
-        method = _attribute(model, hook) or _attribute(model, OLD_SPELLING.get(hook, hook))
-        if method is not None and not callable(method):
+def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
+    """Return the hooks of the root, and those of every module inside that has some."""
+    inner = {}
+    for prefix, module in modules:
+        if prefix and (_class_has_hooks(type(module)) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
+            path = prefix.removesuffix(".")
+            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path))}
+            if live:
+                inner[path] = Hints(live=live, of=path)
+    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model")) is not None}
+    for hook, method in live.items():
+        if not callable(method):
             raise ModelError(f"{hook} of the model must be a method, not {shown(method)}")
+    return Hints(live=live, inner=inner)
+
+
+@lru_cache(maxsize=4096)
+def _class_has_hooks(cls: type) -> bool:
+    return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
+
+
+def _hook(module: nn.Module, name: str, of: str) -> Any:
+    for spelling in (name, OLD_SPELLING.get(name, name)):
+        try:
+            method = getattr(module, spelling, None)
+        except Exception as error:  # a property may raise anything
+            raise ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}") from error
         if method is not None:
-            live[hook] = method
-    return Hooks(live=live)
-
-
-def _attribute(model: nn.Module, name: str) -> Any:
-    try:
-        return getattr(model, name, None)
-    except Exception as error:  # a property may raise anything
-        raise ModelError(f"{name} of the model raised {type(error).__name__}: {shown(str(error), 200)}") from error
+            return method
+    return None

@@ -1,57 +1,74 @@
-"""What is amiss with the rules of a plan: patterns and rules that touch nothing, or only frozen parameters."""
+"""Checking the rules of a plan: a rule, or an option of it, that touches nothing, or only frozen parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import compress
 
+from optimbuild.edits import Asked
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, widened
 from optimbuild.plan.apply import Applied
 
 
-def complaints(applied: Sequence[Applied], inventory: Inventory, strict: bool) -> list[str]:
+def complaints(applied: Sequence[Applied], model: Inventory, strict: bool) -> list[str]:
     """Return the warnings about the rules.
 
     Args:
         applied: The rules, in their order.
-        inventory: What they were applied to.
-        strict: Whether it is an error that a rule, or a pattern of it, touches no parameter; else it is a warning.
+        model: The inventory that they were applied to.
+        strict: Whether it is an error that a rule, or an option of it, touches no parameter; else it is a warning.
 
     Raises:
         ConfigError: It is strict, and that happened to a rule that is not ``optional``.
     """
-    frozen = [_frozen_by(rule, inventory) for rule in applied]
+    frozen = [_frozen_by(rule) for rule in applied]
     warnings: list[str] = []
     for i, rule in enumerate(applied):
-        touches = any(rule.column.numbers)
-        missed = [] if rule.spec.optional else _missed(rule, touches, inventory)
+        missed = [] if rule.spec.optional else _missed(rule, model)
         if missed and strict:
             raise _nothing_touched(missed)
         others = frozenset().union(*frozen[:i], *(() if frozen[i] else frozen[i + 1 :]))
-        warnings += [*rule.warnings, *(f"{where}: {text}" for where, text in missed), *_idle(rule, inventory, others)]
+        warnings += _warned(rule, frozen[i] | others, [o for o in applied if o is not rule])
+        warnings += [f"{where}: {text}" for where, text in missed]
+        warnings += _idle(rule, others)
     return warnings
 
 
-def _frozen_by(rule: Applied, inventory: Inventory) -> frozenset[str]:
-    if not any(edit.freeze for edit in rule.column.distinct):
+def _warned(rule: Applied, frozen: Collection[str], others: Sequence[Applied]) -> list[str]:
+    """Return what a rule noticed, but for what is said of frozen parameters, or of those that its like take care of."""
+    alike = [other.edits for other in others if other.spec.type == rule.spec.type]
+    found = []
+    for text, about in rule.edits.warnings:
+        if about is None:
+            found.append(f"{rule}: {text}")
+            continue
+        names = [param.name for param in about if param.trainable and param.name not in frozen]
+        names = [name for name in names if not any(edits[name] for edits in alike)]
+        found += [f"{rule}: {text}: {listing(names)}"] if names else []
+    return found
+
+
+def _frozen_by(rule: Applied) -> frozenset[str]:
+    edits = rule.edits
+    freezing = {number for number, edit in enumerate(edits.table) if edit is not None and edit.freeze}
+    if not freezing:
         return frozenset()
-    freezes = [edit is not None and edit.freeze for edit in rule.column.table]
-    return frozenset(compress(inventory.names, map(freezes.__getitem__, rule.column.numbers)))
+    return frozenset([param.name for param, n in zip(edits.model, edits.numbers, strict=True) if n in freezing])
 
 
-def _missed(rule: Applied, touches: bool, inventory: Inventory) -> list[tuple[str, str]]:
+def _missed(rule: Applied, model: Inventory) -> list[tuple[str, str]]:
     """Return what touches no parameter, with its path."""
-    empty = [(where, text) for where, text, matched in rule.patterns if not matched]
-    if not empty and not touches:
-        return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {inventory.model or 'the model'}.")]
-    hints = [_hint(text, inventory) for _, text in empty[:3]]  # finding what is close takes time on large models
+    empty = [asked for asked in rule.edits.asked if not asked.params]
+    if not empty and not rule.edits:
+        return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {model.model or 'the model'}.")]
+    hints = [_hint(asked, model) for asked in empty[:3]]  # finding what is close takes time on large models
     hints += [""] * (len(empty) - len(hints))
     return [
-        (f"{rule.path}.{where}", f"{text if ' ' in text else shown(text)} matches no parameter.{hint}")
-        for (where, text), hint in zip(empty, hints, strict=True)
+        (f"{rule.path}.{option}", f"{text if ' ' in text else shown(text)} matches no parameter.{hint}")
+        for (option, text, *_), hint in zip(empty, hints, strict=True)
     ]
 
 
@@ -61,35 +78,32 @@ def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
     return ConfigError(f"{message}{more} Mend it, leave it out, or give the rule `optional: true`.", where)
 
 
-def _idle(rule: Applied, inventory: Inventory, frozen: Collection[str]) -> list[str]:
+def _idle(rule: Applied, frozen: Collection[str]) -> list[str]:
     """Return warnings about what touches only parameters that are frozen anyway."""
-    numbers = rule.column.numbers
-    if _are_idle(compress(inventory.names, numbers), compress(inventory.columns.trainable, numbers), frozen):
-        names = list(compress(inventory.names, numbers))
-        return [f"{rule} touches only frozen parameters: {listing(names, 5)}"]
-    found = [
-        f"{where} {shown(text)}"
-        for where, text, matched in rule.patterns
-        if _are_idle([param.name for param in matched], [param.trainable for param in matched], frozen)
-    ]
+    edits = rule.edits
+    touched = [param for param, number in zip(edits.model, edits.numbers, strict=True) if number]
+    if _are_frozen(touched, frozen):
+        return [f"{rule} touches only frozen parameters: {listing([param.name for param in touched], 5)}"]
+    found = [f"{option} {shown(text)}" for option, text, params, _ in edits.asked if _are_frozen(params, frozen)]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
 
 
-def _are_idle(names: Iterable[str], trainable: Iterable[bool], frozen: Collection[str]) -> bool:
+def _are_frozen(params: Iterable[ParamInfo], frozen: Collection[str]) -> bool:
     """Say whether there are some parameters, and all of them are frozen."""
-    trained = [trains and name not in frozen for name, trains in zip(names, trainable, strict=True)]
+    trained = [param.trainable and param.name not in frozen for param in params]
     return bool(trained) and not any(trained)
 
 
-def _hint(text: str, inventory: Inventory) -> str:
-    if " " in text:  # words, not a pattern
-        return ""
+def _hint(asked: Asked, model: Inventory) -> str:
+    text = asked.text
+    if asked.hint or " " in text:  # words, not a pattern
+        return f" {asked.hint}" if asked.hint else ""
     for wider in widened(text):
-        count = len(inventory.matching(Pattern(wider)))
+        count = len(model.matching(Pattern(wider)))
         if count:
             return f" {shown(wider)} would match {count} (`*` stays inside one segment, `**` crosses them)."
-    names = inventory.closest(text.removeprefix("re:"))
+    names = model.closest(text.removeprefix("re:"))
     if names:
         return f" Closest: {listing(names)}."
-    parts = dict.fromkeys([name.partition(".")[0] for name in inventory.names])
+    parts = dict.fromkeys([name.partition(".")[0] for name in model.names])
     return f" The model consists of: {listing(list(parts), 5)}."

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry.optimizer_type import Implementation
-
-if TYPE_CHECKING:
-    pass
 
 
 class Setting(NamedTuple):
@@ -25,7 +22,11 @@ class Setting(NamedTuple):
     def key(self) -> tuple[Any, ...]:
         """What tells two settings apart; 1, 1.0 and True differ."""
         options = sorted((self.options or {}).items())
-        return (self.frozen, self.optimizer, tuple((name, repr(value)) for name, value in options))
+        return (self.frozen, self.optimizer, tuple([(name, repr(value)) for name, value in options]))
+
+
+FROZEN = Setting(True, None, None)
+"""The setting of every frozen parameter."""
 
 
 @dataclass(frozen=True)

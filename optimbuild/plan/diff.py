@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optimbuild.messages import listing
-from optimbuild.model._columns import Column
+from optimbuild.messages import counted, listing
 
 Options = Mapping[str, Any] | None
-FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
@@ -18,50 +16,62 @@ class PlanDiff:
     """The difference between two plans; false where there is none.
 
     Args:
-        changed: By parameter and option, the value before and after. ``frozen`` stands for the
-            whole setting of a parameter that is trained on one side only.
+        changed: By parameter and option, the value before and after. ``frozen`` is the option of a parameter that is
+            trained on one side only.
         removed: Parameters that only the first plan has.
         added: Parameters that only the second one has.
+        released: Modules whose running statistics only the first plan keeps.
+        kept: Modules whose running statistics only the second one keeps.
     """
 
     changed: Mapping[str, Mapping[str, tuple[Any, Any]]]
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @classmethod
-    def between(cls, before: Mapping[str, Options], after: Mapping[str, Options]) -> PlanDiff:
-        """Compare the options of parameters by their names; None stands for a frozen one.
+    def between(
+        cls,
+        before: Mapping[str, Options],
+        after: Mapping[str, Options],
+        kept_before: Sequence[str] = (),
+        kept_after: Sequence[str] = (),
+    ) -> PlanDiff:
+        """Compare the options of parameters by their names; None is that of a frozen one.
+
+        Many parameters share few options, so each pair of options is compared once.
+
+        Args:
+            before: By parameter its options in the first plan.
+            after: The same in the second one.
+            kept_before: The modules whose running statistics the first plan keeps.
+            kept_after: The same in the second one.
 
         >>> print(PlanDiff.between({"a": {"lr": 0.1}, "b": {"lr": 0.1}}, {"a": {"lr": 0.2}, "b": None}))
         lr of 1 parameter: 0.1 → 0.2: a
         frozen of 1 parameter: False → True: b
         """
-        shared = [name for name in before if name in after]
-        both = [Column.of(shared, [side[name] for name in shared]) for side in (before, after)]
-        removed, added = [tuple([name for name in a if name not in b]) for a, b in ((before, after), (after, before))]
-        return cls(cls.aligned(*both).changed, removed, added)
-
-    @classmethod
-    def aligned(cls, before: Column[Mapping[str, Any]], after: Column[Mapping[str, Any]]) -> PlanDiff:
-        """Compare the options of the same parameters, in the same order. Each pair of options is compared once.
-
-        Args:
-            before: The options of each parameter that is trained.
-            after: The same, on the other side.
-        """
-        width = len(after.table)
-        pairs = [old * width + new for old, new in zip(before.numbers, after.numbers, strict=True)]
-        table: list[dict[str, tuple[Any, Any]] | None] = [None]
-        number: dict[int, int] = {}
-        for pair in dict.fromkeys(pairs):
-            changes = _changes(before.table[pair // width], after.table[pair % width])
-            number[pair] = len(table) if changes else 0
-            if changes:
-                table.append(changes)
-        return cls(Column(before.names, list(map(number.__getitem__, pairs)), table))
+        known: dict[tuple[int, int], dict[str, tuple[Any, Any]]] = {}
+        changed = {}
+        for name, old in before.items():
+            if name not in after:
+                continue
+            pair = (id(old), id(after[name]))
+            if pair not in known:
+                known[pair] = _changes(old, after[name])
+            if known[pair]:
+                changed[name] = known[pair]
+        return cls(
+            changed,
+            _only_in(before, after),
+            _only_in(after, before),
+            _only_in(kept_before, frozenset(kept_after)),
+            _only_in(kept_after, frozenset(kept_before)),
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.removed or self.added)
+        return bool(self.changed or self.removed or self.added or self.released or self.kept)
 
     def lines(self) -> list[str]:
         """Return the difference, a line for each distinct change, with the names that it concerns."""
@@ -70,14 +80,18 @@ class PlanDiff:
             for option, (old, new) in changes.items():
                 names.setdefault(f"{option}\0{old!r} → {new!r}", []).append(name)
         lines = [
-            f"{option} of {_counted(found)}: {change}: {listing(found)}"
+            f"{option} of {counted(len(found), 'parameter')}: {change}: {listing(found)}"
             for key, found in names.items()
             for option, _, change in [key.partition("\0")]
         ]
-        if self.removed:
-            lines.append(f"only in the first, {_counted(self.removed)}: {listing(self.removed)}")
-        if self.added:
-            lines.append(f"only in the second, {_counted(self.added)}: {listing(self.added)}")
+        for title, found, thing in (
+            ("only in the first", self.removed, "parameter"),
+            ("only in the second", self.added, "parameter"),
+            ("running statistics kept only in the first", self.released, "module"),
+            ("running statistics kept only in the second", self.kept, "module"),
+        ):
+            if found:
+                lines.append(f"{title}, {counted(len(found), thing)}: {listing(found)}")
         return lines
 
     def __str__(self) -> str:
@@ -93,16 +107,18 @@ class PlanDiff:
             },
             "removed": list(self.removed),
             "added": list(self.added),
+            **({"released": list(self.released)} if self.released else {}),
+            **({"kept": list(self.kept)} if self.kept else {}),
         }
 
 
-def _counted(names: list[str] | tuple[str, ...]) -> str:
-    return f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
+def _only_in(some: Mapping[str, Any] | Sequence[str], others: Mapping[str, Any] | frozenset[str]) -> tuple[str, ...]:
+    return tuple([name for name in some if name not in others])
 
 
 def _changes(before: Options, after: Options) -> dict[str, tuple[Any, Any]]:
     if before is None or after is None:
-        return {} if before is after else {FROZEN: (before is None, after is None)}
+        return {} if before is after else {"frozen": (before is None, after is None)}
     keys = [*before, *(key for key in after if key not in before)]
     pairs = {key: (before.get(key), after.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}

@@ -9,6 +9,8 @@ from typing import Any
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry.optimizer_type import KERNELS, Implementation, OptimizerType
 
 FEW, FEW_PLAIN = 3, 5
@@ -24,6 +26,18 @@ tensor, and has too little to give to them."""
 
 FUSABLE = frozenset(("float16", "bfloat16", "float32", "float64"))
 """The dtypes for which torch has fused kernels."""
+
+
+def cannot_fuse(model: Inventory, kind: OptimizerType, params: Sequence[ParamInfo]) -> list[str]:
+    """Return the names of the parameters that no fused kernel of an optimizer can take.
+
+    Args:
+        model: The inventory.
+        kind: The optimizer.
+        params: Some parameters of the model.
+    """
+    out = model.unfused if kind.fuses_shards else model.unfused | model.sharded
+    return [param.name for param in params if param.name in out or param.dtype not in FUSABLE]
 
 
 def implementation(

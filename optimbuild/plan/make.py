@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from optimbuild.config import Reading, read_config
+from optimbuild.config import Reading, Spec, read_config
 from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
-from optimbuild.plan.plan import Plan, planned
+from optimbuild.plan.apply import applied
+from optimbuild.plan.base_options import base_options
+from optimbuild.plan.check import complaints
+from optimbuild.plan.fold import folded
+from optimbuild.plan.partition import fallbacks
+from optimbuild.plan.plan import Plan
 
 
 def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Plan:
@@ -38,7 +45,7 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
 def inventory_of(model: Any) -> Inventory:
     """Return the inventory of a module or a file; torch is imported for a module only."""
     if isinstance(model, Inventory):
-        return model.apart()
+        return model.copy()
     if isinstance(model, (str, os.PathLike)):
         return Inventory.read(model)
     from optimbuild.model.survey import inventory
@@ -64,3 +71,33 @@ def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:
     except OptimBuildError as error:
         return [f"{name} this config would fail: {error}"]
     return [f"{name} it would differ: {'; '.join(lines[:5])}{'' if len(lines) < 6 else '; …'}"] if lines else []
+
+
+def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
+    """Apply a spec to an inventory. Changes nothing.
+
+    Args:
+        spec: The canonical config.
+        model: The model's parameters and hints.
+        warnings: What the dialect noticed.
+
+    Raises:
+        ConfigError: An unknown rule, optimizer or option, a wrong value, a rule or pattern that
+            touches no parameter (unless ``strict`` is off), or everything frozen.
+        ModelError: A hook of the model raised, or answered nonsense.
+    """
+    base = base_options(spec)
+    base(None)
+    rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
+    told = [*warnings, *complaints(rules, model, spec.strict)]
+    notes = [f"{rule.spec.type}: {text}" for rule in rules for text in rule.edits.notes]
+    settings, chosen = folded([param.trainable for param in model], rules, base)
+    kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
+    plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
+    if all(setting.frozen for setting in settings):
+        raise ConfigError(
+            "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
+        )
+    kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
+    reasons = fallbacks(spec, plan.trainable_dtypes, kernels) if spec.sharding else ()
+    return replace(plan, notes=(*notes, *reasons)) if reasons else plan

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import shown
+from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
+from optimbuild.plan.decision import Group
 from optimbuild.plan.partition import partition
 from optimbuild.registry import find_optimizer
-
-if TYPE_CHECKING:
-    from optimbuild.plan.decision import Group
-    from optimbuild.plan.plan import Plan
 
 Sharding = Literal["zero", "fsdp2"] | None
 HOW: Mapping[Sharding, str] = {
@@ -124,53 +122,58 @@ def size(count: int) -> str:
     return f"{value:.1f} {unit}"
 
 
-def memory_of(plan: Plan, world_size: int) -> Memory:
-    """Return what every rank of a run of this plan holds.
+def memory_of(model: Inventory, groups: Sequence[Group], world_size: int, *, zero: bool) -> Memory:
+    """Return what every rank of a run holds.
 
     A model whose tensors are shards (``DTensor``) is taken to be sharded by FSDP2 over all ranks, whatever
     their number: along the first dimension.
 
     Args:
-        plan: The plan.
+        model: The model's parameters.
+        groups: The groups of a plan of it.
         world_size: The number of ranks, at least 1.
+        zero: Whether the optimizer state is sharded.
 
     Raises:
         ConfigError: The world size is no whole number from 1, or the state of an optimizer cannot be foreseen.
     """
     _check(world_size)
-    parameters, sizes, needed = _held(plan, lambda param: param)
-    if plan.inventory.sharded:
-        shards = [_held(plan, partial(_shard, plan, rank, world_size)) for rank in range(world_size)]
+    parameters, sizes, needed = _bytes(model, groups, lambda param: param)
+    if model.sharded:
+        shards = [_bytes(model, groups, partial(_shard, model, rank, world_size)) for rank in range(world_size)]
         return _memory([(whole, sum(grads), sum(state)) for whole, grads, state in shards], sum(needed), "fsdp2")
     state = [sum(needed)] * world_size
-    if plan.spec.sharding is not None:
+    if zero:
         state = [0] * world_size
         for rank, count in zip(partition(sizes, state), needed, strict=True):
             state[rank] += count
     held = [(parameters, sum(sizes), mine) for mine in state]
-    return _memory(held, sum(needed), None if plan.spec.sharding is None else "zero")
+    return _memory(held, sum(needed), "zero" if zero else None)
 
 
-def _held(plan: Plan, of: Callable[[ParamInfo], ParamInfo]) -> tuple[int, list[int], list[int]]:
+def _bytes(
+    model: Inventory, groups: Sequence[Group], part: Callable[[ParamInfo], ParamInfo]
+) -> tuple[int, list[int], list[int]]:
     """Return the bytes of all parameters; of each gradient; and of the state for each, in the order of the groups.
 
     Args:
-        plan: The plan.
-        of: Returns what a rank holds of a parameter.
+        model: The model's parameters.
+        groups: The groups.
+        part: Returns what a rank holds of a parameter.
     """
-    members = [[of(plan.inventory[name]) for name in group.params] for group in plan.groups]
+    members = [[part(model[name]) for name in group.params] for group in groups]
     sizes = [nbytes(param) for params in members for param in params]
-    needed = [need for group, params in zip(plan.groups, members, strict=True) for need in state_bytes(group, params)]
-    return sum([nbytes(of(param)) for param in plan.inventory.params]), sizes, needed
+    needed = [need for group, params in zip(groups, members, strict=True) for need in state_bytes(group, params)]
+    return sum([nbytes(part(param)) for param in model]), sizes, needed
 
 
-def _shard(plan: Plan, rank: int, world_size: int, param: ParamInfo) -> ParamInfo:
+def _shard(model: Inventory, rank: int, world_size: int, param: ParamInfo) -> ParamInfo:
     """Return what FSDP2 leaves of a parameter on a rank: its share of the rows, as ``torch.chunk`` cuts them."""
-    if param.name not in plan.inventory.sharded or not param.shape:
+    if param.name not in model.sharded or not param.shape:
         return param
     rows, *rest = param.shape
     each = -(-rows // world_size)
-    return replace(param, shape=(max(0, min(each, rows - rank * each)), *rest))
+    return param._replace(shape=(max(0, min(each, rows - rank * each)), *rest))
 
 
 def _memory(held: Sequence[tuple[int, int, int]], whole: int, sharding: Sharding) -> Memory:

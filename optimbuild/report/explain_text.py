@@ -57,7 +57,7 @@ def explain_lines(plan: Plan, name: str) -> list[Line]:
         changes = [f"{key} {option_text(step.before.get(key))} → {option_text(v)}" for key, v in step.after.items()]
         pairs.append((step.rule, ", ".join(changes)))
         pairs.append(("", f"why: {step.why or 'the rule does not say'}"))
-        pairs.append(("", f"rule {step.position + 1} of {len(plan.rules)}, {RULES.origin(step.rule)}"))
+        pairs.append(("", f"rule {step.position + 1} of {len(plan.spec.rules)}, {RULES.origin(step.rule)}"))
     pairs.append(("end", _setting(decision.optimizer, decision.options)))
     if decision.group is not None:
         pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from optimbuild.edits import Bound, Edit
-from optimbuild.model._columns import Column
-from optimbuild.model.inventory import Inventory
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.edits import Edit, Edits
+from optimbuild.model import Inventory
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Positive
 
@@ -31,17 +27,11 @@ class DcnLr:
     keywords: tuple[Keyword, ...] = KEYWORDS
     """Pieces of names."""
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
-        """Find the parameters; keywords that were given, and not only defaulted, must each touch one."""
-        found = [inventory.positions_containing(keyword) for keyword in self.keywords]
-        numbers = [0] * len(inventory)
-        for number in range(len(found), 0, -1):  # the first keyword counts
-            for position in found[number - 1]:
-                numbers[position] = number
-        edits = [Edit(scale={"lr": self.factor}, why=f"name contains {keyword!r}") for keyword in self.keywords]
-        patterns = [
-            (f"keywords[{i}]", keyword, [inventory.params[position] for position in positions])
-            for i, (keyword, positions) in enumerate(zip(self.keywords, found, strict=True))
-            if self.keywords != KEYWORDS
-        ]
-        return Bound(Column(inventory.names, numbers, [None, *edits]), patterns)
+    def bind(self, model: Inventory) -> Edits:
+        """Find the parameters; keywords other than the default ones must each match."""
+        edits = Edits(model)
+        for i, keyword in enumerate(self.keywords):
+            edit = Edit(scale={"lr": self.factor}, why=f"name contains {keyword!r}")
+            option = f"keywords[{i}]" if self.keywords != KEYWORDS else ""
+            edits.give(model.containing(keyword), edit, option, keyword)
+        return edits

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from typing import Literal
 
-from optimbuild.edits import Bound, Edit
-from optimbuild.model.inventory import Inventory
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.edits import Edit, Edits
+from optimbuild.messages import listing
+from optimbuild.model import Inventory
 from optimbuild.model.patterns import Pattern, PatternText
+from optimbuild.model.statistics import statistics_inside
 from optimbuild.registry import rule
 from optimbuild.values import Index, Switch
 
@@ -17,46 +17,39 @@ from optimbuild.values import Index, Switch
 class Freeze:
     """Take parameters out of training.
 
-    At build they get ``requires_grad=False`` and never reach the optimizer. ``levels`` is what
-    InternImage calls ``FREEZE_BACKBONE``; here level 1 is not level 10.
+    At build they get ``requires_grad=False`` and never reach the optimizer. The running statistics of batch norms
+    among them stay as they are. ``levels`` is what InternImage calls ``FREEZE_BACKBONE``; here level 1 is not level 10.
 
     Example:
-        ``{type: freeze, patterns: [patch_embed], levels: [0, 1], keep_norm_stats: true}``
+        ``{type: freeze, patterns: [patch_embed], levels: [0, 1]}``
     """
 
     patterns: tuple[PatternText, ...] = ()
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
-    keep_norm_stats: Switch = False
-    """Keep the batch norms inside in eval mode through every later ``model.train()``, so that their
-    running statistics stay as they are."""
+    keep_norm_stats: Switch | Literal["warn"] | None = None
+    """Keep the running statistics of the batch norms inside: in eval mode through every later ``model.train()``.
+    They are kept by default; ``true`` also says so where there are none, ``false`` lets them change, and ``warn``
+    lets them change, as published code does, with a warning."""
 
     def __post_init__(self) -> None:
         if not self.patterns and not self.levels:
             raise ValueError("freeze needs `patterns` or `levels`")
 
-    @cached_property
-    def _all(self) -> list[tuple[str, Pattern]]:
-        return [
-            *((f"patterns[{i}]", Pattern(text)) for i, text in enumerate(self.patterns)),
-            *((f"levels[{i}]", Pattern(f"**.levels.{level}")) for i, level in enumerate(self.levels)),
-        ]
-
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
-        """Find the parameters of every pattern."""
-        edits: dict[str, Edit] = {}
-        patterns = []
-        for where, pattern in self._all:
-            found = inventory.matching(pattern)
-            patterns.append((where, pattern.text, found))
-            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
-            for param in found:
-                edits.setdefault(param.name, edit)
-        return Bound(edits, patterns)
-
-    def keeps_in_eval(self, module: str) -> bool:
-        """Say whether a batch norm of this name must stay in eval mode."""
-        if not self.keep_norm_stats:
-            return False
-        return any(pattern.matches(module) or pattern.matches(f"{module}.weight") for _, pattern in self._all)
+    def bind(self, model: Inventory) -> Edits:
+        """Find the parameters of every pattern, and the batch norms inside."""
+        edits = Edits(model)
+        options = {f"patterns[{i}]": Pattern(text) for i, text in enumerate(self.patterns)}
+        options |= {f"levels[{i}]": Pattern(f"**.levels.{level}") for i, level in enumerate(self.levels)}
+        for option, pattern in options.items():
+            why = f"pattern {pattern.text!r}"
+            edits.give(model.matching(pattern), Edit(freeze=True, why=why), option, pattern.text)
+        inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
+        if self.keep_norm_stats in (None, True):
+            edits.keep_statistics(inside)
+        if self.keep_norm_stats is True and not inside:
+            edits.warn("keep_norm_stats does nothing: no module inside has running statistics")
+        if self.keep_norm_stats == "warn" and inside:
+            edits.warn(f"running statistics go on changing (keep_norm_stats: true keeps them): {listing(inside)}")
+        return edits

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
-from optimbuild.edits import Bound, Edit
+from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ModelError
+from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.keywords import keyword_in
-from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import NonNegative
 
@@ -36,27 +35,30 @@ class InternVLReference:
     no_decay_keywords: tuple[str, ...] | None = None
     """Pieces of names without weight decay; null asks the model's ``no_weight_decay_keywords()``."""
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+    def bind(self, model: Inventory) -> Edits:
         """Ask the model for what the published code asks it."""
-        hooks = inventory.hooks
-        if self.layer_decay_ratio is not None and not hooks.offers("lr_decay_keywords"):
+        hints = model.hints
+        if self.layer_decay_ratio is not None and not hints.offers("lr_decay_keywords"):
             raise ModelError(
                 "the published code needs lr_decay_keywords(ratio) of the model for layer decay, and it has none. "
                 "Without REFERENCE_QUIRKS the rule layer_decay finds the depths otherwise."
             )
-        names = hooks.no_weight_decay() if self.no_decay_names is None else frozenset(self.no_decay_names)
-        keywords = hooks.no_weight_decay_keywords() if self.no_decay_keywords is None else self.no_decay_keywords
-        factors = {} if self.layer_decay_ratio is None else hooks.lr_decay_keywords(self.layer_decay_ratio)
+        names = hints.no_weight_decay() if self.no_decay_names is None else frozenset(self.no_decay_names)
+        keywords = hints.no_weight_decay_keywords() if self.no_decay_keywords is None else self.no_decay_keywords
+        factors = {} if self.layer_decay_ratio is None else hints.lr_decay_keywords(self.layer_decay_ratio)
         levels = [f"levels.{level}" for level in self.freeze_levels]
 
-        def edit(param: ParamInfo) -> Edit:
+        edits = Edits(model)
+        for param in model:
             name = param.name
             bare = len(param.shape) == 1 or name.endswith(".bias")
             spared = bare or name in names or keyword_in(name, keywords) is not None
             keyword = keyword_in(name, factors)
-            return _edit(spared, 1.0 if keyword is None else factors[keyword], keyword_in(name, levels) is not None)
-
-        return Bound({param.name: edit(param) for param in inventory.params})
+            factor = 1.0 if keyword is None else factors[keyword]
+            edits.give([param], _edit(spared, factor, keyword_in(name, levels) is not None))
+        if moving := [module for module in model.statistics if keyword_in(f"{module}.", levels) is not None]:
+            edits.warn(f"running statistics go on changing, as published: {listing(moving)}")
+        return edits
 
 
 @lru_cache(maxsize=4096)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from optimbuild.edits import Bound, Edit
+from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
-from optimbuild.model._columns import Column
-from optimbuild.model.inventory import Inventory
+from optimbuild.model import Inventory, ParamInfo
+from optimbuild.model.depths import Depths
+from optimbuild.model.depths.from_hints import Part, depths_of, idle_keywords, outside, parts
+from optimbuild.model.depths.from_names import from_names
+from optimbuild.model.depths.from_patterns import from_patterns
 from optimbuild.model.keywords import first_keywords, keyword_in
-from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import PatternText
 from optimbuild.registry import rule
-from optimbuild.rules.depths import Depths, by_group_matcher, by_hand, by_layer_depth
-from optimbuild.rules.inferred_depths import by_names
 from optimbuild.values import Ratio, Share
 
 
@@ -48,8 +47,9 @@ class LayerDecay:
 
     Layer-wise LR decay as in ELECTRA (Clark et al., 2020) and BEiT (Bao et al., 2022). With
     ``layers: auto`` the model is asked for ``lr_decay_keywords(ratio)`` (InternImage), then
-    ``get_layer_depth(name)`` (MMPretrain), then ``group_matcher`` (timm); a model with none of them
-    has its depths inferred from numbered names, and an ambiguous one is an error. The plan says
+    ``get_layer_depth(name)`` (MMPretrain), then ``group_matcher`` (timm). Every module may have these
+    methods: the nearest one above a parameter answers, and what lies outside of all of them keeps the full LR.
+    A model without any has its depths inferred from numbered names, and an ambiguous one is an error. The plan says
     where the depths came from, and warns of parameters that no layer claims: they keep the full LR.
 
     Example:
@@ -64,53 +64,51 @@ class LayerDecay:
     min_scale: Share = 0.0
     """The lowest factor that any layer gets, in [0, 1]."""
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+    def bind(self, model: Inventory) -> Edits:
         """Find every parameter's distance from the top."""
-        if self.layers == "auto" and inventory.hooks.offers("lr_decay_keywords"):
-            return self._by_keywords(inventory)
-        depths = self._depths(inventory)
-        by_layer = [self._edit(layer, depths.layers) for layer in range(depths.layers)]
-        edits = Column(inventory.names, depths.layer_of.numbers, [None, *by_layer])
-        return self._bound(edits, depths.source, depths.patterns)
+        edits = Edits(model)
+        found = parts(model) if self.layers == "auto" else []
+        for part in found:
+            if part.hook == "lr_decay_keywords":
+                self._give_by_keywords(edits, part)
+            else:
+                self._give(edits, depths_of(part))
+        if not found:
+            self._give(edits, from_names(model) if self.layers == "auto" else from_patterns(model, self.layers))
+        whole = not found or any(not part.prefix for part in found)
+        unclaimed = [param for param in model if edits[param.name] is None]
+        if whole and edits:
+            edits.warn("no layer claims these parameters, so they keep the full LR", about=unclaimed)
+        elif found and (rest := outside(model, found)):
+            edits.note(f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}")
+        return edits
 
-    def _depths(self, inventory: Inventory) -> Depths:
-        if self.layers != "auto":
-            return by_hand(inventory, self.layers)
-        if inventory.hooks.offers("get_layer_depth"):
-            return by_layer_depth(inventory)
-        if inventory.hooks.offers("group_matcher"):
-            return by_group_matcher(inventory)
-        return by_names(inventory)
+    def _give(self, edits: Edits, depths: Depths) -> None:
+        for option, text, params in depths.patterns:
+            edits.ask(option, text, params)
+        for layer, members in sorted(depths.members(edits.model.params).items()):
+            distance = depths.layers - 1 - layer
+            factor = max(self.ratio**distance, self.min_scale)
+            why = f"layer {layer} of {depths.layers}, {distance} from the top"
+            edits.give(members, Edit(scale={"lr": factor}, why=why))
+        edits.note(f"depths from {depths.source}")
 
-    def _edit(self, layer: int, layers: int) -> Edit:
-        distance = layers - 1 - layer
-        factor = max(self.ratio**distance, self.min_scale)
-        return Edit(scale={"lr": factor}, why=f"layer {layer} of {layers}, {distance} from the top")
-
-    def _by_keywords(self, inventory: Inventory) -> Bound:
-        """Take the factors as the model gives them: the first keyword that is a piece of the name counts."""
-        by_keyword = {
-            keyword: Edit(
-                scale={"lr": max(factor, self.min_scale)}, why=f"lr_decay_keywords gives {keyword!r}: {factor}"
-            )
-            for keyword, factor in inventory.hooks.lr_decay_keywords(self.ratio).items()
-        }
-        found = first_keywords(inventory.names, by_keyword)
-        if any(inventory.columns.aliases):
-            found = [
-                keyword or next(filter(None, [keyword_in(alias, by_keyword) for alias in aliases]), None)
-                for keyword, aliases in zip(found, inventory.columns.aliases, strict=True)
-            ]
-        number = {keyword: place for place, keyword in enumerate([None, *by_keyword])}
-        edits = Column(inventory.names, list(map(number.__getitem__, found)), [None, *by_keyword.values()])
-        asked = repr(self.ratio) in inventory.hooks.answers["lr_decay_keywords"]
-        derived = "" if asked else ", by the powers it gave for another"
-        return self._bound(edits, f"the model's lr_decay_keywords({self.ratio}){derived}")
-
-    def _bound(
-        self, edits: Column[Edit], source: str, patterns: Sequence[tuple[str, str, Sequence[ParamInfo]]] = ()
-    ) -> Bound:
-        unclaimed = [name for name, number in zip(edits.names, edits.numbers, strict=True) if not number]
-        warnings = [f"no layer claims these parameters, so they keep the full LR: {listing(unclaimed)}"]
-        claims = len(unclaimed) < len(edits.numbers)
-        return Bound(edits, patterns, warnings if unclaimed and claims else (), [f"depths from {source}"])
+    def _give_by_keywords(self, edits: Edits, part: Part) -> None:
+        """Take the factors as a module gives them: the first keyword that is a piece of the name counts."""
+        recorded = repr(self.ratio) in part.hints.answers.get("lr_decay_keywords", {})
+        factors = part.hints.lr_decay_keywords(self.ratio)
+        found = first_keywords([part.own_name(param) for param in part.params], factors)
+        members: dict[str, list[ParamInfo]] = {keyword: [] for keyword in factors}
+        for param, keyword in zip(part.params, found, strict=True):
+            aliases = [name.removeprefix(part.prefix) for name in param.aliases]
+            keyword = keyword or next(filter(None, [keyword_in(alias, factors) for alias in aliases]), None)
+            if keyword is not None:
+                members[keyword].append(param)
+        for keyword, params in members.items():
+            why = f"lr_decay_keywords gives {keyword!r}: {factors[keyword]}"
+            edits.give(params, Edit(scale={"lr": max(factors[keyword], self.min_scale)}, why=why))
+        known = recorded or repr(self.ratio) in part.hints.answers["lr_decay_keywords"]
+        derived = "" if known else ", by the powers it gave for another"
+        edits.note(f"depths from {part.hints.of}'s lr_decay_keywords({self.ratio}){derived}")
+        if idle := idle_keywords(part, factors):
+            edits.note(f"lr_decay_keywords of {part.hints.of} gives keywords that match nothing: {listing(idle)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
-from typing_extensions import Self
 
-from optimbuild.edits import Bound, Edit
-from optimbuild.messages import closest, shown
+from optimbuild.edits import Edit, Edits
+from optimbuild.messages import closest, listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
@@ -51,9 +50,18 @@ class Entry(BaseModel):
         return " and ".join([*parts, f"kinds {', '.join(self.kinds)}"] if self.kinds else parts)
 
     def selected(self, inventory: Inventory) -> Sequence[ParamInfo]:
-        """Return the parameters that the entry is meant for."""
+        """Return the parameters that the entry selects."""
         found = inventory.params if self.pattern is None else inventory.matching(Pattern(self.pattern))
         return [param for param in found if not param.kinds.isdisjoint(self.kinds)] if self.kinds else found
+
+    def hint(self, model: Inventory) -> str:
+        """Return what to write where no parameter is of the kinds; nothing where some are."""
+        known = dict.fromkeys([kind for param in model for kind in sorted(param.kinds)])
+        lacking = [kind for kind in self.kinds if kind not in known]
+        if not lacking:
+            return ""
+        there = listing(list(known)) or "none"
+        return f"{model.model or 'The model'} has no {' or '.join(lacking)}; its kinds are: {there}."
 
     def edit(self) -> Edit:
         """Return what the selected parameters get."""
@@ -100,16 +108,13 @@ class Match:
         if not self.table:
             raise ValueError("the table is empty")
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+    def bind(self, model: Inventory) -> Edits:
         """Find each parameter's entry."""
-        edits: dict[str, Edit] = {}
-        patterns, warnings = [], []
+        edits = Edits(model)
         for i, entry in enumerate(self.table):
-            found = entry.selected(inventory)
-            new = [param for param in found if param.name not in edits]
-            patterns.append((f"table[{i}]", entry.label if entry.kinds else entry.pattern or "", found))
-            if found and not new:
-                warnings.append(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
-            edit = entry.edit()
-            edits.update((param.name, edit) for param in new)
-        return Bound(edits, patterns, warnings)
+            found = entry.selected(model)
+            text = entry.label if entry.kinds else entry.pattern or ""
+            taken = edits.give(found, entry.edit(), f"table[{i}]", text, entry.hint(model))
+            if found and not taken:
+                edits.warn(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
+        return edits

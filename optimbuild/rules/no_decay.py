@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
-from optimbuild.edits import Bound, Edit
-from optimbuild.model._columns import Column, Params
-from optimbuild.model.inventory import Inventory
-from optimbuild.model.keywords import keyword_in
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.edits import Edit, Edits
+from optimbuild.messages import listing
+from optimbuild.model import Inventory, ParamInfo
+from optimbuild.model.conventions import is_vector, never_decayed
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
+
+MARK = "_no_weight_decay"
 
 
 @rule("no_decay")
 class NoDecay:
     """Set the weight decay of norms, biases, vectors and named parameters to 0.
 
-    What the model asks for in ``no_weight_decay()`` and ``no_weight_decay_keywords()`` counts as
-    well; the keywords match any piece of a name, as the projects that introduced them do (Swin
-    Transformer, BEiT, InternImage). Each step says which cause it was.
+    What the model asks for in ``no_weight_decay()`` and ``no_weight_decay_keywords()`` counts as well, and what any
+    module inside it asks for below itself; the keywords match any piece of a name, as the projects that introduced
+    them do (Swin Transformer, BEiT, InternImage). Each step says which cause it was.
 
     Example:
         ``{type: no_decay, keywords: [relative_position_bias_table]}``
@@ -30,71 +28,77 @@ class NoDecay:
     """Parameters of normalization layers, by the type of the owning module; custom ``*Norm`` classes too."""
     bias: Switch = True
     """Parameters that are called ``bias`` in their module: the name ends in ``.bias``."""
+    other_biases: Switch = True
+    """Biases by another name: ``gate_up_proj_bias``, ``attention_biases``, ``relative_position_bias_table``."""
     one_dimensional: Switch = True
     """Parameters with at most one dimension."""
+    vectors: Switch = True
+    """Parameters in which all dimensions but one have length 1, such as a gain of shape (1, 1, 1, C). Weights of
+    linear layers, convolutions and embeddings are none, whatever their shape."""
     names: tuple[Keyword, ...] = ()
     """Whole names."""
     keywords: tuple[Keyword, ...] = ()
     """Pieces of names."""
     hints: Switch = True
-    """Whatever the model's own ``no_weight_decay()`` and ``no_weight_decay_keywords()`` name."""
+    """Whatever ``no_weight_decay()`` and ``no_weight_decay_keywords()`` of the model, and of modules in it, name."""
+    marks: Switch = True
+    """Tensors on which ``_no_weight_decay`` was set, as Mamba does."""
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
-        """Ask the model for its hints, and find each parameter's first cause."""
-        params, hooks = inventory.columns, inventory.hooks
-        hinted = hooks.no_weight_decay() if self.hints else frozenset()
-        hinted_keywords = hooks.no_weight_decay_keywords() if self.hints else ()
-        causes = self._causes(params)
-        if self.names or self.keywords or hinted or hinted_keywords:
-            rows = zip(causes, params.names, params.aliases, strict=True)
-            causes = [
-                self._named((name, *aliases), hinted, hinted_keywords) if cause is None else cause
-                for cause, name, aliases in rows
-            ]
-        number = {cause: place for place, cause in enumerate(dict.fromkeys([None, *causes]))}
-        edits = [None if cause is None else Edit(set={"weight_decay": 0.0}, why=cause) for cause in number]
-        column = Column(params.names, list(map(number.__getitem__, causes)), edits)
-        patterns = [
-            *(
-                (f"names[{i}]", text, [inventory[text]] if text in inventory else [])
-                for i, text in enumerate(self.names)
-            ),
-            *((f"keywords[{i}]", text, inventory.containing(text)) for i, text in enumerate(self.keywords)),
-        ]
-        return Bound(column, patterns)
+    def bind(self, model: Inventory) -> Edits:
+        """Find each parameter's first cause, and ask the model for its hints."""
+        edits = Edits(model)
+        edits.reads(*[MARK] * self.marks)
+        for cause, params in self._by_cause(model).items():
+            edits.give(params, _because(cause))
+        for i, name in enumerate(self.names):
+            found = [model[name]] if name in model else []
+            edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
+        for i, keyword in enumerate(self.keywords):
+            found = model.containing(keyword)
+            edits.give(found, _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
+        if self.hints:
+            self._follow_hints(edits)
+        if forgotten := [param.name for param in model if edits[param.name] is None and never_decayed(param)]:
+            edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")
+        return edits
 
-    def _causes(self, params: Params) -> list[str | None]:
-        """Return for each parameter the first cause that does not look at names that somebody listed."""
-        norm, bias, vector = self.norm, self.bias, self.one_dimensional
-        causes: list[str | None] = []
-        for name, shape, sort, aliases in zip(params.names, params.shapes, params.sorts, params.aliases, strict=True):
-            if norm and "norm" in sort.kinds:
-                causes.append(_of_norm(sort.owner))
-            elif bias and (name.endswith(".bias") or name == "bias" or (aliases and any(map(_is_bias, aliases)))):
-                causes.append("bias")
-            elif vector and len(shape) <= 1:
-                causes.append("one-dimensional")
-            else:
-                causes.append(None)
-        return causes
+    def _by_cause(self, model: Inventory) -> dict[str, list[ParamInfo]]:
+        found: dict[str, list[ParamInfo]] = {}
+        for param in model:
+            if (cause := self._cause(param)) is not None:
+                found.setdefault(cause, []).append(param)
+        return found
 
-    def _named(self, names: tuple[str, ...], hinted: frozenset[str], hinted_keywords: tuple[str, ...]) -> str | None:
-        for name in names:
-            if name in self.names:
-                return f"named {name!r} by the rule"
-            if keyword := keyword_in(name, self.keywords):
-                return f"name contains {keyword!r}"
-            if name in hinted:
-                return "the model's no_weight_decay() names it"
-            if keyword := keyword_in(name, hinted_keywords):
-                return f"name contains {keyword!r}, which the model's no_weight_decay_keywords() gives"
-        return None
+    def _cause(self, param: ParamInfo) -> str | None:
+        """Return the first cause that is in the parameter itself."""
+        called_bias = any(f".{name}".endswith(".bias") for name in param.names)
+        if self.norm and "norm" in param.kinds:
+            return f"parameter of a normalization layer, {param.owner}"
+        if self.bias and called_bias:
+            return "bias"
+        if self.one_dimensional and len(param.shape) <= 1:
+            return "one-dimensional"
+        if self.other_biases and "bias" in param.kinds and not called_bias:
+            return f"bias: {param.evidence.get('bias', 'by another name')}"
+        if self.vectors and is_vector(param) and not called_bias:
+            return "vector: all dimensions but one have length 1"
+        return f"its mark {MARK}" if self.marks and param.marks.get(MARK) else None
+
+    def _follow_hints(self, edits: Edits) -> None:
+        model, idle = edits.model, list[str]()
+        for prefix, hints in model.hints.offering("no_weight_decay", "no_weight_decay_keywords"):
+            for name in sorted(hints.no_weight_decay()):
+                found = [model[prefix + name]] if prefix + name in model else []
+                edits.give(found, _because(f"{hints.of}'s no_weight_decay() names it"))
+                idle += [] if found else [prefix + name]
+            for keyword in hints.no_weight_decay_keywords():
+                found = model.containing(keyword, below=prefix)
+                of = f"which {hints.of}'s no_weight_decay_keywords() gives"
+                edits.give(found, _because(f"name contains {keyword!r}, {of}"))
+                idle += [] if found else [f"{prefix}*{keyword}*"]
+        if idle:
+            edits.note(f"hints of the model that match nothing: {listing(idle)}")
 
 
-@lru_cache(maxsize=4096)
-def _of_norm(owner: str) -> str:
-    return f"parameter of a normalization layer, {owner}"
-
-
-def _is_bias(name: str) -> bool:
-    return name.endswith(".bias") or name == "bias"
+def _because(why: str) -> Edit:
+    return Edit(set={"weight_decay": 0.0}, why=why)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from optimbuild.edits import Bound, Edit
+from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.keywords import keyword_in
@@ -137,34 +137,33 @@ class Paramwise:
     layer_decay_rate: NonNegative | None = None
     """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""
 
-    def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
+    def bind(self, model: Inventory) -> Edits:
         """Find each parameter's factors.
 
         Raises:
             ConfigError: ``layer_decay_rate`` is given and the model has no ``get_layer_depth(name)``.
         """
-        if self.layer_decay_rate is not None and not inventory.hooks.offers("get_layer_depth"):
+        if self.layer_decay_rate is not None and not model.hints.offers("get_layer_depth"):
             raise ConfigError(
-                f"asks {inventory.model or 'the model'} for get_layer_depth(name), as MMPretrain's models answer it, "
+                f"asks {model.model or 'the model'} for get_layer_depth(name), as MMPretrain's models answer it, "
                 "and it has no such method. The rule layer_decay finds the depths otherwise: "
                 f"rules=[dict(type='layer_decay', ratio={self.layer_decay_rate})]",
                 "layer_decay_rate",
             )
-        wish = self._wish if self.layer_decay_rate is None else self._layered(inventory)
-        edits: dict[str, Edit] = {}
-        known: dict[str, Edit] = {}
+        wish = self._wish if self.layer_decay_rate is None else self._layered(model)
+        edits, known = Edits(model), dict[str, Edit]()
         won: set[str] = set()
-        for place in _places(inventory):
+        for place in _places(model):
             key = self._custom_key(place)
             wanted = wish(place, key)
             if key is not None:
                 won.add(key)
             if wanted.why:
-                signature = repr(wanted)
-                if signature not in known:
-                    known[signature] = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
-                edits[place.param.name] = known[signature]
-        return Bound(edits, warnings=[*self._idle_keys(inventory, won), *self._ignored()])
+                edit = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
+                edits.give([place.param], known.setdefault(repr(wanted), edit))
+        for warning in [*self._idle_keys(model, won), *self._ignored()]:
+            edits.warn(warning)
+        return edits
 
     @cached_property
     def _keys(self) -> list[str]:
@@ -197,7 +196,7 @@ class Paramwise:
                 wanted.set.pop("lr", None)
             else:
                 self._decayed(wanted, place, deformable=False)
-            layer, layers = inventory.hooks.get_layer_depth(place.param.name)
+            layer, layers = inventory.hints.get_layer_depth(place.param.name)
             factor = (self.layer_decay_rate or 0.0) ** (layers - layer - 1)
             wanted.scaled("lr", factor, f"layer {layer} of {layers}: layer_decay_rate")
             return wanted

@@ -1,4 +1,4 @@
-"""Hooks: what a model answers is asked once, checked, and kept as JSON data."""
+"""Hints: what a model answers is asked once, checked, and kept as JSON data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import ModelError, OptimBuildError, inventory, make_plan
-from optimbuild.model.hints import HOOKS, Hooks, checked_answers
+from optimbuild.model.hints import HOOKS, Hints
 
 
 def answering(**hooks: Any) -> nn.Module:
@@ -154,7 +154,7 @@ def test_whatever_a_hook_answers_there_is_a_plan_or_an_error_of_ours(hook, answe
 @given(st.sampled_from(HOOKS), ANSWERS)
 def test_whatever_a_file_says_that_a_hook_answered_is_read_or_refused(hook, answer):
     try:
-        checked = checked_answers({hook: answer})
+        checked = Hints.from_dict({"hooks": {hook: answer}}).answers
     except OptimBuildError as error:
         checked, message = {}, str(error)
     else:
@@ -164,7 +164,7 @@ def test_whatever_a_file_says_that_a_hook_answered_is_read_or_refused(hook, answ
 
 
 def test_answers_are_kept_as_json_and_answer_again_from_there():
-    hooks = Hooks(
+    hooks = Hints(
         live={
             "no_weight_decay": lambda: {"b", "a"},
             "no_weight_decay_keywords": lambda: ("k",),
@@ -175,7 +175,7 @@ def test_answers_are_kept_as_json_and_answer_again_from_there():
     )
     hooks.record(["a", "bc"], [0.5])
     assert json.loads(json.dumps(hooks.answers, allow_nan=False)) == hooks.answers
-    again = Hooks(checked_answers(hooks.answers))
+    again = Hints.from_dict({"hooks": hooks.answers})
     for each in (hooks, again):
         assert each.no_weight_decay() == {"a", "b"}
         assert each.no_weight_decay_keywords() == ("k",)
@@ -185,21 +185,21 @@ def test_answers_are_kept_as_json_and_answer_again_from_there():
 
 
 def test_what_a_file_does_not_know_is_an_error_that_says_how_to_get_it():
-    hooks = Hooks({"lr_decay_keywords": {"0.9": {}, "0.8": {}}})
+    hooks = Hints({"lr_decay_keywords": {"0.9": {}, "0.8": {}}})
     with pytest.raises(ModelError, match=r"lr_decay_keywords\(0\.7\).*only for: 0\.9, 0\.8.*--ratio 0\.7"):
         hooks.lr_decay_keywords(0.7)
     with pytest.raises(ModelError, match=r"get_layer_depth\('a'\).*only for: nothing"):
-        Hooks({"get_layer_depth": {}}).get_layer_depth("a")
+        Hints({"get_layer_depth": {}}).get_layer_depth("a")
 
 
 def test_an_empty_whole_name_does_no_harm():
     """Some models of timm answer ``{''}``."""
-    assert Hooks(live={"no_weight_decay": lambda: {""}}).no_weight_decay() == {""}
+    assert Hints(live={"no_weight_decay": lambda: {""}}).no_weight_decay() == {""}
 
 
 def test_a_hook_is_asked_once():
     asked = []
-    hooks = Hooks(live={"no_weight_decay": lambda: asked.append(1) or ["a"]})
+    hooks = Hints(live={"no_weight_decay": lambda: asked.append(1) or ["a"]})
     assert hooks.no_weight_decay() == hooks.no_weight_decay() == {"a"}
     assert asked == [1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ from pydantic import PositiveFloat
 
 from optimbuild import (
     RULES,
-    Bound,
     ConfigError,
     Edit,
+    Edits,
     Inventory,
     ModelError,
     ParamInfo,
@@ -20,7 +19,6 @@ from optimbuild import (
     make_plan,
     rule,
 )
-from optimbuild.model._columns import Column
 from tests.models import Net
 from tests.wishes import BASE, MODEL, always, on_a, rules_that
 
@@ -104,7 +102,9 @@ class BindsNothing:
 
 class Strange:
     def bind(self, inventory: Inventory) -> Any:
-        return Bound({"nowhere.weight": Edit(), "stem.weight": Edit()})
+        edits = Edits(inventory)
+        edits.give([ParamInfo("nowhere.weight", ())], Edit())
+        return edits
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ class Strange:
         (RaisesInBind, r"^rules\[0\]: rule 'failing' raised ZeroDivisionError: .*\\x1b\[31mrule"),
         (RaisesInInit, r"^rules\[0\]: rule 'failing' refuses its options: ZeroDivisionError"),
         (RaisesOurs, r"^rules\[0\]\.number: must be odd$"),
-        (BindsNothing, r"^rules\[0\]: rule 'failing' raised TypeError: .*not callable"),
-        (Strange, r"^rules\[0\]: rule 'failing' has edits for 'nowhere\.weight', which name no parameter$"),
+        (BindsNothing, r"^rules\[0\]: bind\(model\) of rule 'failing' must return the Edits that it made, not None"),
+        (Strange, r"^rules\[0\]: has edits for 'nowhere\.weight', which names no parameter$"),
     ],
 )
 def test_a_rule_that_fails_is_an_error_at_its_path(cls, message):
@@ -262,8 +262,12 @@ def test_everything_frozen_is_an_error_that_names_what_is():
 
 def test_a_bound_rule_reports_warnings_and_notes():
     class Talks:
-        def bind(self, inventory: Inventory) -> Callable[[ParamInfo], Edit | None]:
-            return Bound({"stem.weight": Edit()}, [], ["careful"], ["from the book"])
+        def bind(self, model: Inventory) -> Edits:
+            edits = Edits(model)
+            edits.give([model["stem.weight"]], Edit())
+            edits.warn("careful")
+            edits.note("from the book")
+            return edits
 
     RULES.register_module(name="talks", module=Talks, force=True)
     found = plan({"type": "talks"})
@@ -292,20 +296,12 @@ def test_an_error_gives_the_reason_of_the_rule_that_asked_also_where_two_rules_w
 
 def test_a_pattern_that_matches_only_frozen_parameters_is_told_of_where_its_rule_wants_nothing_too():
     class Looks:
-        def bind(self, inventory: Inventory) -> Any:
-            return Bound({}, [("patterns[0]", "a", [param for param in inventory if not param.trainable])])
+        def bind(self, model: Inventory) -> Edits:
+            edits = Edits(model)
+            edits.ask("patterns[0]", "a", [param for param in model if not param.trainable])
+            return edits
 
     RULES.register_module(name="looks", module=Looks, force=True)
     model = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
     found = make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "looks", "optional": True}]}, model)
     assert found.warnings == ("rules[0] (looks): only frozen parameters match patterns[0] 'a'",)
-
-
-def test_a_column_that_does_not_fit_is_an_error_at_the_path_of_its_rule():
-    class Misfit:
-        def bind(self, inventory: Inventory) -> Any:
-            return Bound(Column(inventory.names, [7] * len(inventory), [None, Edit()]))
-
-    RULES.register_module(name="misfit", module=Misfit, force=True)
-    with pytest.raises(ConfigError, match=r"^rules\[0\]: rule 'misfit' has a column whose numbers are not places"):
-        plan({"type": "misfit"})

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimbuild.config.spec import Spec
-from optimbuild.edits import Edit
+from optimbuild import Inventory, ParamInfo
+from optimbuild.config.spec import RuleSpec, Spec
+from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
-from optimbuild.model._columns import Column
+from optimbuild.plan.apply import Applied
+from optimbuild.plan.base_options import Base, base_options
 from optimbuild.plan.decision import Setting
-from optimbuild.plan.fold import Base, changes, folded
-from optimbuild.plan.plan import base_options
+from optimbuild.plan.fold import Change, Fold, folded
 
 FACTORS = st.sampled_from([0.1, 0.5, 1.0, 3.0])
 EDITS = st.builds(
@@ -32,19 +33,30 @@ def _base(kind: str = "adamw", **options: Any) -> Base:
     return base_options(Spec.of({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.05, **options}}))
 
 
-def _columns(rows: list[list[Edit | None]]) -> list[Column[Edit]]:
-    names = [f"p{i}" for i in range(len(rows))]
-    return [Column.of(names, list(column)) for column in zip(*rows, strict=True)]
+def _rules(rows: list[list[Edit | None]]) -> list[Applied]:
+    """Return one rule per column of the rows, which have one edit or None per rule."""
+    model = Inventory([ParamInfo(f"p{i}", ()) for i in range(len(rows))])
+    rules = []
+    for position, column in enumerate(zip(*rows, strict=True)):
+        edits = Edits(model)
+        for param, edit in zip(model, column, strict=True):
+            if edit is not None:
+                edits.give([param], edit)
+        rules.append(Applied(RuleSpec(type="wish"), f"rules[{position}]", edits))
+    return rules
 
 
 def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Setting:
+    """Fold one parameter from what each change says, and not from what the fold returns."""
     edits = [(i, edit) for i, edit in enumerate(row) if edit is not None]
     if not trainable or any(edit.freeze for _, edit in edits):
         return Setting(True, None, None)
     named = [edit.optimizer for _, edit in edits if edit.optimizer is not None]
     kind, options = base(named[-1] if named else None)
-    for _, _, after in changes(trainable, edits, base):
-        options = {**options, **{key: value for key, value in after.items() if key in options}}
+    log: list[Change] = []
+    Fold(base).setting(trainable, edits, log)
+    for change in log:
+        options = {**options, **{key: value for key, value in change.after.items() if key in options}}
     return Setting(False, kind.name, options)
 
 
@@ -52,7 +64,7 @@ def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Settin
 @given(ROWS, st.sampled_from(["adamw", "sgd"]))
 def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
     base = _base(kind)
-    settings, chosen = folded([t for t, _ in rows], _columns([row for _, row in rows]), base)
+    settings, chosen = folded([t for t, _ in rows], _rules([row for _, row in rows]), base)
     expected = [_step_by_step(trainable, row, base) for trainable, row in rows]
     assert [settings[index].key for index in chosen] == [setting.key for setting in expected]
     assert len({setting.key for setting in settings}) == len(settings)
@@ -61,13 +73,13 @@ def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
 
 def test_equal_effects_share_a_setting_whatever_edit_and_reason_they_come_from():
     rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
-    settings, chosen = folded([True] * 3, _columns(rows), _base())
+    settings, chosen = folded([True] * 3, _rules(rows), _base())
     assert chosen == (0, 0, 0)
     assert settings[0].options["lr"] == 0.05
 
 
 def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
-    settings, chosen = folded([True] * 2, _columns([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
+    settings, chosen = folded([True] * 2, _rules([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
     assert chosen == (0, 0)
     assert repr(settings[0].options["lr"]) == "1.0"
 
@@ -85,22 +97,24 @@ def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
 )
 def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message):
     with pytest.raises(ConfigError, match=message):
-        folded([True], _columns([[edit]]), _base(kind))
+        folded([True], _rules([[edit]]), _base(kind))
     with pytest.raises(ConfigError, match=message):
-        changes(True, [(0, edit)], _base(kind))
+        Fold(_base(kind)).setting(True, [(0, edit)], [])
 
 
 def test_a_fixed_option_stays_as_it_is():
     with pytest.raises(ConfigError, match=r"fixes weight_decay to 0\.0"):
-        folded([True], _columns([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0))
+        folded([True], _rules([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0))
 
 
 def test_an_optimizer_that_is_called_like_none_is_not_none():
     with pytest.raises(ConfigError, match="unknown optimizer 'None'"):
-        folded([True] * 2, _columns([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
+        folded([True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
 
 
 def test_the_reason_in_an_error_is_that_of_the_parameter_and_not_of_an_edit_that_nobody_has():
-    table = [None, Edit(scale={"lr": -1.0}, why="nobody"), Edit(scale={"lr": -1.0}, why="somebody")]
+    (rule,) = _rules([[Edit(scale={"lr": -1.0}, why="somebody")]])
+    rule.edits.table.insert(1, Edit(scale={"lr": -1.0}, why="nobody"))
+    rule.edits.numbers[:] = [2]
     with pytest.raises(ConfigError, match="asked for by: somebody"):
-        folded([True], [Column(["p"], [2], table)], _base())
+        folded([True], [rule], _base())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, OptimBuildError, ParamInfo, UnknownNameError, build_optimizer, inventory, make_plan
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 from tests.golden_cases import YACS, golden_inventory, module_of
 
 BUILT = [name for name, case in YACS.items() if "raises" not in case]
@@ -143,7 +143,7 @@ def test_scalars_and_norms_of_several_dimensions_have_no_weight_decay_but_had_as
 
 def test_a_rule_that_matches_an_alias_applies_but_did_not_as_published():
     params = (ParamInfo("embed.weight", (4, 2), aliases=("levels.0.head.offset",)), ParamInfo("fc.weight", (2, 2)))
-    hooks = Hooks({"no_weight_decay": ["levels.0.head.offset"]})
+    hooks = Hints({"no_weight_decay": ["levels.0.head.offset"]})
     config = {"TRAIN": {"BASE_LR": 1.0, "WEIGHT_DECAY": 0.05, "OPTIMIZER": {"DCN_LR_MUL": 0.5}}}
     corrected, published = (
         make_plan(with_keys(config, REFERENCE_QUIRKS=quirks), Inventory(params, hooks)) for quirks in (False, True)
@@ -241,7 +241,7 @@ def test_with_quirks_a_plan_is_what_the_published_semantics_say(drawn, keys, nod
     train = {**keys, "LR_LAYER_DECAY_RATIO": ratio, "OPTIMIZER": node}
     expected = published_settings(params, hooks, train)
     config = with_keys({"TRAIN": train}, REFERENCE_QUIRKS=True)
-    model = Inventory(tuple(params), Hooks(hooks))
+    model = Inventory(tuple(params), Hints(hooks))
     if not any(expected.values()):
         with pytest.raises(OptimBuildError, match="every parameter is frozen"):
             make_plan(config, model)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ModelError, OptimBuildError, ParamInfo, Plan, make_plan
-from optimbuild.plan.plan import _checksum
+from optimbuild.plan.plan_file import checksum
 from tests.golden_cases import YACS, golden_inventory
 from tests.random_plans import CONFIGS, inventories
 
@@ -148,8 +148,8 @@ def test_the_fingerprint_tells_what_every_parameter_gets_and_not_how_it_was_said
         fingerprint(optimizer={"type": "adamw", "lr": 1.0, "weight_decay": 0.5, "amsgrad": True}),
         fingerprint(rules=CONFIG["rules"][:2]),
         fingerprint(Inventory((*MODEL.params, ParamInfo("more", (1,))))),
-        fingerprint(Inventory((dataclasses.replace(MODEL.params[0], shape=(8, 5)), *MODEL.params[1:]))),
-        fingerprint(Inventory((dataclasses.replace(MODEL.params[0], aliases=("x",)), *MODEL.params[1:]))),
+        fingerprint(Inventory((MODEL.params[0]._replace(shape=(8, 5)), *MODEL.params[1:]))),
+        fingerprint(Inventory((MODEL.params[0]._replace(aliases=("x",)), *MODEL.params[1:]))),
     ]
     assert len({PLAN.fingerprint, *others[:5]}) == 6
     assert others[5] == PLAN.fingerprint
@@ -237,7 +237,7 @@ def test_an_altered_plan_with_a_forged_checksum_never_gives_other_settings(path,
     node[path[-1]] = value
     del data["checksum"]
     try:
-        again = Plan.from_json(json.dumps({**data, "checksum": _checksum(data)}))
+        again = Plan.from_json(json.dumps({**data, "checksum": checksum(data)}))
     except ModelError:
         again = PLAN
     assert again.fingerprint == PLAN.fingerprint

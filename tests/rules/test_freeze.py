@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, build_optimizer, make_plan
-from optimbuild.rules.freeze import Freeze
 from tests.models import Net
 
 NAMES = (
@@ -107,20 +106,48 @@ def test_what_freezes_nothing_is_an_error_with_its_path(
     assert message in str(caught.value)
 
 
+NORMS = ("stem", "stem.bn", "stem2.bn", "levels.1.bn", "levels.10.bn", "net.levels.1.bn")
+WITH_NORMS = Inventory(
+    [ParamInfo(f"{norm}.{leaf}", (2,)) for norm in NORMS for leaf in ("weight", "bias")] + [ParamInfo("head", (2, 2))],
+    statistics=(*NORMS, "stem.plain", "levels.10.plain"),
+)
+
+
+def kept(**options: Any) -> set[str]:
+    plan = make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "freeze", **options}]}, WITH_NORMS)
+    return set(plan.kept_statistics)
+
+
 @pytest.mark.parametrize(
-    ("options", "kept"),
+    ("options", "expected"),
     [
-        ({"patterns": ("stem",)}, {"stem", "stem.bn"}),
-        ({"patterns": ("stem.bn.weight",)}, {"stem.bn"}),
-        ({"patterns": ("stem.bn.bias",)}, set()),
+        ({"patterns": ("stem",)}, {"stem", "stem.bn", "stem.plain"}),
+        ({"patterns": ("stem.bn",)}, {"stem.bn"}),
+        ({"patterns": ("stem.bn.weight",)}, set()),
+        ({"patterns": ("stem.bn.weight", "**.bias")}, {"stem.bn"}),
         ({"levels": (1,)}, {"levels.1.bn", "net.levels.1.bn"}),
+        ({"levels": (10,)}, {"levels.10.bn", "levels.10.plain"}),
     ],
 )
-def test_norms_inside_of_what_is_frozen_are_kept_in_eval_mode_if_asked(options: dict[str, Any], kept: set[str]) -> None:
-    modules = ("stem", "stem.bn", "stem2.bn", "levels.1.bn", "levels.10.bn", "net.levels.1.bn")
-    asked, not_asked = Freeze(**options, keep_norm_stats=True), Freeze(**options)
-    assert {module for module in modules if asked.keeps_in_eval(module)} == kept
-    assert not any(not_asked.keeps_in_eval(module) for module in modules)
+def test_statistics_of_norms_that_are_frozen_are_kept(options: dict[str, Any], expected: set[str]) -> None:
+    assert kept(**options) == kept(**options, keep_norm_stats=True) == expected
+    assert kept(**options, keep_norm_stats=False) == kept(**options, keep_norm_stats="warn") == set()
+
+
+def test_keeping_statistics_where_there_are_none_is_told_if_asked_for() -> None:
+    rule = {"type": "freeze", "patterns": ["head"]}
+    told = [
+        make_plan({"optimizer": {"type": "adamw"}, "rules": [{**rule, **keep}]}, WITH_NORMS).warnings
+        for keep in ({}, {"keep_norm_stats": True}, {"keep_norm_stats": False}, {"keep_norm_stats": "warn"})
+    ]
+    nothing = "rules[0] (freeze): keep_norm_stats does nothing: no module inside has running statistics"
+    assert told == [(), (nothing,), (), ()]
+
+
+def test_statistics_that_go_on_changing_are_a_warning_if_asked_for() -> None:
+    rule = {"type": "freeze", "patterns": ["stem"], "keep_norm_stats": "warn"}
+    (warning,) = make_plan({"optimizer": {"type": "adamw"}, "rules": [rule]}, WITH_NORMS).warnings
+    assert warning.endswith("(keep_norm_stats: true keeps them): stem, stem.bn, stem.plain")
 
 
 def test_norms_outside_of_what_is_frozen_go_on_training() -> None:

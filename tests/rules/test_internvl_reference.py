@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, make_plan
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 
 
 def matrix(name: str, **more: Any) -> ParamInfo:
     return ParamInfo(name, (2, 2), **more)
 
 
-def plan(*params: ParamInfo, hooks: Hooks | None = None, **options: Any) -> Plan:
+def plan(*params: ParamInfo, hooks: Hints | None = None, **options: Any) -> Plan:
     config = {
         "optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.5},
         "rules": [{"type": "internvl_reference", **options}],
     }
-    return make_plan(config, Inventory(params, hooks or Hooks()))
+    return make_plan(config, Inventory(params, hooks or Hints()))
 
 
 def spared(found: Plan) -> list[str]:
@@ -38,7 +38,7 @@ def test_exactly_one_dimension_or_the_end_of_the_name_spares_weight_decay() -> N
     assert spared(found) == ["gamma", "fc.bias"]
 
 
-HINTS = Hooks({"no_weight_decay": ["pos_embed"], "no_weight_decay_keywords": ["rpb"]})
+HINTS = Hints({"no_weight_decay": ["pos_embed"], "no_weight_decay_keywords": ["rpb"]})
 HINTED = (matrix("pos_embed"), matrix("pos_embed2"), matrix("attn.rpb.table"), matrix("cls"), matrix("fc.weight"))
 
 
@@ -68,14 +68,14 @@ def test_a_level_is_a_piece_of_the_name_so_that_level_1_freezes_level_10_too() -
 
 
 def test_the_first_keyword_that_is_a_piece_of_the_name_gives_the_lr_factor() -> None:
-    hooks = Hooks(live={"lr_decay_keywords": lambda ratio: {"blocks.1": ratio, "blocks.10": 0.125, "fc": 0.0625}})
+    hooks = Hints(live={"lr_decay_keywords": lambda ratio: {"blocks.1": ratio, "blocks.10": 0.125, "fc": 0.0625}})
     found = plan(*map(matrix, ("blocks.1.fc", "blocks.10.fc", "fc", "head")), hooks=hooks, layer_decay_ratio=0.5)
     assert [decision.lr for decision in found] == [0.5, 0.5, 0.0625, 1.0]
     assert found.notes == ()
 
 
 def test_without_a_ratio_the_model_is_not_asked_for_factors() -> None:
-    hooks = Hooks({"lr_decay_keywords": {"0.5": {"fc": 0.5}}})
+    hooks = Hints({"lr_decay_keywords": {"0.5": {"fc": 0.5}}})
     assert [decision.lr for decision in plan(matrix("fc"), hooks=hooks)] == [1.0]
 
 
@@ -91,7 +91,7 @@ def test_aliases_are_not_looked_at() -> None:
 
 
 def test_each_step_says_what_the_published_code_does() -> None:
-    hooks = Hooks({"lr_decay_keywords": {"0.5": {"levels": 0.25}}})
+    hooks = Hints({"lr_decay_keywords": {"0.5": {"levels": 0.25}}})
     params = (ParamInfo("levels.0.bias", (2,)), ParamInfo("levels.1.bias", (2,)), matrix("levels.0.w"), matrix("head"))
     found = plan(*params, hooks=hooks, layer_decay_ratio=0.5, freeze_levels=[1])
     assert [[step.why for step in found.explain(param.name)] for param in params] == [

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 
 NORM = frozenset({"norm"})
 PARAMS = (
@@ -19,12 +19,12 @@ PARAMS = (
     ParamInfo("logit_scale", ()),
     ParamInfo("pos_embed", (1, 4, 8)),
     ParamInfo("attn.relative_position_bias_table", (3, 3)),
-    ParamInfo("cls_token", (1, 1, 8)),
+    ParamInfo("cls_token", (1, 2, 8)),
     ParamInfo("attn.abs_pos.table", (3, 3)),
     ParamInfo("fc.weight", (4, 4)),
     ParamInfo("fc.rel_bias", (4, 4)),
 )
-HOOKS = Hooks({"no_weight_decay": ["cls_token"], "no_weight_decay_keywords": ["abs_pos"]})
+HOOKS = Hints({"no_weight_decay": ["cls_token"], "no_weight_decay_keywords": ["abs_pos"]})
 ALL = {"names": ["pos_embed"], "keywords": ["position_bias"]}
 HINTED = "the model's no_weight_decay() names it"
 HINTED_KEYWORD = "name contains 'abs_pos', which the model's no_weight_decay_keywords() gives"
@@ -38,7 +38,7 @@ CAUSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-def plan(*params: ParamInfo, hooks: Hooks | None = None, **options: Any) -> Plan:
+def plan(*params: ParamInfo, hooks: Hints | None = None, **options: Any) -> Plan:
     config = {
         "optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.5},
         "rules": [{"type": "no_decay", **options}],
@@ -74,7 +74,7 @@ def test_nothing_else_is_spared() -> None:
 
 def test_the_first_of_several_causes_is_the_reason() -> None:
     bias = ParamInfo("norm.bias", (4,), owner="LayerNorm", kinds=NORM | {"bias"})
-    hooks = Hooks({"no_weight_decay": ["norm.bias"], "no_weight_decay_keywords": ["norm"]})
+    hooks = Hints({"no_weight_decay": ["norm.bias"], "no_weight_decay_keywords": ["norm"]})
     more: dict[str, Any] = {"names": ["norm.bias"], "keywords": ["bias"]}
     reasons = []
     for off in ({}, {"norm": False}, {"bias": False}, {"one_dimensional": False}, {"names": []}, {"keywords": []}):
@@ -144,7 +144,7 @@ def test_a_name_that_is_spared_anyway_is_no_error() -> None:
 
 
 def test_hints_about_parameters_that_are_not_there_are_no_error() -> None:
-    hooks = Hooks({"no_weight_decay": ["dist_token"], "no_weight_decay_keywords": ["absent"]})
+    hooks = Hints({"no_weight_decay": ["dist_token"], "no_weight_decay_keywords": ["absent"]})
     assert plan(hooks=hooks).warnings == ()
 
 
@@ -153,7 +153,7 @@ def test_hints_that_are_switched_off_are_not_asked_for() -> None:
         raise AssertionError
 
     live = {"no_weight_decay": raises, "no_weight_decay_keywords": raises}
-    assert "cls_token" not in spared(plan(hooks=Hooks(live=live), hints=False))
+    assert "cls_token" not in spared(plan(hooks=Hints(live=live), hints=False))
 
 
 @pytest.mark.parametrize(

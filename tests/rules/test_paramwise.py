@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 from optimbuild.rules.paramwise import NORMS
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -31,9 +31,9 @@ def conv(
     return ParamInfo(name, (4,) if name.endswith("bias") else (4, 1, 3, 3), owner=owner, bases=bases, kinds=kinds)
 
 
-def planned(*params: ParamInfo, hooks: Hooks | None = None, **options: Any) -> Plan:
+def planned(*params: ParamInfo, hooks: Hints | None = None, **options: Any) -> Plan:
     config = {"optimizer": BASE, "rules": [{"type": "paramwise", "optional": True, **options}]}
-    return make_plan(config, Inventory(params, hooks or Hooks()))
+    return make_plan(config, Inventory(params, hooks or Hints()))
 
 
 def got(plan: Plan) -> dict[str, tuple[float | None, float | None]]:
@@ -203,7 +203,7 @@ LAYERED = (
 
 
 def layered(**options: Any) -> Plan:
-    return planned(*LAYERED, hooks=Hooks({"get_layer_depth": DEPTHS}), layer_decay_rate=0.3, **options)
+    return planned(*LAYERED, hooks=Hints({"get_layer_depth": DEPTHS}), layer_decay_rate=0.3, **options)
 
 
 def test_layer_decay_takes_the_depth_from_the_model() -> None:

@@ -246,13 +246,13 @@ def _corrected(keys: TrainKeys) -> Reading:
     node, optimizer = keys.OPTIMIZER, _optimizer(keys)
     rules: list[dict[str, Any]] = []
     if "weight_decay" in _kind(keys).known:
-        rules.append({"type": "no_decay", "optional": True})
+        rules.append({"type": "no_decay", "optional": True, "other_biases": False, "vectors": False})
     if keys.LR_LAYER_DECAY:
         rules.append({"type": "layer_decay", "ratio": keys.LR_LAYER_DECAY_RATIO})
     if node.DCN_LR_MUL is not None:
         rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL})
     if node.FREEZE_BACKBONE:
-        rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE})
+        rules.append({"type": "freeze", "levels": node.FREEZE_BACKBONE, "keep_norm_stats": "warn"})
     return _reading(keys, optimizer, rules)
 
 

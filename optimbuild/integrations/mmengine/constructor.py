@@ -21,7 +21,8 @@ from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.fsdp import with_full_shapes
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrapped, wrapper_class
 from optimbuild.messages import closest, listing, shown
-from optimbuild.model.survey import Surveyed, survey, unwrapped
+from optimbuild.model.survey import Surveyed, survey
+from optimbuild.model.walk import unwrapped
 from optimbuild.plan.make import plan_of
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import OPTIM_WRAPPER_CONSTRUCTORS

@@ -7,8 +7,7 @@ from dataclasses import replace
 from torch.distributed.fsdp import FlatParameter, FullyShardedDataParallel
 
 from optimbuild.errors import ModelError
-from optimbuild.model.kinds import kinds_of
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.kinds import kinds_among
 from optimbuild.model.survey import Surveyed
 
 
@@ -38,13 +37,9 @@ def with_full_shapes(surveyed: Surveyed) -> Surveyed:
             flat = module._handle.flat_param
             shapes |= {id(p): tuple(shape) for p, shape in zip(flat._params or (), flat._shapes, strict=True)}
     full = [shapes.get(id(tensor), tuple(tensor.shape)) for tensor in surveyed.tensors]
-    by_name = {param.name: shape for param, shape in zip(surveyed.inventory.params, full, strict=True)}
-    params = [
-        replace(param, shape=by_name[param.name], kinds=_kinds(param, by_name)) for param in surveyed.inventory.params
-    ]
+    by_name = {param.name: shape for param, shape in zip(surveyed.inventory, full, strict=True)}
+    params = []
+    for param in surveyed.inventory:
+        kinds, evidence = kinds_among(param.name, param.owner, param.bases, by_name)
+        params.append(param._replace(shape=by_name[param.name], kinds=kinds, evidence=evidence))
     return replace(surveyed, inventory=replace(surveyed.inventory, params=tuple(params)))
-
-
-def _kinds(param: ParamInfo, shapes: dict[str, tuple[int, ...]]) -> frozenset[str]:
-    module, dot, _ = param.name.rpartition(".")
-    return kinds_of(param.name, param.owner, param.bases, shapes.get(f"{module}{dot}weight"))

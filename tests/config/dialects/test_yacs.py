@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from optimbuild import ConfigError, Inventory, OptimBuildError, ParamInfo, make_plan
 from optimbuild.config import read_config
 from optimbuild.config.dialects.yacs import defaults, recognises
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints
 
 MODEL = Inventory(
     (
@@ -22,7 +22,7 @@ MODEL = Inventory(
         ParamInfo("levels.1.blocks.0.fc.weight", (2, 2)),
         ParamInfo("head.weight", (2, 2)),
     ),
-    Hooks({"lr_decay_keywords": {"0.5": {"patch_embed": 0.125, "levels.0.": 0.25, "levels.1.": 0.6}}}),
+    Hints({"lr_decay_keywords": {"0.5": {"patch_embed": 0.125, "levels.0.": 0.25, "levels.1.": 0.6}}}),
     "InternImage",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ import transformers
 import yaml
 
 from optimbuild import ConfigError, Inventory, ParamInfo, inventory, make_plan
-from optimbuild.rules.inferred_depths import by_names
+from optimbuild.model.depths.from_names import from_names
 from tests.golden_cases import golden_inventory
 
 SMALL = {"num_hidden_layers": 3, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
@@ -61,9 +62,20 @@ def names(*texts: str) -> Inventory:
 
 def layers(*texts: str) -> list[int]:
     """Return the layers of parameters with these names, in their order."""
-    depths = by_names(names(*texts))
+    depths = from_names(names(*texts))
     assert set(depths.layer_of.values()) == set(range(depths.layers))
     return [depths.layer_of[text] for text in texts]
+
+
+def blocks_of_yaml(message: str) -> list[Any]:
+    """Return what the indented parts of a message say in YAML."""
+    parts = re.findall(r"(?:^ .*\n?)+", message, re.MULTILINE)
+    return [yaml.safe_load(textwrap.dedent(part)) for part in parts]
+
+
+def stacked(message: str) -> dict[str, Any]:
+    """Return the options of the one rule that lists all layers from input to output."""
+    return blocks_of_yaml(message)[-1]
 
 
 # --- real architectures ----------------------------------------------------------------------
@@ -80,12 +92,13 @@ def test_blocks_lie_between_what_comes_before_and_after_them(name: str) -> None:
     trunk, around = ONE_TRUNK[name]
     expected = around | {f"{trunk}{i}": i + 1 for i in range(3)}
     model = surveyed(name)
-    depths = by_names(model)
+    depths = from_names(model)
     assert depths.layers == 5
     for param in model:
         (prefix,) = [prefix for prefix in expected if param.name.startswith(f"{prefix}.")]
         assert depths.layer_of[param.name] == expected[prefix]
-    assert plan(model).notes == (f"layer_decay: depths from names: 5 layers around {trunk}{{n}}",)
+    (note,) = plan(model).notes
+    assert note.startswith(f"layer_decay: depths from names: 5 layers around {trunk}{{n}}; the first is ")
     assert plan(model).warnings == ()
 
 
@@ -100,9 +113,10 @@ STAGED = {
 def test_blocks_inside_of_stages_are_counted_through(name: str) -> None:
     trunk, top = STAGED[name]
     model = surveyed(name)
-    depths = by_names(model)
+    depths = from_names(model)
     found = plan(model)
-    assert found.notes == (f"layer_decay: depths from names: 10 layers around {trunk}",)
+    (note,) = found.notes
+    assert note.startswith(f"layer_decay: depths from names: 10 layers around {trunk}; the first is ")
     order = [(stage, block) for stage, count in enumerate(STAGES["depths"]) for block in range(count)]
     for layer, (stage, block) in enumerate(order, 1):
         prefix = trunk.replace("{n}", str(stage), 1).replace("{n}", str(block)) + "."
@@ -115,10 +129,10 @@ def test_blocks_inside_of_stages_are_counted_through(name: str) -> None:
 
 
 def test_parts_of_a_stage_go_with_the_block_beside_them() -> None:
-    swin = by_names(surveyed("swin")).layer_of
+    swin = from_names(surveyed("swin")).layer_of
     assert swin["swin.encoder.layers.0.downsample.reduction.weight"] == 2
     assert swin["swin.encoder.layers.2.downsample.reduction.weight"] == 6
-    convnext = by_names(surveyed("convnext")).layer_of
+    convnext = from_names(surveyed("convnext")).layer_of
     assert convnext["convnext.encoder.stages.1.downsampling_layer.0.weight"] == 3
     assert convnext["convnext.encoder.stages.3.downsampling_layer.0.weight"] == 7
 
@@ -184,12 +198,11 @@ def test_other_architectures_have_their_layers_or_an_example_that_works(name: st
     with torch.device("meta"):
         model = inventory(getattr(transformers, cls)(config()))
     if expected is not None:
-        assert by_names(model).layers == expected
+        assert from_names(model).layers == expected
         return
     with pytest.raises(ConfigError, match="depth cannot be inferred from the names") as caught:
         plan(model)
-    _, _, example = str(caught.value).partition("for example:\n")
-    by_hand = plan(model, **yaml.safe_load(textwrap.dedent(example)))
+    by_hand = plan(model, **stacked(str(caught.value)))
     assert not [warning for warning in by_hand.warnings if "no layer claims" in warning]  # DETR's stem is frozen
 
 
@@ -229,8 +242,7 @@ def test_of_several_trunks_none_is_picked_and_the_example_of_the_error_works(nam
     with pytest.raises(ConfigError, match="several sequences of numbered modules could be the trunk") as caught:
         plan(model)
     assert caught.value.path == "rules[0].layers"
-    _, _, example = str(caught.value).partition("for example:\n")
-    by_hand = plan(model, **yaml.safe_load(textwrap.dedent(example)))
+    by_hand = plan(model, **stacked(str(caught.value)))
     assert by_hand.warnings == ()
     assert by_hand.notes == ("layer_decay: depths from `layers` of the config",)
     for trunk in {"t5": ("encoder.block", "decoder.block"), "clip": ("text_model.encoder.layers",)}[name]:
@@ -256,9 +268,8 @@ def test_what_cannot_be_told_is_an_error_with_the_reason_and_an_example(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(names(*texts))
-    message, _, written = str(caught.value).partition("for example:\n")
-    assert reason in message
-    options = yaml.safe_load(textwrap.dedent(written))
+    assert reason in str(caught.value)
+    options = stacked(str(caught.value))
     assert plan(names(*texts), **options).warnings == ()
     assert options == {"layers": example}
 

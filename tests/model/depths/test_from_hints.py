@@ -1,4 +1,4 @@
-"""Depths as the model answers, or as given by hand."""
+"""Depths as the model answers, or the parts of it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ModelError, ParamInfo, make_plan
-from optimbuild.model.hints import Hooks
-from optimbuild.rules.depths import by_group_matcher, by_hand, by_layer_depth
+from optimbuild.model.depths.from_hints import depths_of, parts
+from optimbuild.model.hints import Hints
 from tests.golden_cases import CASES, ROOT, golden_inventory
 
 MEASURED = json.loads((ROOT / "tests/golden/timm_layer_decay.json").read_text("utf-8"))["models"]
@@ -33,7 +33,13 @@ CONFIG = {"optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.05}, "rule
 
 
 def inventory_of(*names: str, **hooks: Any) -> Inventory:
-    return Inventory(tuple(ParamInfo(name, (2, 2)) for name in names), Hooks(live=hooks))
+    return Inventory(tuple(ParamInfo(name, (2, 2)) for name in names), Hints(live=hooks))
+
+
+def answered(model: Inventory) -> Any:
+    """Return the depths of a model that answers for all of its parameters."""
+    (part,) = parts(model)
+    return depths_of(part)
 
 
 # --- get_layer_depth --------------------------------------------------------------------------
@@ -62,7 +68,7 @@ def test_the_factor_is_the_ratio_to_the_power_of_the_distance_from_the_top(layer
 
 def test_different_numbers_of_layers_make_no_sense():
     with pytest.raises(ModelError, match=r"different numbers of layers: \[2, 3\]"):
-        by_layer_depth(inventory_of("a", "b", get_layer_depth=lambda name: (0, 2 if name == "a" else 3)))
+        answered(inventory_of("a", "b", get_layer_depth=lambda name: (0, 2 if name == "a" else 3)))
 
 
 # --- group_matcher ----------------------------------------------------------------------------
@@ -76,13 +82,13 @@ def test_group_matcher_gives_what_timm_measured(name):
         "group_matcher": lambda coarse: measured["group_matcher"],
         "no_weight_decay": lambda: measured["no_weight_decay"],
     }
-    plan = make_plan(CONFIG, Inventory(params, Hooks(live=hooks)))
+    plan = make_plan(CONFIG, Inventory(params, Hints(live=hooks)))
     found = [[d.name, len(d.param.shape), d.lr, d.weight_decay] for d in plan]
     assert found == measured["params"]
-    (note,) = plan.notes
+    (note,) = [note for note in plan.notes if note.startswith("layer_decay")]
     told, _, rest = note.partition("; what it does not match is on top: ")
     assert told == "layer_decay: depths from the model's group_matcher()"
-    assert bool(rest) == any(Hooks(live=hooks).group_of(param.name) == (math.inf,) for param in params)
+    assert bool(rest) == any(Hints(live=hooks).group_of(param.name) == (math.inf,) for param in params)
 
 
 @cache
@@ -147,7 +153,7 @@ NAMES = st.lists(st.sampled_from([f"{stem}.{leaf}" for stem in STEMS for leaf in
 @given(MATCHERS, NAMES)
 def test_random_matchers_group_as_timms_own_helper_does(matcher, names):
     theirs = timms_own_helper()([(name, None) for name in names], matcher, reverse=True)
-    depths = by_group_matcher(inventory_of(*names, group_matcher=lambda coarse: matcher))
+    depths = answered(inventory_of(*names, group_matcher=lambda coarse: matcher))
     assert depths.layer_of == theirs
     assert depths.layers == max(theirs.values()) + 1
 
@@ -163,7 +169,7 @@ def test_random_matchers_group_as_timms_own_helper_does(matcher, names):
 def test_callables_group_as_timms_own_helper_does(places):
     names = list(places)
     theirs = timms_own_helper()([(name, None) for name in names], places.__getitem__, reverse=True)
-    depths = by_group_matcher(inventory_of(*names, group_matcher=lambda coarse: places.__getitem__))
+    depths = answered(inventory_of(*names, group_matcher=lambda coarse: places.__getitem__))
     assert depths.layer_of == theirs
 
 
@@ -185,47 +191,3 @@ def test_a_live_model_of_timm_gets_what_timm_gives(name):
     groups = param_groups_layer_decay(model, 0.05, no_weight_decay_list=spared, layer_decay=0.75)
     theirs = {name_of[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
     assert {d.name: (d.lr, d.weight_decay) for d in make_plan(CONFIG, model)} == theirs
-
-
-# --- by hand ----------------------------------------------------------------------------------
-
-BLOCKS = ("stages.0.blocks.0.w", "stages.0.blocks.1.w", "stages.0.down.w", "stages.1.blocks.0.w")
-NET = inventory_of("cls_token", "embed.proj.weight", *BLOCKS, "norm.w", "head.w")
-
-
-@pytest.mark.parametrize(
-    ("layers", "expected"),
-    [
-        (["**"], [0, 0, 0, 0, 0, 0, 0, 0]),
-        (["embed", "stages", "head"], [None, 0, 1, 1, 1, 1, None, 2]),
-        ([["cls_token", "embed"], "stages.{n}", ["norm", "head"]], [0, 0, 1, 1, 1, 2, 3, 3]),
-        (
-            [["cls_token", "embed"], "stages.{n}.blocks.{n}", "stages.{n}.down", ["norm", "head"]],
-            [0, 0, 1, 2, 4, 3, 5, 5],
-        ),
-        ([["stages.{n}.blocks.{n}", "stages.{n}.down"]], [None, None, 1, 2, 0, 3, None, None]),
-        (["stages.0.blocks.1", "stages.{n}.blocks.{n}"], [None, None, 1, 0, None, 2, None, None]),
-        (["head", "norm", "stages", "embed"], [None, 3, 2, 2, 2, 2, 1, 0]),
-        ([r"re:^stages\.(\d+)", "head"], [None, None, 0, 0, 0, 1, None, 2]),
-        ([r"re:^(?:embed|cls)", "re:head"], [0, 0, None, None, None, None, None, 1]),
-        (["stages.{n}.blocks", "head"], [None, None, 0, 0, None, 1, None, 2]),
-    ],
-)
-def test_layers_by_hand_go_from_input_to_output_and_the_first_entry_that_matches_counts(layers, expected):
-    depths = by_hand(NET, layers)
-    assert [depths.layer_of.get(param.name) for param in NET] == expected
-    assert depths.layers == max(layer for layer in expected if layer is not None) + 1
-
-
-def test_what_each_pattern_matches_is_reported_with_its_place():
-    depths = by_hand(NET, ["embed", ["norm", "nowhere.{n}"]])
-    assert [(where, text, [param.name for param in found]) for where, text, found in depths.patterns] == [
-        ("layers[0]", "embed", ["embed.proj.weight"]),
-        ("layers[1][0]", "norm", ["norm.w"]),
-        ("layers[1][1]", "nowhere.{n}", []),
-    ]
-
-
-def test_an_alias_claims_a_layer_too():
-    model = Inventory((ParamInfo("a.w", (1,), aliases=("blocks.3.w",)), ParamInfo("blocks.0.w", (1,))))
-    assert by_hand(model, ["blocks.{n}"]).layer_of == {"blocks.0.w": 0, "a.w": 1}

@@ -1,4 +1,4 @@
-"""How deep every parameter lies, inferred from the numbers in the names."""
+"""Depths inferred from the numbers in the names: one trunk of blocks, or of stages with blocks inside."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 
 from optimbuild.errors import ConfigError
+from optimbuild.messages import listing
+from optimbuild.model.depths.depths import Depths
 from optimbuild.model.inventory import Inventory
-from optimbuild.rules.depths import Depths, layered
+from optimbuild.model.param_info import ParamInfo
 
 _NUMBER = re.compile(r"(?<![^.])()(\d+)(?![^.])")
 _NUMBERED = re.compile(r"(?<![^.])([^.]*?[A-Za-z_])??(\d+)(?![^.])")
@@ -56,32 +59,89 @@ def _inside(rest: str) -> _Numbered | None:
     return _cut(rest, True)
 
 
-def by_names(inventory: Inventory) -> Depths:
-    """Infer the depths from numbered names: one trunk of blocks, or of stages with blocks inside.
+def from_names(model: Inventory) -> Depths:
+    """Infer the depths of the trainable parameters from numbered names.
 
-    What comes before the trunk in model order is the first layer, what comes after it, or is called a head or
-    final, the last one. Parts of a stage that are no block (a down-sampling, say) share the layer of the block
-    before them, or of the one after them where they come first.
+    The first layer is what comes before the trunk in model order and shows that it takes the input: see
+    :func:`_stem`. What comes after the trunk, or is called a head or final, is the last layer. Parts of a stage that
+    are no block (a down-sampling, say) share the layer of the block before them, or of the one after them where they
+    come first. Everything else has no layer.
 
     Raises:
         ConfigError: No numbered blocks, or several sequences that could be the trunk; shows how to
             write ``layers`` by hand.
     """
-    names = inventory.names
+    params = [param for param in model if param.trainable] or list(model)
+    names = [param.name for param in params]
     trunk, cuts = _trunk(names)
     nested = _nested([(number, rest) for container, number, rest in filter(None, cuts) if container == trunk])
     blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
+    start = next(i for i, block in enumerate(blocks) if block is not None)
     end = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block is not None)
-    places = [
-        block or (TOP if position >= end or _TOP.search(name) else STEM)
+    stem = _stem(params[:start], _parent(trunk))
+    places = {
+        name: block or _place_outside(name, position, end, stem)
         for position, (name, block) in enumerate(zip(names, blocks, strict=True))
-    ]
-    layer_of_place = {place: layer for layer, place in enumerate(sorted(set(places)))}
+    }
+    layer_at = {place: layer for layer, place in enumerate(sorted({place for place in places.values() if place}))}
+    layer_of = {name: layer_at[place] for name, place in places.items() if place is not None}
     within = _pattern(trunk) + ("" if nested is None else f".{_pattern(nested)}")
-    return Depths(
-        layered(inventory, map(layer_of_place.__getitem__, places), len(layer_of_place)),
-        f"names: {len(layer_of_place)} layers around {within}",
-    )
+    return Depths(layer_of, len(layer_at), f"names: {len(layer_at)} layers around {within}{_ends(layer_of)}")
+
+
+def _place_outside(name: str, position: int, end: int, stem: frozenset[str]) -> Place | None:
+    """Return the place of a parameter that is in no block."""
+    if position >= end or _TOP.search(name):
+        return TOP
+    return STEM if name in stem else None
+
+
+def _ends(layer_of: Mapping[str, int]) -> str:
+    """Return in words what is in the first and the last layer."""
+    last = max(layer_of.values())
+    ends = [[name for name, layer in layer_of.items() if layer == end] for end in (0, last)]
+    return f"; the first is {listing(ends[0], 4)}; the last is {listing(ends[1], 4)}"
+
+
+_TAKES_INPUT = re.compile(
+    r"(^|[._])(stem|patch\w*|embed\w*|\w*embed|\w*embeds|\w*embedding|\w*embeddings|wte|wpe|pos\w*|cls|class_token|\w*tokens?|"
+    r"tokenizer|conv\w*|features?|in_?proj\w*|input\w*|proj_?in|relative_position\w*|rel_pos\w*|pre_?norm|ln_pre|norm_pre)([._]|$)",
+    re.IGNORECASE,
+)
+"""Names of what takes the input of a model."""
+
+
+def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
+    """Return the names of the parameters before the trunk that show that they take the input.
+
+    A module shows it by its name, or by an embedding or a convolution in it; so do the modules between such a one and
+    the trunk, such as the norm after the first convolution. A parameter that belongs to the trunk's own parent, or to a
+    module above it, shows it only by its name: a ``logit_scale`` or the weights of losses stand there as well.
+
+    Args:
+        params: The parameters before the trunk, in model order.
+        home: The name of the module that holds the trunk.
+    """
+    taken, seen_input = [], False
+    for module, members in groupby(params, key=lambda param: _module_beside(param.name, home)):
+        found = list(members)
+        if module is None:
+            taken += [param.name for param in found if _TAKES_INPUT.search(param.name)]
+            continue
+        own = module.rpartition(".")[2]
+        shows = any(not param.kinds.isdisjoint(("embedding", "conv")) for param in found)
+        seen_input = seen_input or shows or _TAKES_INPUT.search(own) is not None
+        taken += [param.name for param in found if seen_input or _TAKES_INPUT.search(param.name)]
+    return frozenset(taken)
+
+
+def _module_beside(name: str, home: str) -> str | None:
+    """Return the module beside the trunk, or beside a module around it, that holds a parameter; None if no module."""
+    above, segments = home.split(".") if home else [], name.split(".")
+    shared = 0
+    while shared < min(len(above), len(segments) - 1) and above[shared] == segments[shared]:
+        shared += 1
+    return ".".join(segments[: shared + 1]) if shared + 1 < len(segments) else None
 
 
 def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
@@ -176,15 +236,48 @@ def _ambiguous(names: Sequence[str], rivals: Sequence[str]) -> ConfigError:
         reason = f"{_pattern(rivals[0])} is the only sequence of numbered modules, and holds too little of the model"
     else:
         reason = "no sequence of numbered modules is in them"
-    return ConfigError(
-        f"depth cannot be inferred from the names: {reason}. Write the layers by hand, from input to "
-        f"output, for example:\n{_example(names, rivals)}",
-        "layers",
-    )
+    towers = _towers(names, rivals)
+    stacked = _yaml(_example(names, rivals))
+    if len(towers) < 2:
+        told = f"Write the layers by hand, from input to output, for example:\n{stacked}"
+    else:
+        told = (
+            "Write the layers by hand. Where the sequences are parallel, such as the towers of an image and a text "
+            f"encoder, each gets a rule, for example:\n{_rules(towers)}\nWhere each takes what the one before it "
+            f"gives, one rule lists them from input to output:\n{stacked}"
+        )
+    return ConfigError(f"depth cannot be inferred from the names: {reason}. {told}", "layers")
 
 
-def _example(names: Sequence[str], rivals: Sequence[str]) -> str:
-    """Return ``layers`` in YAML: each sequence numbered, and what stands between two of them as one layer."""
+def _towers(names: Sequence[str], rivals: Sequence[str]) -> list[list[list[str]]]:
+    """Return the layers of each tower: for each sequence what stands in its own module, from input to output.
+
+    Sequences in one module are no towers, but what a model has one after the other.
+    """
+    homes = _homes(rivals)
+    if len(homes) < 2:
+        return []
+    return [
+        _example([name for name in names if f"{name}.".startswith(home)], [r for r in rivals if r.startswith(home)])
+        for home in homes
+    ]
+
+
+def _homes(rivals: Sequence[str]) -> list[str]:
+    """Return what the names of each tower begin with: the shortest beginnings that tell the sequences apart."""
+    if len(rivals) < 2:
+        return []
+    segments = [rival.split(".") for rival in rivals]
+    depth = 0
+    while all(len(found) > depth + 1 for found in segments) and len({found[depth] for found in segments}) == 1:
+        depth += 1
+    if any(len(found) <= depth + 1 for found in segments):
+        return []
+    return list(dict.fromkeys(".".join(found[: depth + 1]) + "." for found in segments))
+
+
+def _example(names: Sequence[str], rivals: Sequence[str]) -> list[list[str]]:
+    """Return layers as patterns: each sequence numbered, and what comes between two of them as one layer."""
     entries: list[list[str]] = []
     seen: set[str] = set()
     was_numbered = True
@@ -198,9 +291,19 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> str:
                 entries.append([])
             entries[-1].append(pattern)
         was_numbered = container is not None or not rivals
-    lines = [f"    - {json.dumps(entry[0] if len(entry) == 1 else entry)}" for entry in entries]
-    more = [f"    # and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n".join(["  layers:", *lines[:_SHOWN], *more])
+    return entries
+
+
+def _yaml(entries: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Return the option ``layers`` in YAML."""
+    lines = [f"{indent}  - {json.dumps(entry[0] if len(entry) == 1 else entry)}" for entry in entries]
+    more = [f"{indent}  # and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([f"{indent}layers:", *lines[:_SHOWN], *more])
+
+
+def _rules(towers: Sequence[Sequence[Sequence[str]]]) -> str:
+    """Return one rule per tower in YAML."""
+    return "\n".join(f"  - type: layer_decay\n    ratio: 0.75\n{_yaml(tower, '    ')}" for tower in towers)
 
 
 def _pattern(container: str) -> str:

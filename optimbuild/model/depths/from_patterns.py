@@ -1,0 +1,36 @@
+"""Depths as given by hand: the layers from input to output, each as patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optimbuild.model.depths.depths import Depths
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.patterns import Pattern
+
+
+def from_patterns(model: Inventory, layers: Sequence[str | Sequence[str]]) -> Depths:
+    """Return the depths that a list of layers gives; the first entry that matches a parameter counts.
+
+    An entry with ``{n}`` is as many layers as there are indices. Parameters that are not trainable make no layer.
+
+    Args:
+        model: The model.
+        layers: The layers from input to output: each a pattern, or several that share a layer.
+    """
+    place_of: dict[str, tuple[int, tuple[int, ...]]] = {}
+    patterns = []
+    for number, entry in enumerate(layers):
+        alone = isinstance(entry, str)
+        for place, text in enumerate([entry] if isinstance(entry, str) else entry):
+            pattern, found = Pattern(text), []
+            for param in model:
+                index = next((i for name in param.names if (i := pattern.index(name)) is not None), None)
+                if index is not None:
+                    found.append(param)
+                    place_of.setdefault(param.name, (number, index))
+            patterns.append((f"layers[{number}]" if alone else f"layers[{number}][{place}]", text, found))
+    trained = {place_of[param.name] for param in model if param.trainable and param.name in place_of}
+    layer_at = {place: layer for layer, place in enumerate(sorted(trained or set(place_of.values())))}
+    layer_of = {name: layer_at[place] for name, place in place_of.items() if place in layer_at}
+    return Depths(layer_of, len(layer_at), "`layers` of the config", patterns)

@@ -1,0 +1,38 @@
+"""Running statistics: which batch norms belong to what is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.patterns import Pattern
+
+
+def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Iterable[Pattern]) -> list[str]:
+    """Return the modules with running statistics that belong to the frozen part of a model.
+
+    A module belongs to it where all of its own parameters are frozen; one without any (``affine=False``) where a
+    pattern covers it.
+
+    Args:
+        model: The model.
+        frozen: The names of the frozen parameters.
+        patterns: What was frozen.
+
+    >>> from optimbuild import ParamInfo
+    >>> names = ("stem.bn.weight", "stem.bn.bias", "head.weight")
+    >>> model = Inventory([ParamInfo(name, (2,)) for name in names], statistics=("stem.bn", "stem.plain"))
+    >>> statistics_inside(model, names[:2], [Pattern("stem")]), statistics_inside(model, names[:1], [])
+    (['stem.bn', 'stem.plain'], [])
+    """
+    own: dict[str, list[str]] = {module: [] for module in model.statistics}
+    for name in model.names if own else ():
+        module = name.rpartition(".")[0]
+        if module in own:
+            own[module].append(name)
+    covering = list(patterns)
+    return [
+        module
+        for module, names in own.items()
+        if (all(name in frozen for name in names) if names else any(p.matches(module) for p in covering))
+    ]

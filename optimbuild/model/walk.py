@@ -1,0 +1,66 @@
+"""Walking over the modules of a model by their canonical names, wrappers left out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from torch import nn
+
+from optimbuild.errors import ModelError
+from optimbuild.model.names import WRAPPED
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside DDP, FSDP1, ``torch.compile`` and checkpoint wrappers."""
+    while (inner := _inner(module)) is not None:
+        module = inner
+    return module
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    children = module._modules
+    for key in WRAPPED:
+        if key in children:
+            return children[key]
+    return children.get("module") if "module" in children and isinstance(module, _DATA_PARALLEL) else None
+
+
+_DATA_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module in pre-order, with what the canonical names of its parameters begin with.
+
+    A shared module comes under each of its names, one that is inside itself only once, and a wrapper before what
+    it wraps, under the same name.
+
+    Raises:
+        ModelError: Modules are nested deeper than Python can follow.
+    """
+    try:
+        found: list[tuple[str, nn.Module]] = []
+        _visit("", root, found, set())
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
+    yield from found
+
+
+def _visit(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]], inside: set[int]) -> None:
+    """Add a module and all below it, but for those that it is inside of."""
+    if id(module) in inside:
+        return
+    found.append((prefix, module))
+    children = module._modules
+    if not children:
+        return
+    inside.add(id(module))
+    inner = _inner(module)
+    if inner is not None:
+        _visit(prefix, inner, found, inside)
+    else:
+        for key, child in children.items():
+            if child is not None:
+                _visit(f"{prefix}{key}.", child, found, inside)
+    inside.discard(id(module))
