@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from optimbuild.errors import ConfigError
+from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
@@ -113,10 +113,10 @@ class Edits:
         """
         found = who if isinstance(who, Sequence) else list(who)
         number, taken = self._number(edit), 0
-        for param in found:
-            position = self._position(param)
-            if not self.numbers[position]:
-                self.numbers[position] = number
+        numbers = self.numbers
+        for position in self._positions(found):
+            if not numbers[position]:
+                numbers[position] = number
                 taken += 1
         if option:
             self.ask(option, text or edit.why, found, hint)
@@ -165,11 +165,18 @@ class Edits:
             self.table.append(edit)
         return number
 
-    def _position(self, param: ParamInfo) -> int:
-        name = getattr(param, "name", param)
-        if not isinstance(name, str) or name not in self.model:
-            raise ConfigError(f"has edits for {shown(name)}, which names no parameter")
-        return self.model.position(name)
+    def _positions(self, params: Sequence[ParamInfo]) -> list[int]:
+        try:
+            return self.model.positions([param.name for param in params])
+        except (AttributeError, ModelError):
+            strange = next(p for p in params if not isinstance(p, ParamInfo) or p.name not in self.model)
+            raise ConfigError(
+                f"has edits for {shown(getattr(strange, 'name', strange))}, which names no parameter"
+            ) from None
+
+    def rest(self) -> list[ParamInfo]:
+        """Return the parameters that have no edit, in model order."""
+        return [param for param, number in zip(self.model, self.numbers, strict=True) if not number]
 
     def __getitem__(self, name: str) -> Edit | None:
         """Return what the rule wants for a parameter, by its name or an alias; None for nothing."""

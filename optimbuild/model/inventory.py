@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +102,18 @@ class Inventory:
             close = self.closest(name)
             hint = f" Closest: {listing(close)}." if close else ""
             raise ModelError(f"{self.model or 'the model'} has no parameter {shown(name)}.{hint}") from None
+
+    def positions(self, names: Iterable[str]) -> list[int]:
+        """Return the positions of parameters in model order, by their names or aliases.
+
+        Raises:
+            ModelError: As :meth:`position`.
+        """
+        known = self._positions
+        try:
+            return [known[name] for name in names]
+        except KeyError as error:
+            return [self.position(str(error.args[0]))]
 
     @cached_property
     def _positions(self) -> dict[str, int]:

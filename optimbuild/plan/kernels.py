@@ -37,6 +37,8 @@ def cannot_fuse(model: Inventory, kind: OptimizerType, params: Sequence[ParamInf
         params: Some parameters of the model.
     """
     out = model.unfused if kind.fuses_shards else model.unfused | model.sharded
+    if not out and FUSABLE.issuperset({param.dtype for param in params}):
+        return []
     return [param.name for param in params if param.name in out or param.dtype not in FUSABLE]
 
 

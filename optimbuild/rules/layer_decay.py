@@ -76,9 +76,8 @@ class LayerDecay:
         if not found:
             self._give(edits, from_names(model) if self.layers == "auto" else from_patterns(model, self.layers))
         whole = not found or any(not part.prefix for part in found)
-        unclaimed = [param for param in model if edits[param.name] is None]
         if whole and edits:
-            edits.warn("no layer claims these parameters, so they keep the full LR", about=unclaimed)
+            edits.warn("no layer claims these parameters, so they keep the full LR", about=edits.rest())
         elif found and (rest := outside(model, found)):
             edits.note(f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}")
         return edits
@@ -100,8 +99,9 @@ class LayerDecay:
         found = first_keywords([part.own_name(param) for param in part.params], factors)
         members: dict[str, list[ParamInfo]] = {keyword: [] for keyword in factors}
         for param, keyword in zip(part.params, found, strict=True):
-            aliases = [name.removeprefix(part.prefix) for name in param.aliases]
-            keyword = keyword or next(filter(None, [keyword_in(alias, factors) for alias in aliases]), None)
+            if keyword is None and param.aliases:
+                aliases = [name.removeprefix(part.prefix) for name in param.aliases]
+                keyword = next(filter(None, [keyword_in(alias, factors) for alias in aliases]), None)
             if keyword is not None:
                 members[keyword].append(param)
         for keyword, params in members.items():

@@ -58,7 +58,7 @@ class NoDecay:
             edits.give(found, _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         if self.hints:
             self._follow_hints(edits)
-        if forgotten := [param.name for param in model if edits[param.name] is None and never_decayed(param)]:
+        if forgotten := [param.name for param in edits.rest() if never_decayed(param)]:
             edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")
         return edits
 
@@ -71,7 +71,7 @@ class NoDecay:
 
     def _cause(self, param: ParamInfo) -> str | None:
         """Return the first cause that is in the parameter itself."""
-        called_bias = any(f".{name}".endswith(".bias") for name in param.names)
+        called_bias = any(name.endswith(".bias") or name == "bias" for name in param.names)
         if self.norm and "norm" in param.kinds:
             return f"parameter of a normalization layer, {param.owner}"
         if self.bias and called_bias:

@@ -40,6 +40,8 @@ class Part:
 
     def own_name(self, param: ParamInfo) -> str:
         """Return what the module itself calls a parameter."""
+        if not self.prefix:
+            return param.name
         below = next(name for name in param.names if name.startswith(self.prefix))
         return below[len(self.prefix) :]
 
@@ -51,6 +53,8 @@ def parts(model: Inventory) -> list[Part]:
     matcher inside counts only where the one above it leaves its parameters out.
     """
     asked = dict(model.hints.offering(*HOOKS))
+    if list(asked) == [""]:
+        return [Part("", asked[""], _hook(asked[""]), model.params)]
     found: dict[str, list[ParamInfo]] = {prefix: [] for prefix in asked}
     nearest_first = sorted(asked, key=len, reverse=True)
     for param in model if asked else ():
