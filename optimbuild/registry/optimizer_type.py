@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import pydantic
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError
 from optimbuild.messages import shown, suggest
-from optimbuild.values import NonNegative, Number, Whole, fields, finite, join, plain, validated
+from optimbuild.registry.class_signature import options_of, parameters_of
+from optimbuild.values import fields, join, plain, validated
 
 Implementation = Literal["fused", "foreach", "for-loop"]
 KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
-
-
-_SCALARS = frozenset((bool, int, float, str))
+SCALARS = frozenset((bool, int, float, str))
 
 
 class Options(pydantic.BaseModel):
-    """The options of an optimizer: types and defaults. Unknown keys are forbidden."""
+    """The options of an optimizer: types and defaults. Unknown keys are forbidden.
+
+    A class may declare as ``independent`` the options that none of its validators compares with another option.
+    They are checked faster. A subclass does not inherit the declaration.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    independent: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,12 @@ class OptimizerType:
     @cached_property
     def options(self) -> type[pydantic.BaseModel]:
         """The options that a config may give, their types and defaults."""
-        return self.schema or _options_of(self.name, self.load())
+        return self.schema or options_of(self.name, self.load(), KERNELS)
 
     @cached_property
     def implementations(self) -> tuple[Implementation, ...]:
         """What the class can run as, fastest first."""
-        known = _parameters(self.load()) if self.kernels is None else self.kernels
+        known = parameters_of(self.load()) if self.kernels is None else self.kernels
         return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
 
     @cached_property
@@ -164,56 +168,36 @@ class OptimizerType:
     def changed(self, options: Mapping[str, Any], update: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Return complete options after some of them were changed, checked and coerced as :meth:`complete` does.
 
-        What can be checked by itself is not checked together with all others: that takes a tenth of the time, and a
-        large model with layer decay asks for hundreds of changes.
-
         Args:
             options: What :meth:`complete` returned.
-            update: What is different now.
-            path: Where the change stands in a config.
+            update: The new values, by option.
+            path: The place of the change in the config, for messages.
 
         Raises:
             ConfigError: As :meth:`complete`.
         """
+        # A large model with layer decay asks for hundreds of changes, most of one independent option. Checking only
+        # that option takes a tenth of the time of checking all options anew.
         changed = dict(options)
         try:
             for key, value in update.items():
-                check = self._checks.get(key)
-                if check is None or type(value) not in _SCALARS:
+                if key not in self._independent or type(value) not in SCALARS:
                     return self.complete({**options, **update}, path)
-                changed[key] = check(value)
+                changed[key] = self._independent[key](value)
         except pydantic.ValidationError:
-            return self.complete({**options, **update}, path)  # which finds the words
-        return changed
-
-    def scaled(self, options: Mapping[str, Any], factors: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return complete options after some were multiplied; None where that takes more than to multiply and check.
-
-        Args:
-            options: What :meth:`complete` returned.
-            factors: By option.
-        """
-        changed = dict(options)
-        try:
-            for key, factor in factors.items():
-                value, check = changed.get(key), self._checks.get(key)
-                if check is None or type(value) is not float or not finite(factor) or type(factor) is not float:
-                    return None
-                changed[key] = check(value * factor)
-        except pydantic.ValidationError:
-            return None
+            return self.complete({**options, **update}, path)  # raises the error with its words
         return changed
 
     @cached_property
-    def _checks(self) -> dict[str, Callable[[Any], Any]]:
-        """By option, what checks it; none where more than its own type counts."""
-        special = self.options.__pydantic_decorators__
-        if any(getattr(special, kind.name) for kind in dataclasses.fields(special)):
-            return {}
+    def _independent(self) -> dict[str, Callable[[Any], Any]]:
+        """The checks of the independent options, by option."""
+        known = self.options.model_fields
+        # What a signature gives is never compared. A subclass may compare what its base class declares independent.
+        declared = known if self.schema is None else vars(self.schema).get("independent", ())
         return {
-            name: pydantic.TypeAdapter(field.rebuild_annotation()).validator.validate_python
-            for name, field in self.options.model_fields.items()
-            if name not in self.fixed and field.alias is None and field.validation_alias is None
+            name: pydantic.TypeAdapter(known[name].rebuild_annotation()).validator.validate_python
+            for name in declared
+            if name not in self.fixed
         }
 
     def refuse_unknown(self, given: Collection[str], path: str) -> None:
@@ -233,41 +217,3 @@ def _switch(value: object, path: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise ConfigError(f"must be true, false or null, not {shown(value)}", path)
     return value
-
-
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(cls).parameters)
-    except (TypeError, ValueError):
-        raise RegistrationError(f"the signature of {shown(cls)} cannot be read; register it with `options=`") from None
-
-
-def _options_of(name: str, cls: type) -> type[pydantic.BaseModel]:
-    """Make a pydantic model from the signature of an optimizer class: types from its defaults."""
-    parameters = list(_parameters(cls).values())[1:]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in KERNELS]
-    made: dict[str, Any] = {p.name: _field(p) for p in named if not p.name.startswith("_")}
-    return pydantic.create_model(
-        f"Options of {name}",
-        __config__=pydantic.ConfigDict(extra="allow" if takes_any else "forbid", protected_namespaces=()),
-        **made,
-    )
-
-
-def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
-    default = parameter.default
-    required = default is parameter.empty or type(default).__name__ == "_RequiredParameter"
-    if parameter.name in ("lr", "weight_decay"):
-        kind: Any = NonNegative if required or isinstance(default, (int, float)) else NonNegative | None
-    elif isinstance(default, bool):
-        kind = bool
-    elif isinstance(default, float):
-        kind = Number
-    elif isinstance(default, int):
-        kind = Whole | Number
-    elif isinstance(default, tuple) and default and all(isinstance(n, float) for n in default):
-        kind = tuple[(Number,) * len(default)]  # type: ignore[misc]
-    else:
-        kind = Any
-    return kind, ... if required else default

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optimbuild.messages import counted
+from optimbuild.report.interfaces import ComparablePlan, DiffView
 from optimbuild.report.name_patterns import Names
 from optimbuild.report.numbers import column
 from optimbuild.report.plan_text import WIDTH
 from optimbuild.report.table import Line, Table, labelled, text_of
 
-if TYPE_CHECKING:
-    from optimbuild.plan.diff import PlanDiff
-    from optimbuild.plan.plan import Plan
 
-
-def diff_text(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH) -> str:
+def diff_text(
+    before: ComparablePlan, after: ComparablePlan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH
+) -> str:
     """Return what differs between two plans, one row for each distinct change.
 
     Args:
@@ -37,7 +36,9 @@ def diff_text(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, 
     return text_of(diff_lines(before, after, titles, width=width))
 
 
-def diff_lines(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH) -> list[Line]:
+def diff_lines(
+    before: ComparablePlan, after: ComparablePlan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH
+) -> list[Line]:
     """Return the lines of :func:`diff_text`."""
     difference = before.diff(after)
     if not difference:
@@ -64,7 +65,7 @@ def diff_lines(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *,
     return [*lines, *labelled([(label, name) for label, found in only for name in found], None)]
 
 
-def _changes(difference: PlanDiff) -> list[tuple[str, str, str, list[str]]]:
+def _changes(difference: DiffView) -> list[tuple[str, str, str, list[str]]]:
     """Return the distinct changes: the option, its values as text, and the parameters."""
     by_option: dict[str, dict[str, tuple[Any, Any, list[str]]]] = {}
     for name, options in difference.changed.items():

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from optimbuild.registry import RULES
+from optimbuild.report.interfaces import PlanView
 from optimbuild.report.numbers import option_text
 from optimbuild.report.plan_text import _setting, _shape
 from optimbuild.report.table import Line, labelled, text_of
 
-if TYPE_CHECKING:
-    from optimbuild.plan.plan import Plan
 
-
-def explain_text(plan: Plan, name: str) -> str:
+def explain_text(plan: PlanView, name: str) -> str:
     """Return every step that led to a parameter's setting, and where each rule stands.
 
     Args:
@@ -40,13 +36,11 @@ def explain_text(plan: Plan, name: str) -> str:
     return text_of(explain_lines(plan, name))
 
 
-def explain_lines(plan: Plan, name: str) -> list[Line]:
+def explain_lines(plan: PlanView, name: str) -> list[Line]:
     """Return the lines of :func:`explain_text`."""
-    from optimbuild.plan.plan import base_options
-
     decision, steps = plan[name], plan.explain(name)
     param = decision.param
-    kind, base = base_options(plan.spec)(None)
+    kind, base = plan.base
     pairs = [
         ("shape", ", ".join([_shape(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
         *[("kinds", ", ".join(sorted(param.kinds)))] * bool(param.kinds),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optimbuild.messages import counted
 from optimbuild.registry import find_optimizer
+from optimbuild.report.interfaces import PlanView
 from optimbuild.report.name_patterns import Names
 from optimbuild.report.numbers import column, human, option_text
 from optimbuild.report.table import Line, Table, labelled, text_of
-
-if TYPE_CHECKING:
-    from optimbuild.plan.plan import Plan
 
 WIDTH = 100
 """The width of a report that does not go to a terminal."""
@@ -23,7 +21,7 @@ INDENT = 13
 STYLES = {"warning": "yellow", "note": "dim", "fingerprint": "dim"}
 
 
-def plan_text(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> str:
+def plan_text(plan: PlanView, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> str:
     """Return a plan as text: its heading, one row a group, notes and warnings.
 
     Args:
@@ -49,7 +47,7 @@ def plan_text(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings:
     return text_of(plan_lines(plan, params, width=width, warnings=warnings))
 
 
-def plan_lines(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> list[Line]:
+def plan_lines(plan: PlanView, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> list[Line]:
     """Return the lines of :func:`plan_text`."""
     notes = [("note", note) for note in plan.notes]
     told = [("warning", warning) for warning in plan.warnings] if warnings else []
@@ -58,7 +56,7 @@ def plan_lines(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings
     return [*_heading(plan, width), ("", ""), *rows, ("", ""), *end]
 
 
-def _heading(plan: Plan, width: int) -> list[Line]:
+def _heading(plan: PlanView, width: int) -> list[Line]:
     params, frozen = plan.inventory.params, set(plan.frozen)
     total = sum(param.numel for param in params)
     still = sum(param.numel for param in params if param.name in frozen)
@@ -75,7 +73,7 @@ def _heading(plan: Plan, width: int) -> list[Line]:
     return labelled(pairs, width, {"model": "bold", "optimizer": "bold"}, INDENT)
 
 
-def _options(plan: Plan) -> tuple[dict[str, Any], list[str]]:
+def _options(plan: PlanView) -> tuple[dict[str, Any], list[str]]:
     """Return the options that all groups share, and the names of those that get a column."""
     known = dict.fromkeys(key for group in plan.groups for key in group.options)
     first = plan.groups[0].options
@@ -88,7 +86,7 @@ def _options(plan: Plan) -> tuple[dict[str, Any], list[str]]:
     return shared, [*ALWAYS, *(key for key in known if key not in shared and key not in ALWAYS)]
 
 
-def _columns(plan: Plan) -> dict[str, list[str]]:
+def _columns(plan: PlanView) -> dict[str, list[str]]:
     """Return, by its heading, the cells of every option that has a column, for each group."""
     groups = plan.groups
     columns = {}
@@ -103,7 +101,7 @@ def _columns(plan: Plan) -> dict[str, list[str]]:
     return columns
 
 
-def _rows_of_groups(plan: Plan, width: int) -> list[Line]:
+def _rows_of_groups(plan: PlanView, width: int) -> list[Line]:
     frozen, last = plan.frozen, [""] * bool(plan.frozen)
     still = sum(plan.inventory[name].numel for name in frozen)
     table = Table(
@@ -121,7 +119,7 @@ def _rows_of_groups(plan: Plan, width: int) -> list[Line]:
     return table.lines("parameters", [names.summary(found, room) for found in members], styles)
 
 
-def _rows_of_params(plan: Plan) -> list[Line]:
+def _rows_of_params(plan: PlanView) -> list[Line]:
     decisions = list(plan)
     columns = _columns(plan)
     table = Table(
