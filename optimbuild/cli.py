@@ -132,7 +132,7 @@ def write(text: str) -> None:
 
 def width() -> int:
     """Return the width to fill: that of the terminal, or always the same where there is none."""
-    from optimbuild.report.plan_text import WIDTH
+    from optimbuild.report.table import WIDTH
 
     return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
 

@@ -112,7 +112,7 @@ def optimizer(
         force: Replace an optimizer of the same name.
 
     Returns:
-        The registered :class:`~optimbuild.registry.optimizer_type.OptimizerType`, or the decorator where no target is given.
+        The registered :class:`~optimbuild.registry.optimizer_type.OptimizerType`; without a target, the decorator.
 
     Raises:
         RegistrationError: The name is taken; names both owners.

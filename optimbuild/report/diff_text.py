@@ -6,10 +6,9 @@ from typing import Any
 
 from optimbuild.messages import counted
 from optimbuild.report.interfaces import ComparablePlan, DiffView
-from optimbuild.report.name_patterns import Names
-from optimbuild.report.numbers import column
-from optimbuild.report.plan_text import WIDTH
-from optimbuild.report.table import Line, Table, labelled, text_of
+from optimbuild.report.name_patterns import NamePatterns
+from optimbuild.report.notation import column_texts
+from optimbuild.report.table import WIDTH, Line, Table, labelled, text_of
 
 
 def diff_text(
@@ -20,7 +19,7 @@ def diff_text(
     Args:
         before: A plan.
         after: Another one.
-        titles: What to call them, such as the names of their files.
+        titles: The names of the plans, such as those of their files.
         width: The width to fill, in characters. A name is never cut, so a line may be longer.
 
     >>> from optimbuild import Inventory, ParamInfo, make_plan
@@ -59,7 +58,7 @@ def diff_lines(
             },
             left=("option",),
         )
-        names, room = Names(tuple([decision.name for decision in before])), table.room(width)
+        names, room = NamePatterns(tuple([decision.name for decision in before])), table.room(width)
         lines += [("", ""), *table.lines("parameters", [names.summary(found, room) for *_, found in changes])]
     only = [("only before", difference.removed), ("only after", difference.added)]
     return [*lines, *labelled([(label, name) for label, found in only for name in found], None)]
@@ -74,7 +73,7 @@ def _changes(difference: DiffView) -> list[tuple[str, str, str, list[str]]]:
             found[-1].append(name)
     rows = []
     for option, changes in by_option.items():
-        texts = column([value for old, new, _ in changes.values() for value in (old, new)])
+        texts = column_texts([value for old, new, _ in changes.values() for value in (old, new)])
         rows += [
             (option, old, new, found)
             for old, new, (*_, found) in zip(texts[::2], texts[1::2], changes.values(), strict=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from optimbuild.registry import RULES
 from optimbuild.report.interfaces import PlanView
-from optimbuild.report.numbers import option_text
-from optimbuild.report.plan_text import _setting, _shape
+from optimbuild.report.notation import option_text, shape_text
+from optimbuild.report.plan_text import setting_text
 from optimbuild.report.table import Line, labelled, text_of
 
 
 def explain_text(plan: PlanView, name: str) -> str:
-    """Return every step that led to a parameter's setting, and where each rule stands.
+    """Return every step that led to a parameter's setting, and the file and line of each rule.
 
     Args:
         plan: The plan.
@@ -42,17 +42,17 @@ def explain_lines(plan: PlanView, name: str) -> list[Line]:
     param = decision.param
     kind, base = plan.base
     pairs = [
-        ("shape", ", ".join([_shape(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
+        ("shape", ", ".join([shape_text(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
         *[("kinds", ", ".join(sorted(param.kinds)))] * bool(param.kinds),
         *[("aliases", ", ".join(param.aliases))] * bool(param.aliases),
-        ("start", _setting(kind.name, base if param.trainable else None)),
+        ("start", setting_text(kind.name, base if param.trainable else None)),
     ]
     for step in steps:
         changes = [f"{key} {option_text(step.before.get(key))} → {option_text(v)}" for key, v in step.after.items()]
         pairs.append((step.rule, ", ".join(changes)))
         pairs.append(("", f"why: {step.why or 'the rule does not say'}"))
         pairs.append(("", f"rule {step.position + 1} of {len(plan.spec.rules)}, {RULES.origin(step.rule)}"))
-    pairs.append(("end", _setting(decision.optimizer, decision.options)))
+    pairs.append(("end", setting_text(decision.optimizer, decision.options)))
     if decision.group is not None:
         pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))
     return [(param.name, "bold"), *((f"  {text}", style) for text, style in labelled(pairs, None))]

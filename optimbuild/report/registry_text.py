@@ -12,7 +12,7 @@ from optimbuild.errors import OptimBuildError
 from optimbuild.messages import printable
 from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
 from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.report.numbers import option_text
+from optimbuild.report.notation import option_text
 from optimbuild.report.table import Line, labelled
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
