@@ -1,4 +1,4 @@
-"""An optimizer as a config names it: the class, its options, and which of them are fixed."""
+"""A registered optimizer: its class, its options, and which of them are fixed."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Options(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class State:
-    """What an optimizer keeps for a parameter.
+    """The optimizer state of one parameter.
 
     Args:
-        copies: How many tensors of the parameter's shape and dtype.
-        scalars: How many single float32 numbers, such as a step count.
+        copies: The number of tensors of the parameter's shape and dtype.
+        scalars: The number of single float32 values, such as a step count.
     """
 
     copies: int
@@ -56,8 +56,8 @@ class OptimizerType:
         defaults: Options that differ from the class's own defaults.
         fixed: Options that a config may not change.
         schema: A pydantic model of the options; without it they are read from the class's signature.
-        kernels: Which of ``fused`` and ``foreach`` the class has; None reads the signature.
-        state: What it keeps for a parameter under given options; None takes a step on the meta device to see.
+        kernels: Which of ``fused`` and ``foreach`` the class has; None reads them from the signature.
+        state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
         where: Module, file and line of the registration.
     """
 
@@ -72,7 +72,7 @@ class OptimizerType:
 
     @classmethod
     def of_class(cls, name: str, target: Any) -> OptimizerType:
-        """Describe a class that was registered plainly, or in MMEngine's registry."""
+        """Return the type of a class that was registered as it is, as MMEngine's registry does."""
         try:
             file, line = inspect.getsourcefile(target) or "", inspect.getsourcelines(target)[1]
         except (TypeError, OSError):
@@ -111,13 +111,13 @@ class OptimizerType:
 
     @cached_property
     def implementations(self) -> tuple[Implementation, ...]:
-        """What the class can run as, fastest first."""
+        """The implementations of the class, fastest first."""
         known = parameters_of(self.load()) if self.kernels is None else self.kernels
         return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
 
     @cached_property
     def fuses_shards(self) -> bool:
-        """Whether its fused kernel takes a ``DTensor``, as FSDP2 makes them: torch knows how for Adam and AdamW."""
+        """Whether its fused kernel takes the ``DTensor`` parameters of FSDP2, as those of Adam and AdamW do."""
         return self._is_torch("Adam", "AdamW")
 
     @cached_property
@@ -133,20 +133,20 @@ class OptimizerType:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The names of all options, those that choose an implementation included."""
+        """The names of all options, including those that choose an implementation."""
         return frozenset(fields(self.options)) | frozenset(self.implementations) - {"for-loop"}
 
     @property
     def open(self) -> bool:
-        """Whether the class takes any option."""
+        """Whether the class takes options of any name."""
         return self.options.model_config.get("extra") == "allow"
 
     def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
-        """Return every option: what was given, checked and coerced, then the defaults, and the fixed ones.
+        """Return all options: the given ones, checked and coerced, the defaults and the fixed ones.
 
         Args:
             given: Options from a config.
-            path: Where they stand in it.
+            path: Their path in the config, for messages.
 
         Raises:
             ConfigError: An unknown option, a wrong value, or a fixed option that was given another value.
@@ -185,14 +185,15 @@ class OptimizerType:
                     return self.complete({**options, **update}, path)
                 changed[key] = self._independent[key](value)
         except pydantic.ValidationError:
-            return self.complete({**options, **update}, path)  # raises the error with its words
+            return self.complete({**options, **update}, path)  # raises the error with our message
         return changed
 
     @cached_property
     def _independent(self) -> dict[str, Callable[[Any], Any]]:
         """The checks of the independent options, by option."""
         known = self.options.model_fields
-        # What a signature gives is never compared. A subclass may compare what its base class declares independent.
+        # No validator compares options from a signature. A base class's declaration does not count: a subclass may
+        # have validators that compare these options.
         declared = known if self.schema is None else vars(self.schema).get("independent", ())
         return {
             name: pydantic.TypeAdapter(known[name].rebuild_annotation()).validator.validate_python

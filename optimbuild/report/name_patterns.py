@@ -94,7 +94,9 @@ class NamePatterns:
             if not new or not self._is_exact(pattern, ours):
                 continue
             entry = (*_rank(pattern, len(new)), order, pattern)
-            if heap and heap[0] < entry:  # it covers less than when it was ranked, and another one more
+            if (
+                heap and heap[0] < entry
+            ):  # it covers fewer names than when it was ranked, and another pattern is now first
                 heapq.heappush(heap, entry)
                 continue
             for name in new:
@@ -110,7 +112,7 @@ class NamePatterns:
 
     def _is_exact(self, pattern: str, ours: set[str]) -> bool:
         if not set(pattern) & set("*?{") and not pattern.startswith(REGEX):
-            return True  # a module: what lies below it was counted
+            return True  # a module, whose parameters were counted
         try:
             found = Pattern(pattern)
         except ValueError:

@@ -15,7 +15,7 @@ def count_text(count: int) -> str:
     if count < 1000:
         return str(count)
     value, unit = float(count), ""
-    for unit in "kMBT":  # noqa: B007  # the last one counts
+    for unit in "kMBT":  # noqa: B007  # read after the loop
         value /= 1000
         if value < 999.5:
             break
