@@ -60,3 +60,15 @@ def test_a_summary_is_short_and_exact(chosen, width, summary):
 def test_a_star_replaces_numbers_only_where_it_matches_nothing_else():
     names = NamePatterns(("blocks.0.w", "blocks.1.w", "blocks.shared.w"))
     assert names.summary(["blocks.0.w", "blocks.1.w"]) == "blocks.{0.w, 1.w}"
+
+
+plain = st.lists(st.sampled_from(["a", "b", "0", "1", "norm", "weight"]), min_size=1, max_size=4).map(".".join)
+
+
+@given(st.lists(plain, min_size=1, max_size=12, unique=True), st.data())
+def test_a_summary_can_be_copied_into_a_config(everything, data):
+    params = [name for name in everything if not any(other.startswith(f"{name}.") for other in everything)]
+    ours = data.draw(st.lists(st.sampled_from(params), min_size=1, unique=True))
+    summary = NamePatterns(tuple(params)).summary(ours, width=10**6)
+    pattern = Pattern(summary if ", " not in summary or summary.endswith("}") else f"{{{summary}}}")
+    assert [name for name in params if pattern.matches(name)] == [name for name in params if name in ours]
