@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
 
 __version__ = "0.1.0"
+
+# Modules that were moved are still found under their old names: a package's `__path__` is the list of the folders in
+# which Python searches its submodules, and `compat/moved` has a one-line module for each old name.
+__path__.append(os.path.join(os.path.dirname(__file__), "compat", "moved"))
 
 _HOME = {
     "build_optimizer": "build.build",

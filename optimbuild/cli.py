@@ -62,12 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit status.
 
     Args:
-        arguments: What stands behind the program's name; by default that of this process.
+        arguments: The command-line arguments, without the program's name; by default those of this process.
 
     Returns:
-        0; 1 where ``diff`` found a difference; 2 after a mistake, of which one message on stderr tells.
+        0; 1 where ``diff`` found a difference; 2 after an error, whose message is on stderr.
     """
-    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character must not stop us
+    for stream in (sys.stdout, sys.stderr):  # for terminals that cannot show every character
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
@@ -78,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else SAME
         except OptimBuildError as error:
-            tell("Error", str(error))
-        except Exception:  # noqa: BLE001  # status 1 would say that two plans differ
+            print_message("Error", str(error))
+        except Exception:  # noqa: BLE001  # Python would exit with 1, which means "different"
             traceback.print_exc()
-            tell("Error", "this is a mistake in optimbuild itself; please report it with the lines above")
+            print_message("Error", "this is a mistake in optimbuild itself; please report it with the lines above")
     return TROUBLE
 
 
@@ -90,25 +90,25 @@ def _show_warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    file: TextIO | None = None,  # noqa: ARG001  # Python's own hook has them
+    file: TextIO | None = None,  # noqa: ARG001  # part of the signature of warnings.showwarning
     line: str | None = None,  # noqa: ARG001
 ) -> None:
     if issubclass(category, OptimBuildWarning):
-        tell("Warning", str(message))
+        print_message("Warning", str(message))
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
-def tell(label: str, message: str) -> None:
-    """Write a message to stderr, with nothing in it that a terminal would obey."""
+def print_message(label: str, message: str) -> None:
+    """Write a message to stderr, with control characters escaped."""
     sys.stdout.flush()
     sys.stderr.write("\n".join(map(printable, f"{label}: {message}".split("\n"))) + "\n")
 
 
-def emit(lines: Iterable[Line]) -> None:
-    """Write lines to stdout, with their styles where it is a terminal."""
+def print_lines(lines: Iterable[Line]) -> None:
+    """Write lines to stdout; with their styles if it is a terminal."""
     if not sys.stdout.isatty():
-        return write("".join(f"{text}\n" for text, _ in lines))
+        return print_text("".join(f"{text}\n" for text, _ in lines))
     from rich.console import Console
     from rich.text import Text
 
@@ -118,35 +118,37 @@ def emit(lines: Iterable[Line]) -> None:
     return None
 
 
-def write(text: str) -> None:
-    """Write to stdout; a reader that has read enough, such as ``head``, ends the program quietly."""
+def print_text(text: str) -> None:
+    """Write to stdout. If its reader has closed it, as ``head`` does, the program ends without a message."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python prints another error when it flushes stdout at its end
         if isinstance(error, BrokenPipeError):
             raise SystemExit(BROKEN_PIPE) from None
         raise OptimBuildError(f"cannot write to stdout: {error.strerror}") from None
 
 
-def width() -> int:
-    """Return the width to fill: that of the terminal, or always the same where there is none."""
-    from optimbuild.report.plan_text import WIDTH
+def report_width() -> int:
+    """Return the width to fill, in characters: that of the terminal, or a fixed one without a terminal."""
+    from optimbuild.report.table import WIDTH
 
     return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
 
 
-def plan_named(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
-    """Return the plan of a config file; whatever dialects can be read, they are found by the file itself."""
+def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
+    """Return the plan of a config file in any dialect."""
     from optimbuild.config import read_config
     from optimbuild.plan.make import plan_of
 
     return plan_of(read_config(config, overrides or ()), model)
 
 
-def model_named(model: str | None, *configs: str) -> Inventory:
-    """Return the inventory of the model that was named, or else of the one that a config in Python builds."""
+def inventory_for(model: str | None, *configs: str) -> Inventory:
+    """Return the inventory of the named model, or of the model that a Python config builds."""
     from optimbuild.model.by_name import FORMS, inventory_named
 
     own = next((config for config in configs if config.endswith(".py")), None)
@@ -159,7 +161,7 @@ def _version(asked: bool) -> None:
     if asked:
         from optimbuild import __version__
 
-        write(f"optimbuild {__version__}\n")
+        print_text(f"optimbuild {__version__}\n")
         raise typer.Exit
 
 
@@ -177,27 +179,27 @@ def plan(
     config: Config,
     model: Model = None,
     overrides: Overrides = None,
-    params: Annotated[bool, typer.Option("--params", help="One row a parameter.")] = False,
+    params: Annotated[bool, typer.Option("--params", help="One row per parameter.")] = False,
     world_size: Annotated[
         int | None,
         typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what every parameter gets, one row a group."""
-    made = plan_named(config, model_named(model, config), overrides)
+    """Show what every parameter gets, one row per group."""
+    made = plan_of_file(config, inventory_for(model, config), overrides)
     memory = None if world_size is None else made.memory(world_size)
     if as_json:
         more = {} if memory is None else {"memory": memory.to_dict()}
-        write(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
+        print_text(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
     else:
         from optimbuild.report.plan_text import plan_lines
 
-        emit(plan_lines(made, params, width=width(), warnings=False))
+        print_lines(plan_lines(made, params, width=report_width(), warnings=False))
         if memory is not None:
-            emit((line, "") for line in ["", *str(memory).splitlines()])
+            print_lines((line, "") for line in ["", *str(memory).splitlines()])
     for warning in made.warnings:
-        tell("Warning", warning)
+        print_message("Warning", warning)
 
 
 @app.command()
@@ -215,9 +217,9 @@ def explain(
     """
     from optimbuild.report.explain_text import explain_lines
 
-    made = plan_named(config, model_named(model, config), overrides)
+    made = plan_of_file(config, inventory_for(model, config), overrides)
     blocks = [explain_lines(made, name) for name in params]
-    emit(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
+    print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
 
 
 @app.command()
@@ -232,25 +234,25 @@ def diff(
 
     The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
     """
-    inventory = model_named(model, before, after)
+    inventory = inventory_for(model, before, after)
     plans = []
     for config in (before, after):
         try:
-            plans.append(plan_named(config, inventory, overrides))
+            plans.append(plan_of_file(config, inventory, overrides))
         except ConfigError as error:
             raise ConfigError(f"{config}: {error}") from error
     first, second = plans
     difference = first.diff(second)
     if as_json:
-        write(json.dumps(difference.to_dict(), allow_nan=False) + "\n")
+        print_text(json.dumps(difference.to_dict(), allow_nan=False) + "\n")
     else:
         from optimbuild.report.diff_text import diff_lines
 
-        emit(diff_lines(first, second, (before, after), width=width()))
+        print_lines(diff_lines(first, second, (before, after), width=report_width()))
     for config, made, other in ((before, first, second), (after, second, first)):
         for warning in made.warnings:
-            if warning not in other.warnings:  # what both say is no difference
-                tell("Warning", f"{config}: {warning}")
+            if warning not in other.warnings:  # a warning about both configs is not about their difference
+                print_message("Warning", f"{config}: {warning}")
     raise typer.Exit(DIFFERENT if difference else SAME)
 
 
@@ -272,8 +274,8 @@ def list_(
     from optimbuild.report.registry_text import entry_lines, list_lines
 
     if kind is None or name is None:
-        return emit(list_lines(KINDS if kind is None else (kind,)))
-    return emit(entry_lines(kind, name))
+        return print_lines(list_lines(KINDS if kind is None else (kind,)))
+    return print_lines(entry_lines(kind, name))
 
 
 @app.command()
@@ -303,19 +305,19 @@ def inventory(
         raise ModelError(f"{found.model or model} has no lr_decay_keywords(ratio), so --ratio asks for nothing")
     found.hints.record([param.name for param in found.params], [*RATIOS, *(ratios or ())])
     for ratio in ratios or ():
-        found.hints.lr_decay_keywords(ratio)  # an inventory file may not know the answer
+        found.hints.lr_decay_keywords(ratio)  # raises if the model is an inventory file without this ratio
     text = _one_row_a_line(found.to_dict())
     if output is None:
-        return write(text)
+        return print_text(text)
     try:
         Path(output).write_text(text, "utf-8")
     except OSError as error:
         raise ModelError(f"cannot write {shown(output)}: {error.strerror}") from None
-    return tell("Wrote", f"{output}: {len(found)} tensors")
+    return print_message("Wrote", f"{output}: {len(found)} tensors")
 
 
 def _one_row_a_line(data: dict[str, Any]) -> str:
-    """Return an inventory as JSON in which each parameter has a line, so that two files can be compared by eye."""
+    """Return an inventory as JSON with one line per parameter, so that files can be compared line by line."""
     rows = ",\n  ".join(json.dumps(row, allow_nan=False) for row in data["params"])
     text = json.dumps({**data, "params": []}, indent=1, allow_nan=False)
     return text.replace('"params": []', f'"params": [\n  {rows}\n ]', 1) + "\n"
@@ -329,4 +331,4 @@ def schema() -> None:
     """
     from optimbuild.config.schema import config_schema
 
-    write(json.dumps(config_schema(), indent=2) + "\n")
+    print_text(json.dumps(config_schema(), indent=2) + "\n")

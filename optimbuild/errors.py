@@ -1,4 +1,4 @@
-"""Every error that a user can cause, and the words that they share."""
+"""The exceptions and the warning of optimbuild."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 class OptimBuildError(Exception):
     """The root of every error that optimbuild raises on purpose.
 
-    The message says what was given, where it stands, and what would be right.
+    The message says what was given, where, and what would be right.
 
     >>> issubclass(ConfigError, OptimBuildError) and issubclass(ModelError, OptimBuildError)
     True
@@ -35,7 +35,7 @@ class ConfigError(OptimBuildError, ValueError):
         """Return the same error with its path in another dialect.
 
         Args:
-            paths: Where keys of the canonical config stand in that dialect; the longest one that fits counts.
+            paths: For keys of the canonical config their paths in that dialect; the longest matching key counts.
 
         >>> print(ConfigError("must be positive", "rules[1].ratio").moved({"rules[1]": "TRAIN.LR_LAYER_DECAY"}))
         TRAIN.LR_LAYER_DECAY.ratio: must be positive
@@ -52,7 +52,7 @@ class UnknownNameError(ConfigError):
 
 
 class RegistrationError(OptimBuildError):
-    """A rule or optimizer that cannot be registered, such as a name that is taken."""
+    """A rule or optimizer that cannot be registered, for example because its name is taken."""
 
 
 class ModelError(OptimBuildError):
@@ -60,12 +60,12 @@ class ModelError(OptimBuildError):
 
 
 class CheckpointError(OptimBuildError, ValueError):
-    """Optimizer state that cannot be saved, is damaged, or does not fit the optimizer that shall resume."""
+    """Optimizer state that cannot be saved, is damaged, or does not fit the optimizer."""
 
 
 class MissingPackageError(OptimBuildError, ImportError):
-    """Something that was asked for needs a package that is not installed."""
+    """A package that is needed is not installed."""
 
 
 class OptimBuildWarning(UserWarning):
-    """Something that goes on, but that its user should know."""
+    """Something that the user should know, but that stops nothing."""

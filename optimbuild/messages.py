@@ -1,4 +1,4 @@
-"""Words for people: names listed, values shown, the closest name suggested."""
+"""Words for people: lists of names, values as text, suggestions of close names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def suggest(word: str, choices: Iterable[str]) -> str:
 
 
 def closest(word: str, choices: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return at most ``n`` choices that resemble ``word``, best first, whatever their case; of equals the first one.
+    """Return at most ``n`` choices that resemble ``word``. Case-insensitive, best match first; ties keep their order.
 
     >>> closest("adamv", ["adamw", "RAdam", "NAdam", "Adam"])
     ['Adam', 'adamw', 'RAdam']
@@ -37,7 +37,7 @@ def closest(word: str, choices: Iterable[str], n: int = 3, cutoff: float = 0.6) 
 
 
 def listing(names: Sequence[str], limit: int = 20) -> str:
-    """Return the names, the first ``limit`` of them, and how many more there are.
+    """Return the first ``limit`` names, and the number of others.
 
     >>> listing(["a", "b", "c"], limit=2)
     'a, b and 1 more'
@@ -47,7 +47,7 @@ def listing(names: Sequence[str], limit: int = 20) -> str:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return the ``repr`` of a value on one line, cut where it is long.
+    """Return the ``repr`` of a value on one line of at most ``limit`` characters.
 
     >>> shown("x" * 100, limit=10)
     "'xxxxxx..."
@@ -61,7 +61,7 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return the text with everything escaped that a terminal would obey: control and format characters, line breaks.
+    r"""Return the text with control characters, format characters and line breaks escaped.
 
     >>> printable("red \x1b[31m")
     'red \\x1b[31m'

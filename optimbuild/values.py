@@ -1,4 +1,4 @@
-"""The values that an option may have: plain data, and numbers that are really numbers."""
+"""The values that an option may have: plain data, and types of numbers, switches and keywords."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _not_bool(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
-"""A finite number; a string such as ``1e-3``, as YAML reads it, is one too."""
+"""A finite number, or a string such as ``1e-3``, which YAML 1.1 does not read as a number."""
 
 NonNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -49,18 +49,17 @@ def _not_empty(value: str) -> str:
 
 
 Keyword = Annotated[str, AfterValidator(_not_empty)]
-"""A piece of a parameter's name; never empty."""
+"""A part of a parameter's name; never empty."""
 
 
 def plain(value: Any, path: str = "") -> Any:
     """Return a copy of ``value`` made of plain data: scalars, strings, tuples and dicts.
 
-    Lists become tuples, so that what was planned cannot change afterwards.
+    Lists become tuples, so that a plan cannot change afterwards.
 
     Raises:
-        ConfigError: Something in it is not plain data, is a whole number of more than 64 bits, is nested deeper than
-            64 levels, or holds more than a million values (as an alias that
-            multiplies itself in YAML does); or a key stands twice.
+        ConfigError: It contains a value that is not plain data, a whole number of more than 64 bits, two keys with the
+            same text, more than 64 levels, or more than a million values (as YAML aliases of aliases do).
 
     >>> plain({"betas": [0.9, 0.999]})
     {'betas': (0.9, 0.999)}
@@ -118,15 +117,15 @@ def join(path: str, *keys: str | int) -> str:
 
 
 def validated(schema: Any, value: Any, path: str = "") -> Any:
-    """Return what pydantic makes of ``value``, its complaints turned into ours.
+    """Validate a value with pydantic, and return the result; its errors become ours.
 
     Args:
         schema: A pydantic model or dataclass, a ``TypeAdapter``, or a type.
         value: Plain data.
-        path: Where the value stands in the config.
+        path: The path of the value in the config, for messages.
 
     Raises:
-        ConfigError: With the path of the first wrong key, and two more complaints after it.
+        ConfigError: With the path of the first wrong key, and up to two further messages.
     """
     adapter = schema if isinstance(schema, TypeAdapter) else _adapter(schema)
     try:
@@ -154,7 +153,7 @@ def _translated(error: ValidationError, schema: Any, value: Any, path: str) -> C
 
 
 MAX_DETAILS = 20
-"""How many of pydantic's complaints are looked at."""
+"""The number of pydantic's errors that are read."""
 
 WORDS = {
     "bool": "must be true or false",
@@ -168,7 +167,7 @@ WORDS = {
     "string": "must be a string",
     "tuple": "must be a list",
 }
-"""What pydantic's types are called in a config, by the first word of its error types."""
+"""Messages about types, by the first word of pydantic's error type."""
 
 
 def _complaint(detail: ErrorDetails, schema: Any, value: Any, path: str) -> tuple[str, str]:
@@ -191,11 +190,11 @@ def _complaint(detail: ErrorDetails, schema: Any, value: Any, path: str) -> tupl
 
 
 def _keys(location: Sequence[str | int], value: Any, missing: bool) -> list[str | int]:
-    """Return the keys of a location that stand in the config; pydantic names the branches of a union as well."""
+    """Return the keys of a location that are in the config; pydantic also lists the branches of unions."""
     keys: list[str | int] = []
     for depth, key in enumerate(location, start=1):
         if isinstance(value, Mapping) and isinstance(key, int) and key < len(value):
-            key = list(value)[key]  # a mapping that was read as a list of entries
+            key = list(value)[key]  # a mapping that pydantic reads as a list of entries
         if key in (value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, tuple) else ()):
             value = value[key]
         elif not (missing and depth == len(location)):
@@ -205,7 +204,7 @@ def _keys(location: Sequence[str | int], value: Any, missing: bool) -> list[str 
 
 
 def _part(schema: Any, keys: Sequence[str | int]) -> Any:
-    """Return the model that stands at ``keys`` inside a model; None where there is none."""
+    """Return the model of the field at ``keys`` inside a model; None if there is none."""
     for key in keys:
         field = getattr(schema, "model_fields", {}).get(key)
         schema = None if field is None else next(_models(field.annotation), None)
@@ -213,7 +212,7 @@ def _part(schema: Any, keys: Sequence[str | int]) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models in a type, whatever it is wrapped in."""
+    """Yield the models in a type, at any depth."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -234,7 +233,7 @@ def fields(schema: Any) -> list[str]:
 
 
 def finite(value: object) -> bool:
-    """Say whether a value is a real, finite number, and no truth value."""
+    """Say whether a value is a finite number, and not a bool."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= MAX_BITS

@@ -17,7 +17,7 @@ from sphinx.util.nodes import nested_parse_with_titles
 from optimbuild.config.schema import Schema, optimizer_schema, rule_schema, schema_of
 from optimbuild.registry import OPTIMIZERS, RULES
 from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.report.numbers import option_text
+from optimbuild.report.notation import option_text
 from optimbuild.report.registry_text import type_text
 
 ROLE = re.compile(r":(?:py:)?(class|func|meth|data|mod|attr|exc):`([^`]+)`")

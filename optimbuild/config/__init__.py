@@ -1,4 +1,4 @@
-"""What a user wrote, read into a :class:`~optimbuild.config.spec.Spec`; one file per foreign dialect."""
+"""Reads what a user wrote into a :class:`~optimbuild.config.spec.Spec`, whatever its dialect."""
 
 from optimbuild.config.read import read_config, read_raw
 from optimbuild.config.reading import Reading

@@ -14,11 +14,11 @@ from optimbuild.messages import shown
 from optimbuild.values import plain
 
 LARGEST = 2**20
-"""The largest config file that is read, in bytes."""
+"""The size limit of a config file, in bytes."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags that run code, without keys that stand twice, and with merges (``<<``) that stay small."""
+    """YAML without tags that run code and without repeated keys, and with a limit on merges (``<<``)."""
 
     merged = 0
 
@@ -29,7 +29,7 @@ class _Loader(yaml.SafeLoader):
                     if isinstance(below, yaml.MappingNode):
                         self.flatten_mapping(below)
                         self.merged += len(below.value)
-                    if self.merged > MAX_MERGED:  # merges of merges multiply
+                    if self.merged > MAX_MERGED:  # merges of merges grow exponentially
                         raise yaml.constructor.ConstructorError(None, None, "too much is merged (<<)", key.start_mark)
         super().flatten_mapping(node)
 
@@ -48,28 +48,28 @@ class _Loader(yaml.SafeLoader):
 
 
 MAX_MERGED = 10_000
-"""How many keys a file may merge."""
+"""The limit on the number of keys that the merges of a file copy."""
 
 
 def parsed_yaml(text: str) -> Any:
-    """Return what YAML says.
+    """Return the data of a YAML text.
 
     Raises:
-        ValueError: It is not YAML, a value of it makes no sense, or it is nested too deep; says so in one line.
+        ValueError: The text is not YAML, has an impossible value, or is nested too deep; the message is one line.
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506  # a subclass of SafeLoader
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except Exception as error:  # noqa: BLE001  # PyYAML lets whatever a wrong value causes escape
+    except Exception as error:  # noqa: BLE001  # PyYAML lets every exception of its constructors escape
         raise ValueError(_one_line(error)) from None
 
 
 def parsed_json(text: str) -> Any:
-    """Return what JSON says.
+    """Return the data of a JSON text.
 
     Raises:
-        ValueError: It is not JSON, a key stands twice, or it is nested too deep; says so in one line.
+        ValueError: The text is not JSON, repeats a key, or is nested too deep; the message is one line.
     """
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -86,14 +86,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 Keys = Mapping[str, Collection[str] | None]
-"""The top-level keys that are read of a config; with which of the keys below them, or None for all."""
+"""The top-level keys that a dialect reads; each with the keys that it reads below, or None for all."""
 
 
 def readable(raw: Mapping[Any, Any], keys: Keys) -> dict[str, Any]:
-    """Return what is read of a config, as plain data; of every other key only the name is kept.
+    """Return the keys of a config that are read, as plain data; the value of every other key becomes None.
 
     Raises:
-        ConfigError: What is read is not plain data.
+        ConfigError: A key that is read has a value that is not plain data.
 
     >>> readable({"TRAIN": {"BASE_LR": 0.1, "EMA": print}, "DATA": print}, {"TRAIN": ["BASE_LR"]})
     {'TRAIN': {'BASE_LR': 0.1, 'EMA': None}, 'DATA': None}
@@ -110,20 +110,20 @@ def readable(raw: Mapping[Any, Any], keys: Keys) -> dict[str, Any]:
 
 
 def load(path: str, keys: Keys) -> dict[str, Any]:
-    """Return what is read of a config file, with the files under its ``BASE`` key beneath it.
+    """Return the keys of a config file that are read; the file overrides those under its ``BASE`` key.
 
     Args:
         path: A ``.yaml``, ``.yml`` or ``.json`` file.
-        keys: What to read of it.
+        keys: The keys to read.
 
     Raises:
-        ConfigError: It is missing, empty, too large, binary, nested too deep, or neither YAML nor JSON.
+        ConfigError: The file is missing, empty, too large, binary, nested too deep, or neither YAML nor JSON.
     """
     return _inherited(os.path.abspath(path), path, (), {"BASE": None, **keys}, iter(range(MOST_FILES)))
 
 
 MOST_FILES = 100
-"""How many files a config may inherit from."""
+"""The limit on the number of files that a config inherits from, itself included."""
 
 
 def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget: Iterator[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Overrides: KEY=VALUE on a config that was read."""
+"""Overrides: ``KEY=VALUE`` on a config that was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a config of any dialect: find out which one it is, override keys, translate."""
+"""Reading a config of any dialect: recognise the dialect, override keys, translate."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from optimbuild.messages import shown
 
 DIALECTS = (mmengine, own, yacs)
 KEYS = {key: inner for dialect in DIALECTS for key, inner in dialect.KEYS.items()}
-"""What any dialect reads of a config."""
+"""The keys that the dialects read."""
 
 
 def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
     """Return the spec that a config describes, whatever its dialect.
 
     Args:
-        config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, or the path
-            of a YAML or JSON file; of a Python file as well, which is an MMEngine config and **is run**.
+        config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, or the
+            path of a YAML or JSON file; or of a Python file, which is an MMEngine config and **is run**.
         overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
 
     Raises:
-        ConfigError: It cannot be read, is of no known dialect, or is wrong somewhere; names the place.
+        ConfigError: The config cannot be read, is of no known dialect, or has a mistake; names the place.
     """
     if isinstance(config, Spec):
         if not overrides:
@@ -46,7 +46,7 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
 
 
 def read_raw(config: Any) -> dict[str, Any]:
-    """Return a config as plain data, its files read and its inheritance resolved."""
+    """Return a config as plain data, with its files read and its inheritance resolved."""
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
         return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)

@@ -1,4 +1,4 @@
-"""What every dialect gives back."""
+"""The result of reading a config."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from optimbuild.config.spec import Spec
 
 @dataclass(frozen=True)
 class Reading:
-    """A config, read.
+    """A config that was read.
 
     Args:
         spec: The canonical config.
-        warnings: What the dialect noticed and the user should know.
-        paths: Where keys of the canonical config stand in the dialect, for messages.
-        rival: Another reading of the same config, with its name: a plan warns where the two differ.
+        warnings: The warnings of the dialect.
+        paths: For keys of the canonical config their paths in the dialect, for messages.
+        rival: The name of another way to read the same config, and its result; a plan warns where the two differ.
     """
 
     spec: Spec

@@ -1,4 +1,4 @@
-"""The JSON Schema of our own dialect, for editors, and of the options of a rule or an optimizer."""
+"""The JSON Schema of our own dialect, for editors, and of the options of rules and optimizers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Schema = dict[str, Any]
 NUMERIC = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 """A number that YAML 1.1 reads as a string, such as ``1e-3``."""
 KEYWORDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""What pydantic calls bounds behind a validator of ours, and what JSON Schema calls them."""
+"""pydantic's names of the bounds behind our validators, and JSON Schema's."""
 
 
 def config_schema() -> Schema:
     """Return the JSON Schema of our own dialect, with the options of every registered rule and optimizer.
 
-    It knows names in the spelling in which they were registered. Options of an optimizer of which the
-    class would have to be imported first are left open.
+    It has each name in the spelling in which it was registered. It allows any option of an optimizer whose options
+    could be read only by importing its class.
 
     >>> config_schema()["properties"]["implementation"]["enum"]
     ['auto', 'fused', 'foreach', 'for-loop']
@@ -46,7 +46,7 @@ def config_schema() -> Schema:
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
     }
     required = {"required": schema.pop("required"), "properties": {"optimizer": {"required": ["type"]}}}
-    del definitions["OptimizerSpec"]["required"]  # it may stand in the file below
+    del definitions["OptimizerSpec"]["required"]  # the BASE file may have it
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optimbuild",
@@ -58,7 +58,7 @@ def config_schema() -> Schema:
 
 
 def _chosen(schema: Schema, options: Mapping[str, Schema], more: Schema) -> Schema:
-    """Return the schema of a mapping of which ``type`` decides what else may stand in it."""
+    """Return the schema of a mapping whose ``type`` decides which other keys it has."""
     kind = {**schema["properties"]["type"], "enum": list(options)}
     kind.pop("type")
     cases = []
@@ -75,12 +75,12 @@ def _chosen(schema: Schema, options: Mapping[str, Schema], more: Schema) -> Sche
 
 
 def rule_schema(cls: Any) -> Schema:
-    """Return the JSON Schema of a rule's options; an open one where they were not declared."""
+    """Return the JSON Schema of a rule's options; it allows anything where they were not declared."""
     return schema_of(cls, cls.__qualname__) if hasattr(cls, "__pydantic_fields__") else {"type": "object"}
 
 
 def optimizer_schema(kind: OptimizerType) -> Schema:
-    """Return the JSON Schema of an optimizer's options; an open one where its class is not described."""
+    """Return the JSON Schema of an optimizer's options; it allows anything where they were not declared."""
     if kind.schema is None:
         return {"type": "object"}
     schema = schema_of(kind.schema, kind.name)
@@ -97,11 +97,11 @@ def optimizer_schema(kind: OptimizerType) -> Schema:
 
 
 def schema_of(source: Any, home: str = "") -> Schema:
-    """Return the JSON Schema of a pydantic model or dataclass, as plain as it can be.
+    """Return the JSON Schema of a pydantic model or dataclass, simplified.
 
     Args:
         source: The model or dataclass.
-        home: What the names of its definitions begin with, so that those of several schemas can stand together.
+        home: The prefix of its definitions, so that several schemas can share one ``$defs``.
 
     >>> from optimbuild.rules.dcn_lr import DcnLr
     >>> schema_of(DcnLr)["properties"]["factor"]["anyOf"][0]
@@ -115,7 +115,7 @@ def schema_of(source: Any, home: str = "") -> Schema:
 
 
 def _tidied(schema: Any) -> Any:
-    """Name bounds as JSON Schema does, let numbers be written as YAML strings, and drop generated titles."""
+    """Use the names of bounds that JSON Schema has, allow numbers as YAML strings, and drop generated titles."""
     if isinstance(schema, list):
         return [_tidied(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Spec: the one canonical config, into which every dialect translates."""
+"""Spec: the canonical config, into which every dialect is translated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from optimbuild.messages import shown
 from optimbuild.values import Switch, plain, validated
 
 
-class _Part(BaseModel):
+class ConfigPart(BaseModel):
+    """A part of a config: frozen, without unknown keys, each field described by the docstring below it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
 
-class _Typed(_Part):
+class _TypedPart(ConfigPart):
     model_config = ConfigDict(extra="allow")
 
     type: Annotated[str, Field(min_length=1)]
@@ -24,15 +26,15 @@ class _Typed(_Part):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Everything beside the fields declared here."""
+        """All keys that are not fields of this class."""
         return dict(self.model_extra or {})
 
 
-class OptimizerSpec(_Typed):
+class OptimizerSpec(_TypedPart):
     """Which optimizer, and its options."""
 
 
-class RuleSpec(_Typed):
+class RuleSpec(_TypedPart):
     """Which rule, and its options."""
 
     optional: Switch = False
@@ -48,7 +50,7 @@ def _first_stage(value: object) -> object:
     return value
 
 
-class ZeroSpec(_Part):
+class ZeroSpec(ConfigPart):
     """How to shard the optimizer state."""
 
     stage: Annotated[Literal[1], BeforeValidator(_first_stage)] = 1
@@ -67,7 +69,7 @@ Zero = Annotated[
 """``true``, ``false`` or a mapping of options; the hyphens keep pydantic's tags out of the paths in messages."""
 
 
-class Spec(_Part):
+class Spec(ConfigPart):
     """The canonical config: a frozen value made of plain data.
 
     >>> spec = Spec.of({"optimizer": {"type": "adamw", "lr": "1e-3"}, "rules": [{"type": "no_decay"}]})
@@ -95,11 +97,11 @@ class Spec(_Part):
 
     @classmethod
     def of(cls, config: Mapping[str, Any], path: str = "") -> Spec:
-        """Return the spec that a mapping in our own dialect describes.
+        """Return the spec of a mapping in our own dialect.
 
         Args:
             config: The mapping; it is copied.
-            path: Where it stands in a larger config, for messages.
+            path: Its path in a larger config, for messages.
 
         Raises:
             ConfigError: An unknown key or a wrong value, with its path.

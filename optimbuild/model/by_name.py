@@ -30,19 +30,18 @@ FORMS = (
 
 
 def inventory_named(model: str) -> Inventory:
-    """Return the inventory of a model that was named in words.
+    """Return the inventory of the model that a text names.
 
     Args:
-        model: The path of an inventory file (``*.json``), for which torch is not imported;
-            ``package.module:callable``, which is called without arguments on the meta device, with
-            modules of the current directory importable; or ``hf:CONFIG.json``, a Hugging Face
-            config of which the model is built on the meta device, in its default dtype. Nothing
-            is downloaded, and a config that brings its own code is refused; or an MMEngine config in
-            Python, **which is run**, and of which the ``model`` is built on the meta device.
+        model: One of four forms. The path of an inventory file (``*.json``), for which torch is not imported.
+            ``package.module:callable``, which is called without arguments on the meta device; modules of the current
+            directory can be imported. ``hf:CONFIG.json``, a local Hugging Face config, whose model is built on the
+            meta device in its default dtype; nothing is downloaded, and a config with its own code is refused. The
+            path of an MMEngine config in Python (``*.py``), **which is run**; its ``model`` is built likewise.
 
     Raises:
         ModelError: There is no such file, module or callable, or it gives no model.
-        MissingPackageError: A Hugging Face config, and transformers is not installed.
+        MissingPackageError: The model is a Hugging Face config, and transformers is not installed.
 
     >>> inventory_named("resnet50")
     Traceback (most recent call last):
@@ -51,7 +50,7 @@ def inventory_named(model: str) -> Inventory:
     if not model.startswith(HF) and model.lower().endswith(".json"):
         return Inventory.read(model)
     make = _hugging_face if model.startswith(HF) else _mmengine if model.endswith(".py") else _callable
-    # What a model prints while it is built must not mix with our own output.
+    # Our own output goes to stdout; what a model prints while it is built must not be in it.
     with contextlib.redirect_stdout(sys.stderr):
         module = make(model)
     from optimbuild.model.survey import inventory
@@ -71,7 +70,7 @@ def _callable(model: str) -> nn.Module:
             found = getattr(found, attribute)
         except AttributeError:
             raise ModelError(f"{model}: {name} has no {attribute!r}.{suggest(attribute, dir(found))}") from None
-        except Exception as error:  # a module that imports its parts when they are asked for
+        except Exception as error:  # a module that imports its parts on first use
             raise _raised(f"importing {name}", error) from error
     from torch import nn
 
@@ -100,12 +99,12 @@ def _imported(name: str, model: str) -> ModuleType:
                 f"{model}: there is no module {error.name!r}, neither installed nor in the current directory"
             ) from None
         raise _raised(f"importing {name}", error) from error
-    except (Exception, SystemExit) as error:  # it is the user's code, which may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise _raised(f"importing {name}", error) from error
 
 
 def _built(build: Callable[[], Any], what: str) -> Any:
-    """Call something that makes a model, on the meta device: no memory is taken, no number computed."""
+    """Call a function that builds a model, on the meta device: it takes no memory and computes no numbers."""
     import torch
 
     with torch.device("meta"):
@@ -122,13 +121,13 @@ def _built(build: Callable[[], Any], what: str) -> Any:
         try:
             with _linspace_on_cpu():
                 return build()
-        except (Exception, SystemExit):  # noqa: BLE001  # the first error tells more
+        except (Exception, SystemExit):  # noqa: BLE001  # the first error says more
             hint = "It was called on the meta device, where tensors have shapes but no numbers."
             raise _raised(what, first, hint) from first
 
 
 def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
-    """Let ``torch.linspace`` make real numbers: many models get their drop path rates from it, with ``item()``."""
+    """Let ``torch.linspace`` compute numbers: many models read their drop path rates from it with ``item()``."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -143,7 +142,7 @@ def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
 
 
 def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
-    """Return the error of somebody else's code as one of ours, with the place where it was raised."""
+    """Return a ModelError for an exception of foreign code, with the file and line that raised it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
     theirs = [frame for frame in frames if not re.search(r"^<|importlib|site-packages", frame.filename)]
     last = (theirs or frames)[-1:]
@@ -153,7 +152,7 @@ def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
 
 
 def _hugging_face(model: str) -> nn.Module:
-    """Build the model of a local Hugging Face config from transformers' own classes."""
+    """Build the model of a local Hugging Face config with transformers' own classes."""
     data, own_code = _config(model.removeprefix(HF), model)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # some models fetch a backbone while they are built
     try:
@@ -179,20 +178,20 @@ def _hugging_face(model: str) -> nn.Module:
 
 
 def _mmengine(model: str) -> nn.Module:
-    """Run an MMEngine config, and build its own model."""
+    """Run an MMEngine config, and build its model."""
     from torch import nn
 
-    from optimbuild.config.dialects.mmengine import model_maker
+    from optimbuild.model.mmengine_config import model_builder
 
     _import_from_here()
-    found = _built(model_maker(model), f"the model of {model}")
+    found = _built(model_builder(model), f"the model of {model}")
     if not isinstance(found, nn.Module):
         raise ModelError(f"the model of {model} must be a torch.nn.Module, not {shown(found)}")
     return found
 
 
 def _config(path: str, model: str) -> tuple[dict[str, Any], bool]:
-    """Return a config without ``auto_map``, which names code of its own, and whether it had one."""
+    """Return a config without ``auto_map``, which names code to run, and whether it had one."""
     try:
         text = Path(path).read_text("utf-8")
         data = json.loads(text, object_hook=lambda part: {key: part[key] for key in part if key != "auto_map"})

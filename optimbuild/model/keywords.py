@@ -1,4 +1,4 @@
-"""Keywords: pieces of names, as published builders match."""
+"""Keywords: parts of names, matched as published builders match them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | None]:
-    """Return for each name the first keyword that is a piece of it, as :func:`keyword_in` does.
+    """Return for each name the first keyword that is part of it, as :func:`keyword_in` does.
 
-    It is fast for names in model order: a name that begins like the one before, up to the end of the keyword that was
-    found there, has the same one, unless another keyword may reach into the rest of it; and rests are few.
+    It is fast for names in model order. If a name has the same beginning as the one before, up to the end of that
+    one's keyword, it has the same keyword, unless a keyword is in the rest of the name. There are few distinct rests.
 
     >>> names = ("blocks.1.norm.bias", "blocks.1.mlp.bias", "blocks.10.norm.bias", "head.bias")
     >>> first_keywords(names, ["blocks.10.", "blocks.1", "norm"])
@@ -20,7 +20,7 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
     inside: dict[str, bool] = {}
     found: list[str | None] = []
     keyword: str | None = None
-    head: str | tuple[()] = ()  # which nothing begins with
+    head: str | tuple[()] = ()  # no name begins with it
     cut = 0
     for name in names:
         if name.startswith(head):
@@ -36,24 +36,24 @@ def first_keywords(names: Iterable[str], keywords: Iterable[str]) -> list[str | 
         if keyword is not None:
             cut = name.index(keyword) + len(keyword)
             within = [name[at:cut] for at, letter in enumerate(name[:cut]) if letter in letters]
-            if beginnings.isdisjoint(within):  # else a keyword of the next name may begin in this head
+            if beginnings.isdisjoint(within):  # or a keyword of the next name might begin in this head
                 head = name[:cut]
     return found
 
 
 def _beginnings(keywords: Iterable[str]) -> set[str]:
-    """Return all that keywords begin with, but for themselves."""
+    """Return all proper prefixes of the keywords."""
     found: set[str] = set()
     for keyword in keywords:
         for length in range(len(keyword) - 1, 0, -1):
             if keyword[:length] in found:
-                break  # and so are the shorter ones
+                break  # its shorter prefixes are in it too
             found.add(keyword[:length])
     return found
 
 
 def keyword_in(name: str, keywords: Iterable[str]) -> str | None:
-    """Return the first keyword that is a piece of the name, as published builders match.
+    """Return the first keyword that is part of the name, as published builders match.
 
     >>> keyword_in("levels.0.dcn.offset.weight", ("mask", "offset"))
     'offset'

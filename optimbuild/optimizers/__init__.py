@@ -1,4 +1,4 @@
-"""The optimizers that come with optimbuild, one file a family; each registers itself."""
+"""The optimizers that come with optimbuild, one file per family. Importing a file registers its optimizers."""
 
 from optimbuild.optimizers import adamw, sgd
 

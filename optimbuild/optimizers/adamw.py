@@ -20,6 +20,8 @@ class AdamWOptions(Options):
     Decoupled weight decay (Loshchilov and Hutter, 2019).
     """
 
+    independent = frozenset(("lr", "weight_decay"))
+
     lr: NonNegative = 1e-3
     """Learning rate, at least 0."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)

@@ -16,6 +16,8 @@ from optimbuild.values import NonNegative, Number
 class SGDOptions(Options):
     """Options of :class:`torch.optim.SGD`."""
 
+    independent = frozenset(("lr", "weight_decay"))
+
     lr: NonNegative = 1e-3
     """Learning rate, at least 0."""
     momentum: NonNegative = 0.0

@@ -9,7 +9,7 @@ from optimbuild.errors import ConfigError
 from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
-from optimbuild.model.patterns import Pattern, widened
+from optimbuild.model.patterns import REGEX, Pattern, looks_like_regex, widened
 from optimbuild.plan.apply import Applied
 
 
@@ -98,6 +98,10 @@ def _hint(asked: Asked, model: Inventory) -> str:
     text = asked.text
     if asked.hint or " " in text:  # words, not a pattern
         return f" {asked.hint}" if asked.hint else ""
+    if looks_like_regex(text):
+        count = len(model.matching(Pattern(f"{REGEX}{text}")))
+        if count:
+            return f" As a regular expression it would match {count}: {shown(REGEX + text)}."
     for wider in widened(text):
         count = len(model.matching(Pattern(wider)))
         if count:

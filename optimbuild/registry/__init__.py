@@ -1,6 +1,6 @@
-"""The registries of rules and optimizers, and how things get into them.
+"""The registries of rules and optimizers, and the decorators that register them.
 
-MMEngine imports this package by itself when a config says ``optimbuild.NAME``.
+MMEngine imports this package when a config says ``optimbuild.NAME``.
 """
 
 from optimbuild.registry.plugins import load_plugins

@@ -1,41 +1,45 @@
-"""An optimizer as a config names it: the class, its options, and which of them are fixed."""
+"""A registered optimizer: its class, its options, and which of them are fixed."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import pydantic
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError
 from optimbuild.messages import shown, suggest
-from optimbuild.values import NonNegative, Number, Whole, fields, finite, join, plain, validated
+from optimbuild.registry.class_signature import options_of, parameters_of
+from optimbuild.values import fields, join, plain, validated
 
 Implementation = Literal["fused", "foreach", "for-loop"]
 KERNELS: tuple[Implementation, ...] = ("fused", "foreach")
-
-
-_SCALARS = frozenset((bool, int, float, str))
+SCALARS = frozenset((bool, int, float, str))
 
 
 class Options(pydantic.BaseModel):
-    """The options of an optimizer: types and defaults. Unknown keys are forbidden."""
+    """The options of an optimizer: types and defaults. Unknown keys are forbidden.
+
+    A class may declare as ``independent`` the options that none of its validators compares with another option.
+    They are checked faster. A subclass does not inherit the declaration.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    independent: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
 class State:
-    """What an optimizer keeps for a parameter.
+    """The optimizer state of one parameter.
 
     Args:
-        copies: How many tensors of the parameter's shape and dtype.
-        scalars: How many single float32 numbers, such as a step count.
+        copies: The number of tensors of the parameter's shape and dtype.
+        scalars: The number of single float32 values, such as a step count.
     """
 
     copies: int
@@ -52,8 +56,8 @@ class OptimizerType:
         defaults: Options that differ from the class's own defaults.
         fixed: Options that a config may not change.
         schema: A pydantic model of the options; without it they are read from the class's signature.
-        kernels: Which of ``fused`` and ``foreach`` the class has; None reads the signature.
-        state: What it keeps for a parameter under given options; None takes a step on the meta device to see.
+        kernels: Which of ``fused`` and ``foreach`` the class has; None reads them from the signature.
+        state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
         where: Module, file and line of the registration.
     """
 
@@ -68,7 +72,7 @@ class OptimizerType:
 
     @classmethod
     def of_class(cls, name: str, target: Any) -> OptimizerType:
-        """Describe a class that was registered plainly, or in MMEngine's registry."""
+        """Return the type of a class that was registered as it is, as MMEngine's registry does."""
         try:
             file, line = inspect.getsourcefile(target) or "", inspect.getsourcelines(target)[1]
         except (TypeError, OSError):
@@ -103,17 +107,17 @@ class OptimizerType:
     @cached_property
     def options(self) -> type[pydantic.BaseModel]:
         """The options that a config may give, their types and defaults."""
-        return self.schema or _options_of(self.name, self.load())
+        return self.schema or options_of(self.name, self.load(), KERNELS)
 
     @cached_property
     def implementations(self) -> tuple[Implementation, ...]:
-        """What the class can run as, fastest first."""
-        known = _parameters(self.load()) if self.kernels is None else self.kernels
+        """The implementations of the class, fastest first."""
+        known = parameters_of(self.load()) if self.kernels is None else self.kernels
         return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
 
     @cached_property
     def fuses_shards(self) -> bool:
-        """Whether its fused kernel takes a ``DTensor``, as FSDP2 makes them: torch knows how for Adam and AdamW."""
+        """Whether its fused kernel takes the ``DTensor`` parameters of FSDP2, as those of Adam and AdamW do."""
         return self._is_torch("Adam", "AdamW")
 
     @cached_property
@@ -129,20 +133,20 @@ class OptimizerType:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The names of all options, those that choose an implementation included."""
+        """The names of all options, including those that choose an implementation."""
         return frozenset(fields(self.options)) | frozenset(self.implementations) - {"for-loop"}
 
     @property
     def open(self) -> bool:
-        """Whether the class takes any option."""
+        """Whether the class takes options of any name."""
         return self.options.model_config.get("extra") == "allow"
 
     def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
-        """Return every option: what was given, checked and coerced, then the defaults, and the fixed ones.
+        """Return all options: the given ones, checked and coerced, the defaults and the fixed ones.
 
         Args:
             given: Options from a config.
-            path: Where they stand in it.
+            path: Their path in the config, for messages.
 
         Raises:
             ConfigError: An unknown option, a wrong value, or a fixed option that was given another value.
@@ -164,56 +168,37 @@ class OptimizerType:
     def changed(self, options: Mapping[str, Any], update: Mapping[str, Any], path: str) -> dict[str, Any]:
         """Return complete options after some of them were changed, checked and coerced as :meth:`complete` does.
 
-        What can be checked by itself is not checked together with all others: that takes a tenth of the time, and a
-        large model with layer decay asks for hundreds of changes.
-
         Args:
             options: What :meth:`complete` returned.
-            update: What is different now.
-            path: Where the change stands in a config.
+            update: The new values, by option.
+            path: The place of the change in the config, for messages.
 
         Raises:
             ConfigError: As :meth:`complete`.
         """
+        # A large model with layer decay asks for hundreds of changes, most of one independent option. Checking only
+        # that option takes a tenth of the time of checking all options anew.
         changed = dict(options)
         try:
             for key, value in update.items():
-                check = self._checks.get(key)
-                if check is None or type(value) not in _SCALARS:
+                if key not in self._independent or type(value) not in SCALARS:
                     return self.complete({**options, **update}, path)
-                changed[key] = check(value)
+                changed[key] = self._independent[key](value)
         except pydantic.ValidationError:
-            return self.complete({**options, **update}, path)  # which finds the words
-        return changed
-
-    def scaled(self, options: Mapping[str, Any], factors: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return complete options after some were multiplied; None where that takes more than to multiply and check.
-
-        Args:
-            options: What :meth:`complete` returned.
-            factors: By option.
-        """
-        changed = dict(options)
-        try:
-            for key, factor in factors.items():
-                value, check = changed.get(key), self._checks.get(key)
-                if check is None or type(value) is not float or not finite(factor) or type(factor) is not float:
-                    return None
-                changed[key] = check(value * factor)
-        except pydantic.ValidationError:
-            return None
+            return self.complete({**options, **update}, path)  # raises the error with our message
         return changed
 
     @cached_property
-    def _checks(self) -> dict[str, Callable[[Any], Any]]:
-        """By option, what checks it; none where more than its own type counts."""
-        special = self.options.__pydantic_decorators__
-        if any(getattr(special, kind.name) for kind in dataclasses.fields(special)):
-            return {}
+    def _independent(self) -> dict[str, Callable[[Any], Any]]:
+        """The checks of the independent options, by option."""
+        known = self.options.model_fields
+        # No validator compares options from a signature. A base class's declaration does not count: a subclass may
+        # have validators that compare these options.
+        declared = known if self.schema is None else vars(self.schema).get("independent", ())
         return {
-            name: pydantic.TypeAdapter(field.rebuild_annotation()).validator.validate_python
-            for name, field in self.options.model_fields.items()
-            if name not in self.fixed and field.alias is None and field.validation_alias is None
+            name: pydantic.TypeAdapter(known[name].rebuild_annotation()).validator.validate_python
+            for name in declared
+            if name not in self.fixed
         }
 
     def refuse_unknown(self, given: Collection[str], path: str) -> None:
@@ -233,41 +218,3 @@ def _switch(value: object, path: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise ConfigError(f"must be true, false or null, not {shown(value)}", path)
     return value
-
-
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
-    try:
-        return dict(inspect.signature(cls).parameters)
-    except (TypeError, ValueError):
-        raise RegistrationError(f"the signature of {shown(cls)} cannot be read; register it with `options=`") from None
-
-
-def _options_of(name: str, cls: type) -> type[pydantic.BaseModel]:
-    """Make a pydantic model from the signature of an optimizer class: types from its defaults."""
-    parameters = list(_parameters(cls).values())[1:]
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in KERNELS]
-    made: dict[str, Any] = {p.name: _field(p) for p in named if not p.name.startswith("_")}
-    return pydantic.create_model(
-        f"Options of {name}",
-        __config__=pydantic.ConfigDict(extra="allow" if takes_any else "forbid", protected_namespaces=()),
-        **made,
-    )
-
-
-def _field(parameter: inspect.Parameter) -> tuple[Any, Any]:
-    default = parameter.default
-    required = default is parameter.empty or type(default).__name__ == "_RequiredParameter"
-    if parameter.name in ("lr", "weight_decay"):
-        kind: Any = NonNegative if required or isinstance(default, (int, float)) else NonNegative | None
-    elif isinstance(default, bool):
-        kind = bool
-    elif isinstance(default, float):
-        kind = Number
-    elif isinstance(default, int):
-        kind = Whole | Number
-    elif isinstance(default, tuple) and default and all(isinstance(n, float) for n in default):
-        kind = tuple[(Number,) * len(default)]  # type: ignore[misc]
-    else:
-        kind = Any
-    return kind, ... if required else default

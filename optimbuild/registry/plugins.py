@@ -1,4 +1,4 @@
-"""Plugins: what installed packages declare, imported once."""
+"""Plugins: modules that installed packages declare as entry points, imported once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _loaded: set[tuple[str, str]] = set()
 
 
 def load_plugins() -> None:
-    """Import what installed packages declare under the entry-point group ``optimbuild.plugins``.
+    """Import the modules that installed packages declare in the entry-point group ``optimbuild.plugins``.
 
-    Each is imported once. One that fails is a warning that names its distribution and the error.
+    Each is imported once. One that fails gives a warning that names its distribution and the error.
     ``OPTIMBUILD_PLUGINS=none`` in the environment turns plugins off.
     """
     if os.environ.get("OPTIMBUILD_PLUGINS", "").lower() == "none":
@@ -41,6 +41,6 @@ def load_plugins() -> None:
 
 
 @lru_cache(maxsize=1)
-def _declared(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001  # another path, another answer
-    """Return the plugins of all installed packages; kept, because it reads a file of each."""
+def _declared(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:  # noqa: ARG001  # the key of the cache
+    """Return the plugins of all installed packages. Cached, because it reads a file of each package."""
     return tuple(metadata.entry_points(group=PLUGINS))

@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 import pydantic
@@ -50,7 +51,7 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
                 f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
             )
         config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
-        again = "__pydantic_fields__" in vars(cls)  # the very same class, perhaps under another name
+        again = "__pydantic_fields__" in vars(cls)  # the same class again, perhaps under another name
         made = cls if again else pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
@@ -99,49 +100,48 @@ def optimizer(
     """Register an optimizer: as data, or as a decorator of its class.
 
     Args:
-        name: The name that a config says.
-        target: ``package.module:Class``, or the class itself. The module is imported at the build, or at the first
-            plan where its signature must tell the options.
+        name: The name in a config.
+        target: ``package.module:Class``, which is imported when it is needed, or the class itself.
         defaults: Options that differ from the class's own defaults; a config may change them.
         fixed: Options that a config may not change; every plan shows them.
-        options: A pydantic model of the options, their types and defaults, so that planning
-            imports nothing. Without it they are read from the signature of the class.
+        options: A pydantic model of the options. Without it they are read from the signature, for which the class is
+            imported at the first plan.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
-        state: What it keeps for a parameter under given options, so that :meth:`~optimbuild.Plan.memory`
-            imports nothing. Without it a step on the meta device shows it.
+        state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
         force: Replace an optimizer of the same name.
 
     Returns:
-        The registered :class:`~optimbuild.registry.optimizer_type.OptimizerType`, or the decorator where no target is given.
+        The registered :class:`~optimbuild.registry.optimizer_type.OptimizerType`; without a target, the decorator.
 
     Raises:
-        RegistrationError: The name is taken; names both owners.
+        RegistrationError: The name is taken; the message names both owners.
 
-    >>> from optimbuild import optimizer
     >>> optimizer("adam_amsgrad", "torch.optim:Adam", defaults={"amsgrad": True}).name
     'adam_amsgrad'
     """
     frame = sys._getframe(1)
-    where = (str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno)
-
-    def register(target: str | type) -> OptimizerType:
-        if isinstance(target, str) and not all(part.strip() for part in [*target.partition(":")]):
-            raise RegistrationError(f"optimizer {name!r}: the target is `package.module:Class`, not {shown(target)}")
-        made = OptimizerType(
-            name=name,
-            target=target,
-            defaults=dict(defaults or {}),
-            fixed=dict(fixed or {}),
-            schema=options,
-            kernels=None if implementations is None else tuple(implementations),
-            state=state,
-            where=where,
-        )
-        OPTIMIZERS.register_module(name=name, module=made, force=force)
-        return made
+    made = OptimizerType(
+        name,
+        object if target is None else target,
+        defaults=dict(defaults or {}),
+        fixed=dict(fixed or {}),
+        schema=options,
+        kernels=None if implementations is None else tuple(implementations),
+        state=state,
+        where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
+    )
 
     def decorate(cls: type[T]) -> type[T]:
-        register(cls)
+        _register(replace(made, target=cls), force)
         return cls
 
-    return decorate if target is None else register(target)
+    return decorate if target is None else _register(made, force)
+
+
+def _register(made: OptimizerType, force: bool) -> OptimizerType:
+    if isinstance(made.target, str) and not all(part.strip() for part in made.target.partition(":")):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: the target is `package.module:Class`, not {shown(made.target)}"
+        )
+    OPTIMIZERS.register_module(name=made.name, module=made, force=force)
+    return made

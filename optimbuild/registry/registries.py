@@ -1,7 +1,7 @@
-"""The registries of rules, optimizers and optimizer wrapper constructors, and how things get into them.
+"""The registries of rules, optimizers, optimizer wrapper constructors and hooks.
 
 They are MMEngine registries with scope ``optimbuild``, each a child of MMEngine's own where there is
-one. MMEngine imports ``optimbuild.registry`` by itself when a config says ``optimbuild.NAME``.
+one. MMEngine imports ``optimbuild.registry`` when a config says ``optimbuild.NAME``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope=SCOPE, locations=["optimbu
 
 
 def find_optimizer(name: str) -> OptimizerType:
-    """Return the optimizer of this name; a plainly registered class is described from its signature.
+    """Return the optimizer of this name; the options of a class without a description come from its signature.
 
     Raises:
         UnknownNameError: Nothing is registered under this name.
@@ -51,7 +51,7 @@ def find_optimizer(name: str) -> OptimizerType:
 
 @lru_cache(maxsize=256)
 def _described(name: str, cls: Any) -> OptimizerType:
-    """Describe a class; kept, because it reads its source and its signature."""
+    """Return the type of a class. Cached, because it reads its source and its signature."""
     return OptimizerType.of_class(name, cls)
 
 

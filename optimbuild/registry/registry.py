@@ -20,15 +20,15 @@ from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.plugins import load_plugins
 
 NO_OPTIMIZERS = frozenset(("Optimizer", "ZeroRedundancyOptimizer"))
-"""What stands among MMEngine's optimizers and is none that a config should name."""
+"""Names in MMEngine's registry of optimizers that a config cannot use as an optimizer."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a registered thing comes from.
+    """The origin of a registered rule or optimizer.
 
     Args:
-        module: The module that registered or defines it.
+        module: The module that registers or defines it.
         file: That module's file, or an empty string.
         line: The line in it, or 0.
         package: The distribution that installed the module and its version, or an empty string.
@@ -57,14 +57,13 @@ class Registry(mmengine.registry.Registry):
     _imported: bool
 
     def get(self, key: str) -> Any:
-        """Return what is registered under a name: here, by a plugin, or in MMEngine's registry tree.
+        """Return what is registered under a name: here, by a plugin, or in MMEngine's registries.
 
         Args:
-            key: A name, whatever its case for our own, or ``scope.Name`` for another registry of the tree.
+            key: A name, case-insensitive if it is one of ours; or ``scope.Name`` for another of MMEngine's registries.
 
         Raises:
-            UnknownNameError: Nothing has this name; says what is close and what exists. A dotted
-                path is never imported.
+            UnknownNameError: Nothing has this name; lists close names and all names. A dotted path is never imported.
         """
         if not isinstance(key, str):
             raise ConfigError(f"a {self.name} is named by a string, not by {shown(key)}")
@@ -87,12 +86,12 @@ class Registry(mmengine.registry.Registry):
             return False
 
     def names(self) -> list[str]:
-        """Return our own names, sorted, those of plugins included."""
+        """Return our own names and those of plugins, sorted."""
         self.import_from_location()
         return sorted(self._module_dict)
 
     def origin(self, key: str) -> Origin:
-        """Return where the thing of this name comes from: module, file, line and package.
+        """Return the origin of a name: module, file, line and package.
 
         >>> from optimbuild.registry import RULES
         >>> RULES.origin("no_decay").module
@@ -115,7 +114,7 @@ class Registry(mmengine.registry.Registry):
         return self._module_dict.get(folded.get(name.lower(), ""))
 
     def _elsewhere(self, scope: str, name: str) -> Any:
-        """Look in the registries that exist, and in nothing that a name could import."""
+        """Search the registries that exist; a name never imports anything."""
         if self.parent is None or scope == self.scope:
             return None
         fill(self.parent)
@@ -125,7 +124,7 @@ class Registry(mmengine.registry.Registry):
         registry = root if scope == root.scope else root.children.get(scope)
         if registry is None:
             return None
-        registry.import_from_location()  # modules that the other package named itself
+        registry.import_from_location()  # imports the modules that the other package lists
         return registry.module_dict.get(name)
 
     def _unknown(self, key: str) -> str:
@@ -138,7 +137,7 @@ class Registry(mmengine.registry.Registry):
         return message + (f" Also, from MMEngine: {listing(more, 40)}." if more else "")
 
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
-        self.import_from_location()  # a clash with a name of ours appears here, and not at some later lookup
+        self.import_from_location()  # so that a clash with a name of ours is found now, not at a later lookup
         names = [module_name] if isinstance(module_name, str) else module_name or [module.__name__]
         for name in names:
             if not name or "." in name or not name.isprintable():
@@ -158,7 +157,7 @@ class Registry(mmengine.registry.Registry):
 
 
 def origin(entry: Any) -> Origin:
-    """Return where a rule, an optimizer or any class or function comes from."""
+    """Return the origin of a rule, an optimizer, or any class or function."""
     if isinstance(entry, OptimizerType):
         module, file, line = entry.where
     else:
@@ -178,12 +177,12 @@ def _package_of(module: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:  # noqa: ARG001  # another path, another answer
-    """Return which distributions hold a top-level module; kept, because it reads every installed file list."""
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:  # noqa: ARG001  # the key of the cache
+    """Return the distributions of each top-level module. Cached, because it reads the file lists of all packages."""
     return metadata.packages_distributions()
 
 
 def fill(registry: mmengine.registry.Registry) -> None:
-    """Have MMEngine register the optimizers of torch, which it does when ``mmengine.optim`` is imported."""
+    """Import ``mmengine.optim``, which registers the optimizers of torch."""
     if registry is MMENGINE_OPTIMIZERS:
         import mmengine.optim  # noqa: F401

@@ -1,4 +1,4 @@
-"""A plan for people: in the terminal."""
+"""Plans, explanations and differences as text for the terminal."""
 
 from optimbuild.report.diff_text import diff_text
 from optimbuild.report.explain_text import explain_text

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optimbuild.messages import counted
-from optimbuild.report.name_patterns import Names
-from optimbuild.report.numbers import column
-from optimbuild.report.plan_text import WIDTH
-from optimbuild.report.table import Line, Table, labelled, text_of
-
-if TYPE_CHECKING:
-    from optimbuild.plan.diff import PlanDiff
-    from optimbuild.plan.plan import Plan
+from optimbuild.report.interfaces import ComparablePlan, DiffView
+from optimbuild.report.name_patterns import NamePatterns
+from optimbuild.report.notation import column_texts
+from optimbuild.report.table import WIDTH, Line, Table, labelled, text_of
 
 
-def diff_text(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH) -> str:
+def diff_text(
+    before: ComparablePlan, after: ComparablePlan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH
+) -> str:
     """Return what differs between two plans, one row for each distinct change.
 
     Args:
         before: A plan.
         after: Another one.
-        titles: What to call them, such as the names of their files.
+        titles: The names of the plans, such as those of their files.
         width: The width to fill, in characters. A name is never cut, so a line may be longer.
 
     >>> from optimbuild import Inventory, ParamInfo, make_plan
@@ -37,7 +35,9 @@ def diff_text(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, 
     return text_of(diff_lines(before, after, titles, width=width))
 
 
-def diff_lines(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH) -> list[Line]:
+def diff_lines(
+    before: ComparablePlan, after: ComparablePlan, titles: tuple[str, str] = ("", ""), *, width: int = WIDTH
+) -> list[Line]:
     """Return the lines of :func:`diff_text`."""
     difference = before.diff(after)
     if not difference:
@@ -58,13 +58,13 @@ def diff_lines(before: Plan, after: Plan, titles: tuple[str, str] = ("", ""), *,
             },
             left=("option",),
         )
-        names, room = Names(tuple([decision.name for decision in before])), table.room(width)
+        names, room = NamePatterns(tuple([decision.name for decision in before])), table.room(width)
         lines += [("", ""), *table.lines("parameters", [names.summary(found, room) for *_, found in changes])]
     only = [("only before", difference.removed), ("only after", difference.added)]
     return [*lines, *labelled([(label, name) for label, found in only for name in found], None)]
 
 
-def _changes(difference: PlanDiff) -> list[tuple[str, str, str, list[str]]]:
+def _changes(difference: DiffView) -> list[tuple[str, str, str, list[str]]]:
     """Return the distinct changes: the option, its values as text, and the parameters."""
     by_option: dict[str, dict[str, tuple[Any, Any, list[str]]]] = {}
     for name, options in difference.changed.items():
@@ -73,7 +73,7 @@ def _changes(difference: PlanDiff) -> list[tuple[str, str, str, list[str]]]:
             found[-1].append(name)
     rows = []
     for option, changes in by_option.items():
-        texts = column([value for old, new, _ in changes.values() for value in (old, new)])
+        texts = column_texts([value for old, new, _ in changes.values() for value in (old, new)])
         rows += [
             (option, old, new, found)
             for old, new, (*_, found) in zip(texts[::2], texts[1::2], changes.values(), strict=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from optimbuild.registry import RULES
-from optimbuild.report.numbers import option_text
-from optimbuild.report.plan_text import _setting, _shape
+from optimbuild.report.interfaces import PlanView
+from optimbuild.report.notation import option_text, shape_text
+from optimbuild.report.plan_text import setting_text
 from optimbuild.report.table import Line, labelled, text_of
 
-if TYPE_CHECKING:
-    from optimbuild.plan.plan import Plan
 
-
-def explain_text(plan: Plan, name: str) -> str:
-    """Return every step that led to a parameter's setting, and where each rule stands.
+def explain_text(plan: PlanView, name: str) -> str:
+    """Return every step that led to a parameter's setting, and the file and line of each rule.
 
     Args:
         plan: The plan.
@@ -40,25 +36,23 @@ def explain_text(plan: Plan, name: str) -> str:
     return text_of(explain_lines(plan, name))
 
 
-def explain_lines(plan: Plan, name: str) -> list[Line]:
+def explain_lines(plan: PlanView, name: str) -> list[Line]:
     """Return the lines of :func:`explain_text`."""
-    from optimbuild.plan.plan import base_options
-
     decision, steps = plan[name], plan.explain(name)
     param = decision.param
-    kind, base = base_options(plan.spec)(None)
+    kind, base = plan.base
     pairs = [
-        ("shape", ", ".join([_shape(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
+        ("shape", ", ".join([shape_text(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
         *[("kinds", ", ".join(sorted(param.kinds)))] * bool(param.kinds),
         *[("aliases", ", ".join(param.aliases))] * bool(param.aliases),
-        ("start", _setting(kind.name, base if param.trainable else None)),
+        ("start", setting_text(kind.name, base if param.trainable else None)),
     ]
     for step in steps:
         changes = [f"{key} {option_text(step.before.get(key))} → {option_text(v)}" for key, v in step.after.items()]
         pairs.append((step.rule, ", ".join(changes)))
         pairs.append(("", f"why: {step.why or 'the rule does not say'}"))
         pairs.append(("", f"rule {step.position + 1} of {len(plan.spec.rules)}, {RULES.origin(step.rule)}"))
-    pairs.append(("end", _setting(decision.optimizer, decision.options)))
+    pairs.append(("end", setting_text(decision.optimizer, decision.options)))
     if decision.group is not None:
         pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))
     return [(param.name, "bold"), *((f"  {text}", style) for text, style in labelled(pairs, None))]

@@ -1,4 +1,4 @@
-"""Many names in few words: patterns that cover exactly the parameters of a group."""
+"""Patterns that cover exactly the parameters of a group, to show many names in few words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from optimbuild.model.patterns import REGEX, Pattern
 
 
 @dataclass(frozen=True)
-class Names:
-    """The names of all parameters of a model, among which patterns are looked for.
+class NamePatterns:
+    """Finds patterns for sets of parameters of one model.
 
-    A pattern is in the language of the rules and covers nothing but what it stands for, so that it
-    can be copied into a config.
+    The patterns are those of the rules, and each matches no other parameter, so that it can be copied into a config.
 
-    >>> names = Names(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
+    Args:
+        all: The names of all parameters of the model.
+
+    >>> names = NamePatterns(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
     >>> names.summary(["blocks.0.bias", "blocks.1.bias"])
     'blocks.*.bias'
     >>> names.summary(["stem.weight", "blocks.0.weight", "blocks.1.weight"], width=24)
@@ -40,12 +42,12 @@ class Names:
         return Counter(pattern for patterns in self._patterns.values() for pattern in patterns)
 
     def summary(self, names: Sequence[str], width: int = 60) -> str:
-        """Return patterns that cover the names, as many as fit, and how many names are left.
+        """Return patterns that cover the names, as many as fit, and the number of names left.
 
         Args:
             names: Some of all names, at least one.
-            width: How many characters to fill. No name is cut: what is too long even for one pattern
-                becomes its module and a count.
+            width: The width to fill, in characters. No name is cut: where not even one pattern fits, the text is the
+                common module and a count.
         """
         if len(names) == len(self.all):
             return "**"
@@ -67,11 +69,11 @@ class Names:
         return text
 
     def cover(self, names: Sequence[str], stem: str = "") -> Iterator[tuple[str, int]]:
-        """Yield patterns, at each step the one that covers most of what is left, and how many names it adds.
+        """Yield patterns with the number of names that each adds; each time the pattern that covers most of the rest.
 
         Args:
             names: Some of all names.
-            stem: What every pattern begins with.
+            stem: The beginning of every pattern.
         """
         covered: dict[str, list[str]] = {}
         for name in names:
@@ -92,7 +94,9 @@ class Names:
             if not new or not self._is_exact(pattern, ours):
                 continue
             entry = (*_rank(pattern, len(new)), order, pattern)
-            if heap and heap[0] < entry:  # it covers less than when it was ranked, and another one more
+            if (
+                heap and heap[0] < entry
+            ):  # it covers fewer names than when it was ranked, and another pattern is now first
                 heapq.heappush(heap, entry)
                 continue
             for name in new:
@@ -101,14 +105,14 @@ class Names:
         yield from ((name, 1) for name in left)
 
     def _widest(self, module: str) -> str:
-        """Return the highest module that holds nothing more than this one."""
+        """Return the outermost module that has the same parameters as this one."""
         while "." in module and self._counts[module.rpartition(".")[0]] == self._counts[module]:
             module = module.rpartition(".")[0]
         return module
 
     def _is_exact(self, pattern: str, ours: set[str]) -> bool:
         if not set(pattern) & set("*?{") and not pattern.startswith(REGEX):
-            return True  # a module: what lies below it was counted
+            return True  # a module, whose parameters were counted
         try:
             found = Pattern(pattern)
         except ValueError:
@@ -117,12 +121,12 @@ class Names:
 
 
 def _rank(pattern: str, count: int) -> tuple[int, int, int]:
-    """Return what orders patterns: the most names first, then the plainest and shortest one."""
+    """Return the sort key of patterns: most names first, then fewest stars, then fewest segments."""
     return (-count, pattern.count("*"), pattern.count("."))
 
 
 def _common_module(names: Sequence[str]) -> str:
-    """Return the module that holds all of the names, with a dot at its end, or nothing."""
+    """Return the innermost module that holds all names, with a dot at its end, or an empty string."""
     first, last = min(names).split("."), max(names).split(".")
     length = 0
     while length < min(len(first), len(last)) - 1 and first[length] == last[length]:
@@ -131,7 +135,7 @@ def _common_module(names: Sequence[str]) -> str:
 
 
 def _candidates(name: str) -> tuple[str, ...]:
-    """Return patterns that match a name, itself among them."""
+    """Return patterns that match a name, the name itself included."""
     segments = name.split(".")
     numbered = [i for i, segment in enumerate(segments) if segment.isdigit()]
     found: dict[str, None] = {}

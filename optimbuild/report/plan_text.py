@@ -1,36 +1,32 @@
-"""A plan, an explanation and a difference as text for the terminal."""
+"""A plan as text: its heading, one row per group or parameter, notes and warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optimbuild.messages import counted
 from optimbuild.registry import find_optimizer
-from optimbuild.report.name_patterns import Names
-from optimbuild.report.numbers import column, human, option_text
-from optimbuild.report.table import Line, Table, labelled, text_of
+from optimbuild.report.interfaces import PlanView
+from optimbuild.report.name_patterns import NamePatterns
+from optimbuild.report.notation import column_texts, count_text, option_text, shape_text
+from optimbuild.report.table import WIDTH, Line, Table, labelled, text_of
 
-if TYPE_CHECKING:
-    from optimbuild.plan.plan import Plan
-
-WIDTH = 100
-"""The width of a report that does not go to a terminal."""
 ALWAYS = ("lr", "weight_decay")
 """The options that have a column even where all groups share them."""
 INDENT = 13
-"""Where the text behind the labels of a plan begins."""
+"""The column at which the text behind the labels begins."""
 STYLES = {"warning": "yellow", "note": "dim", "fingerprint": "dim"}
 
 
-def plan_text(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> str:
-    """Return a plan as text: its heading, one row a group, notes and warnings.
+def plan_text(plan: PlanView, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> str:
+    """Return a plan as text: its heading, one row per group, notes and warnings.
 
     Args:
         plan: The plan.
-        params: Give one row a parameter instead of one a group.
+        params: Give one row per parameter instead of one per group.
         width: The width to fill, in characters. A name is never cut, so a line may be longer.
-        warnings: Give the plan's warnings as well.
+        warnings: Include the plan's warnings.
 
     >>> from optimbuild import Inventory, ParamInfo, make_plan
     >>> model = Inventory((ParamInfo("fc.weight", (4, 4)), ParamInfo("fc.bias", (4,))), model="Tiny")
@@ -49,7 +45,7 @@ def plan_text(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings:
     return text_of(plan_lines(plan, params, width=width, warnings=warnings))
 
 
-def plan_lines(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> list[Line]:
+def plan_lines(plan: PlanView, params: bool = False, *, width: int = WIDTH, warnings: bool = True) -> list[Line]:
     """Return the lines of :func:`plan_text`."""
     notes = [("note", note) for note in plan.notes]
     told = [("warning", warning) for warning in plan.warnings] if warnings else []
@@ -58,24 +54,27 @@ def plan_lines(plan: Plan, params: bool = False, *, width: int = WIDTH, warnings
     return [*_heading(plan, width), ("", ""), *rows, ("", ""), *end]
 
 
-def _heading(plan: Plan, width: int) -> list[Line]:
+def _heading(plan: PlanView, width: int) -> list[Line]:
     params, frozen = plan.inventory.params, set(plan.frozen)
     total = sum(param.numel for param in params)
-    still = sum(param.numel for param in params if param.name in frozen)
-    shared, _ = _options(plan)
+    frozen_total = sum(param.numel for param in params if param.name in frozen)
+    shared, _ = _shared_and_varying(plan)
     kinds = list(dict.fromkeys(group.optimizer for group in plan.groups))
     kernels = list(dict.fromkeys(group.implementation for group in plan.groups))
     head = ", ".join([*kinds, *kernels, counted(len(plan.groups), "group")])
     pairs = [
-        ("model", f"{plan.inventory.model or 'unnamed'}: {human(total)} parameters in {counted(len(plan), 'tensor')}"),
-        *[("frozen", f"{human(still)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
-        ("optimizer", f"{head}; {_said(kinds[0], shared)}" if shared else head),
+        (
+            "model",
+            f"{plan.inventory.model or 'unnamed'}: {count_text(total)} parameters in {counted(len(plan), 'tensor')}",
+        ),
+        *[("frozen", f"{count_text(frozen_total)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
+        ("optimizer", f"{head}; {_options_text(kinds[0], shared)}" if shared else head),
         *[("zero", "the optimizer state is sharded")] * (plan.spec.zero is not False),
     ]
     return labelled(pairs, width, {"model": "bold", "optimizer": "bold"}, INDENT)
 
 
-def _options(plan: Plan) -> tuple[dict[str, Any], list[str]]:
+def _shared_and_varying(plan: PlanView) -> tuple[dict[str, Any], list[str]]:
     """Return the options that all groups share, and the names of those that get a column."""
     known = dict.fromkeys(key for group in plan.groups for key in group.options)
     first = plan.groups[0].options
@@ -88,47 +87,47 @@ def _options(plan: Plan) -> tuple[dict[str, Any], list[str]]:
     return shared, [*ALWAYS, *(key for key in known if key not in shared and key not in ALWAYS)]
 
 
-def _columns(plan: Plan) -> dict[str, list[str]]:
-    """Return, by its heading, the cells of every option that has a column, for each group."""
+def _columns(plan: PlanView) -> dict[str, list[str]]:
+    """Return the columns of options by their headings, with one cell per group."""
     groups = plan.groups
     columns = {}
     if len({group.optimizer for group in groups}) > 1:
         columns["optimizer"] = [group.optimizer for group in groups]
-    for key in _options(plan)[1]:
+    for key in _shared_and_varying(plan)[1]:
         with_it = [group for group in groups if key in group.options]
-        cells = iter(column([group.options[key] for group in with_it]))
+        cells = iter(column_texts([group.options[key] for group in with_it]))
         columns[key] = [next(cells) if key in group.options else "" for group in groups]
     if len({group.implementation for group in groups}) > 1:
         columns["implementation"] = [group.implementation for group in groups]
     return columns
 
 
-def _rows_of_groups(plan: Plan, width: int) -> list[Line]:
+def _rows_of_groups(plan: PlanView, width: int) -> list[Line]:
     frozen, last = plan.frozen, [""] * bool(plan.frozen)
-    still = sum(plan.inventory[name].numel for name in frozen)
+    frozen_total = sum(plan.inventory[name].numel for name in frozen)
     table = Table(
         {
             "group": [*map(str, range(len(plan.groups))), *["frozen"] * len(last)],
             **{key: [*cells, *last] for key, cells in _columns(plan).items()},
             "tensors": [*(str(len(group.params)) for group in plan.groups), *[str(len(frozen))] * len(last)],
-            "elements": [*(human(group.numel) for group in plan.groups), *[human(still)] * len(last)],
+            "elements": [*(count_text(group.numel) for group in plan.groups), *[count_text(frozen_total)] * len(last)],
         },
         left=("optimizer", "implementation"),
     )
-    names, room = Names(tuple([param.name for param in plan.inventory.params])), table.room(width)
+    names, room = NamePatterns(tuple([param.name for param in plan.inventory.params])), table.room(width)
     members = [*(group.params for group in plan.groups), *[frozen] * len(last)]
     styles = [*[""] * len(plan.groups), *["dim"] * len(last)]
     return table.lines("parameters", [names.summary(found, room) for found in members], styles)
 
 
-def _rows_of_params(plan: Plan) -> list[Line]:
+def _rows_of_params(plan: PlanView) -> list[Line]:
     decisions = list(plan)
     columns = _columns(plan)
     table = Table(
         {
             "group": ["frozen" if d.group is None else str(d.group) for d in decisions],
             **{key: ["" if d.group is None else cells[d.group] for d in decisions] for key, cells in columns.items()},
-            "shape": [_shape(d.param.shape) for d in decisions],
+            "shape": [shape_text(d.param.shape) for d in decisions],
         },
         left=("optimizer", "implementation", "shape"),
     )
@@ -136,18 +135,15 @@ def _rows_of_params(plan: Plan) -> list[Line]:
     return table.lines("parameter", names, ["dim" if d.frozen else "" for d in decisions])
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "scalar"
-
-
-def _setting(optimizer: str | None, options: Mapping[str, Any] | None) -> str:
+def setting_text(optimizer: str | None, options: Mapping[str, Any] | None) -> str:
+    """Return what a parameter gets: its optimizer and options, or ``frozen``."""
     if options is None:
         return "frozen"
-    return f"{optimizer}: {_said(str(optimizer), options)}"
+    return f"{optimizer}: {_options_text(str(optimizer), options)}"
 
 
-def _said(optimizer: str, options: Mapping[str, Any]) -> str:
-    """Return options in words, without switches that are off, unless the optimizer fixes them."""
+def _options_text(optimizer: str, options: Mapping[str, Any]) -> str:
+    """Return options as text; a switch that is off is left out unless the optimizer fixes it."""
     fixed = find_optimizer(optimizer).fixed
-    said = {key: value for key, value in options.items() if value is not False or key in fixed}
-    return ", ".join(f"{key} {option_text(value)}{' (fixed)' * (key in fixed)}" for key, value in said.items())
+    mentioned = {key: value for key, value in options.items() if value is not False or key in fixed}
+    return ", ".join(f"{key} {option_text(value)}{' (fixed)' * (key in fixed)}" for key, value in mentioned.items())

@@ -1,4 +1,4 @@
-"""The registered rules and optimizers as text: what there is, where it comes from, and what it takes."""
+"""The registered rules and optimizers as text: names, origins and options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optimbuild.errors import OptimBuildError
 from optimbuild.messages import printable
 from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
 from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.report.numbers import option_text
+from optimbuild.report.notation import option_text
 from optimbuild.report.table import Line, labelled
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
@@ -20,7 +20,7 @@ WORDS = {"boolean": "true or false", "integer": "whole number", "object": "mappi
 
 
 def list_lines(kinds: Sequence[str]) -> list[Line]:
-    """Return a list of everything registered: what it is, and where it comes from.
+    """Return the lines of a list of what is registered: each name with a summary and its origin.
 
     Args:
         kinds: ``rules``, ``optimizers``, or both.
@@ -45,10 +45,10 @@ def list_lines(kinds: Sequence[str]) -> list[Line]:
 
 
 def entry_lines(kind: str, name: str) -> list[Line]:
-    """Return all about one rule or optimizer: its docstring, and its options with types and defaults.
+    """Return the lines about one rule or optimizer: its docstring, and its options with types and defaults.
 
     Raises:
-        UnknownNameError: There is no such thing; says what is close.
+        UnknownNameError: Nothing has this name; lists close names.
     """
     entry: Any = find_rule(name) if kind == "rules" else find_optimizer(name)
     schema = _schema(entry)
@@ -115,7 +115,7 @@ def type_text(schema: Schema, definitions: Mapping[str, Schema]) -> str:
 
 
 def _bounds(schema: Schema) -> str:
-    """Return the bounds of a number as an interval, or as the one bound that there is."""
+    """Return the bounds of a number: an interval, or a single bound."""
     bounds = [(key, sign, schema[key]) for key, sign in BOUNDS.items() if key in schema]
     if len(bounds) < 2:
         return "".join(f" {sign} {value}" for _, sign, value in bounds)
@@ -124,7 +124,7 @@ def _bounds(schema: Schema) -> str:
 
 
 def _summary(entry: Any) -> str:
-    """Return the first line of the docstring; for an optimizer that is data, what it builds."""
+    """Return the first line of the docstring; for an optimizer that is registered as data, its target."""
     if isinstance(entry, OptimizerType):
         return _target(entry)
     return _plain(_doc(entry).partition("\n")[0]) or "(no docstring)"
@@ -153,5 +153,5 @@ def _where(entry: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a line of a docstring without the marks of reStructuredText."""
+    """Return a line of a docstring without reStructuredText markup."""
     return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "`")

@@ -1,4 +1,4 @@
-"""Lines of text: labelled paragraphs, and columns of which the last one is as wide as it needs."""
+"""Lines of text: labelled paragraphs, and tables whose last column is as wide as its cells."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from rich.cells import cell_len
 from optimbuild.messages import printable
 
 GAP = "  "
+WIDTH = 100
+"""The width of a report that does not go to a terminal, in characters."""
 
 Line = tuple[str, str]
-"""A line, and how it looks where there are colors: a style of rich, or nothing."""
+"""A line and its style: a style of rich, used where there are colors, or an empty string."""
 
 
 def text_of(lines: Iterable[Line]) -> str:
@@ -29,8 +31,8 @@ def labelled(
     Args:
         pairs: Labels and paragraphs.
         width: The width to wrap at, in characters; None does not wrap.
-        styles: How the lines with some label look.
-        indent: Where the paragraphs begin at least.
+        styles: The style of the lines of each label.
+        indent: The column at which the paragraphs begin, if no label is longer.
 
     >>> print(text_of(labelled([("note", "one two three"), ("warning", "four")], 17)))
     note     one two
@@ -50,11 +52,11 @@ def labelled(
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of short cells, to which a last one with long cells is added.
+    """Columns of short cells, followed by one column of long cells.
 
     Args:
-        columns: The cells, by the heading of their column.
-        left: Headings of columns that are aligned to the left; the others are to the right.
+        columns: The cells of each column, by its heading.
+        left: The headings of columns that are aligned to the left; all others are aligned to the right.
 
     >>> table = Table({"group": ["0", "1"], "lr": ["0.1", "0.02"]})
     >>> table.room(40)
@@ -81,7 +83,7 @@ class Table:
         Args:
             title: The heading of the last column.
             last: Its cells.
-            styles: How each row looks.
+            styles: The style of each row.
         """
         widths = self._widths()
         rows = zip(*self.columns.values(), last, strict=True)

@@ -208,7 +208,7 @@ def test_bases_that_multiply_are_cut_off(tmp_path):
 # --- what is read -----------------------------------------------------------------------------
 
 
-def test_only_the_keys_of_the_dialects_are_read_and_of_others_only_the_names():
+def test_the_values_of_keys_of_no_dialect_are_not_read():
     raw = {"TRAIN": {"BASE_LR": [1], "EMA": {1, 2}}, "DATA": print, "optimizer": {"x": (1,)}, 3: object()}
     assert readable(raw, {"TRAIN": ("BASE_LR",), "optimizer": None}) == {
         "TRAIN": {"BASE_LR": (1,), "EMA": None},

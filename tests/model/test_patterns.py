@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optimbuild.model.keywords import keyword_in
-from optimbuild.model.patterns import Pattern, widened
+from optimbuild.model.patterns import Pattern, looks_like_regex, widened
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,15 @@ from optimbuild.model.patterns import Pattern, widened
         ("blocks.{n}", ["blocks.0.w", "blocks.12"], ["blocks", "blocks.x", "blocks.1x"]),
         ("layer{n}.conv", ["layer3.conv.weight"], ["layer.3.conv", "layer3.conv1"]),
         ("a+b.c(d)[e]", ["a+b.c(d)[e].w"], ["aab.cd", "a+b.c(d)e"]),
+        ("a.{0..10}", ["a.0", "a.10", "a.7.w"], ["a.11", "a.100", "a.01", "a.x"]),
+        ("a{8..11}b", ["a8b", "a10b.w"], ["a7b", "a12b", "a08b"]),
+        ("a.*{9..11}", ["a.x9", "a.b10.w", "a.11"], ["a.19", "a.111", "a.1"]),
+        ("{bias,norm}", ["bias", "norm.w"], ["weight", "a.bias"]),
+        ("a.{b.c, d*}.w", ["a.b.c.w", "a.dd.w"], ["a.b.w", "a.c.w"]),
+        ("{a,b.{c,d}}.w", ["a.w", "b.c.w", "b.d.w"], ["b.w", "c.w"]),
+        ("{**.norm,head}", ["a.b.norm", "head.w"], ["a.head"]),
+        ("a{b}c", ["a{b}c"], ["abc"]),
+        ("*a*b*", ["ab", "xaybz.w"], ["ba", "a.b"]),
         (r"re:norm\d+$", ["a.norm1", "xnorm12"], ["norm", "norm1.weight"]),
         ("re:bias", ["rel_bias_table", "a.bias"], ["weight"]),
     ],
@@ -46,6 +56,17 @@ def test_a_pattern_matches_these_names_and_not_those(pattern, matching, others):
         ("**norm", "a segment of its own"),
         ("a.b**", "a segment of its own"),
         ("***", "a segment of its own"),
+        ("a" * 1001, "at most 1000 characters, not 1001"),
+        ("*" + "a" * 1000, "at most 1000 characters, not 1001"),
+        ("a.{10..0}", "is no range: two whole numbers, the lower one first"),
+        ("a.{00..11}", "without leading zeros"),
+        ("a.{0..9999999999}", "at most 9 digits"),
+        ("{a,}", "must list patterns; 'nothing' is none"),
+        ("a.{b, c, +2 more}", r"must list patterns; '\+2 more' is none"),
+        ("{a,b}" * 7, "make more than 100 patterns"),
+        ("{" + "a," * 90 + "a}" + "b" * 100, "or more than 4000 characters"),
+        (".*norm", r"no empty segment.*A regular expression has `re:` in front: 're:.\*norm'"),
+        (r"^blocks\.\d+..norm$", "A regular expression has `re:` in front"),
         ("re:(", "not a regular expression"),
         ("re:a{99999999999999999999}", "not a regular expression"),
         ("re:" + "(" * 20_000, "not a regular expression"),
@@ -56,20 +77,45 @@ def test_a_wrong_pattern_is_refused_with_the_reason(pattern, reason):
         Pattern(pattern)
 
 
-SEGMENT = st.text("ab1.*?", min_size=1, max_size=3).map(lambda text: text.replace(".", "") or "a")
+SEGMENT = st.text("ab1.*?", min_size=1, max_size=6).map(lambda text: re.sub(r"[*]+", "*", text.replace(".", "")) or "a")
+SPECIAL = ["**", "{n}", "a{n}", "*{n}b", "{n}*{n}", "{0..1}", "{9..11}*", "*{1..11}a*", "?{n}", "a*{n}*"]
+NAMES = st.lists(st.text("ab19", min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(max_examples=500)
-@given(
-    st.lists(
-        SEGMENT.filter(lambda text: "**" not in text) | st.sampled_from(["**", "{n}", "a{n}"]), min_size=1, max_size=4
-    ),
-    st.lists(st.text("ab1", min_size=1, max_size=3), min_size=1, max_size=4),
-)
+@settings(max_examples=1000)
+@given(st.lists(SEGMENT | st.sampled_from(SPECIAL), min_size=1, max_size=5), NAMES)
 @example(["a", "**"], ["a"])
 @example(["**", "a"], ["a"])
 def test_a_pattern_means_what_a_walk_over_the_segments_says(pattern, name):
     assert Pattern(".".join(pattern)).matches(".".join(name)) == covers(pattern, name)
+
+
+@given(st.lists(st.lists(SEGMENT, min_size=1, max_size=2).map(".".join), min_size=2, max_size=4), SEGMENT, NAMES)
+def test_alternatives_match_what_one_of_them_matches(alternatives, end, name):
+    name = ".".join(name)
+    pattern = Pattern(f"a*.{{{','.join(alternatives)}}}.{end}")
+    assert pattern.matches(name) == any(Pattern(f"a*.{one}.{end}").matches(name) for one in alternatives)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*a*a*a*a*ab", "a" * 20_000),
+        ("*a*a*a*a*ab", "a." * 10_000),
+        ("**.a.**.a.**.a.**.zz", "a." * 10_000 + "a"),
+        ("**." + "*a*.**." * 100 + "zz", ("a" * 20 + ".") * 1000 + "z"),
+        ("a*" * 400 + "b", "a" * 5000),
+        ("{n}*{n}*{n}*{n}x", "1a" * 10_000),
+        ("*{n}x", "1" * 20_000),
+        ("*{0..1000}*{5..77}b", "9" * 20_000),
+        ("{a,aa}" * 6 + "b", "a" * 10_000),
+        ("?" * 300 + "*b", "a" * 10_000),
+        ("**." * 300 + "zz", "a." * 5000 + "a"),
+        ("*.**." * 150 + "zz", "a." * 5000 + "a"),
+    ],
+)
+def test_no_pattern_is_slow_on_a_name_that_nearly_matches(pattern, name):
+    assert not Pattern(pattern).matches(name)  # backtracking would not end
 
 
 def covers(pattern: list[str], name: list[str]) -> bool:
@@ -82,15 +128,19 @@ def covers(pattern: list[str], name: list[str]) -> bool:
     return bool(name) if not rest else any(covers(rest, name[skipped:]) for skipped in range(len(name) + 1))
 
 
-def takes(pattern: str, text: str) -> bool:
-    """Say whether one segment of a pattern takes the whole of one segment of a name."""
-    if pattern.startswith("{n}"):
-        return any(text[:n].isdigit() and takes(pattern[3:], text[n:]) for n in range(1, len(text) + 1))
+def takes(pattern: str, text: str, before: str = "") -> bool:
+    """Say whether one segment of a pattern takes the whole of one segment of a name; ``before`` is what was taken."""
+    found = re.match(r"\{(n|(\d+)\.\.(\d+))\}", pattern)
+    if found:
+        run = re.match(r"\d*", text).group()
+        low, high = (int(found[2]), int(found[3])) if found[2] else (0, 10**9)
+        fits = run and not before[-1:].isdigit() and low <= int(run) <= high and (run == str(int(run)) or not found[2])
+        return bool(fits) and takes(pattern[found.end() :], text[len(run) :], before + run)
     if pattern.startswith("*"):
-        return any(takes(pattern[1:], text[n:]) for n in range(len(text) + 1))
+        return any(takes(pattern[1:], text[n:], before + text[:n]) for n in range(len(text) + 1))
     if not pattern or not text:
         return pattern == text
-    return pattern[0] in ("?", text[0]) and takes(pattern[1:], text[1:])
+    return pattern[0] in ("?", text[0]) and takes(pattern[1:], text[1:], before + text[0])
 
 
 def test_the_numbers_of_a_name_are_its_index():
@@ -98,6 +148,10 @@ def test_the_numbers_of_a_name_are_its_index():
     assert Pattern("stages.{n}.blocks.{n}").index("stages.2.blocks.17.weight") == (2, 17)
     assert Pattern("blocks.{n}").index("head.weight") is None
     assert Pattern("head").index("head.weight") == ()
+    assert Pattern("**.layers.{n}").index("a.layers.3.layers.4.w") == (4,)
+    assert Pattern("**.a.**.layers.{n}").index("a.layers.3.layers.4.w") == (4,)
+    assert Pattern("block*{n}").index("block12.w") == (12,)
+    assert Pattern("{enc,dec}.{n}").index("dec.12.w") == (12,)
     assert Pattern(r"re:b(\d+)|c(.)").index("c²") == ()
 
 
@@ -114,13 +168,15 @@ def test_what_somebody_may_have_meant_is_wider():
 
 
 @given(st.lists(SEGMENT.filter(lambda text: "**" not in text) | st.just("**"), min_size=1, max_size=4))
-def test_what_somebody_may_have_meant_is_always_a_pattern_and_matches_whatever_the_narrower_one_does(segments):
+def test_a_widened_pattern_matches_all_that_the_narrow_one_does(segments):
     names = ["a.b", "a.b.1", "b", "1.a", "a1.b1.ab"]
     narrow = Pattern(".".join(segments))
     for wider in widened(narrow.text):
         assert [name for name in names if narrow.matches(name) and not Pattern(wider).matches(name)] == []
 
 
-def test_keywords_match_pieces_of_a_name_and_the_first_one_counts():
-    assert keyword_in("levels.0.dcn.offset.weight", ("mask", "set.w", "offset")) == "set.w"
-    assert keyword_in("a.weight", ("mask",)) is None
+def test_a_pattern_that_is_a_regular_expression_looks_like_one():
+    for text in (r"blocks\.\d+", "^head", "norm$", "(a|b)", ".*norm.*", "layers.[0-9].w", "a.+b"):
+        assert looks_like_regex(text), text
+    for text in ("blocks.*.norm", "**.norm", "a.**.b", "a?.*", "*.*", "norm", "re:^a", "(", "a*b"):
+        assert not looks_like_regex(text), text

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimbuild.model.patterns import Pattern
-from optimbuild.report.name_patterns import Names
+from optimbuild.report.name_patterns import NamePatterns
 
 BLOCKS = ("levels.0.blocks.0", "levels.0.blocks.1", "levels.1.blocks.0")
 LAYERS = ("norm.weight", "norm.bias", "fc.weight", "fc.bias", "gamma")
@@ -22,7 +22,7 @@ names = st.lists(
 @given(names, st.data())
 def test_a_cover_covers_each_name_once_and_its_globs_match_no_other_name(everything, data):
     ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
-    cover = list(Names(tuple(everything)).cover(ours))
+    cover = list(NamePatterns(tuple(everything)).cover(ours))
     assert sum(count for _, count in cover) == len(ours)
     for pattern, _ in cover:
         if pattern not in everything and "*" in pattern:
@@ -32,7 +32,7 @@ def test_a_cover_covers_each_name_once_and_its_globs_match_no_other_name(everyth
 @given(names, st.data(), st.integers(1, 80))
 def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data, width):
     ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
-    summary = Names(tuple(everything)).summary(ours, width)
+    summary = NamePatterns(tuple(everything)).summary(ours, width)
     assert summary
     assert len(summary) <= width or summary.count(", ") <= summary.count("more")
 
@@ -54,9 +54,21 @@ def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data,
     ],
 )  # fmt: skip
 def test_a_summary_is_short_and_exact(chosen, width, summary):
-    assert Names(NAMES).summary(chosen, width) == summary
+    assert NamePatterns(NAMES).summary(chosen, width) == summary
 
 
-def test_a_number_stands_for_a_star_only_where_the_star_matches_nothing_else():
-    names = Names(("blocks.0.w", "blocks.1.w", "blocks.shared.w"))
+def test_a_star_replaces_numbers_only_where_it_matches_nothing_else():
+    names = NamePatterns(("blocks.0.w", "blocks.1.w", "blocks.shared.w"))
     assert names.summary(["blocks.0.w", "blocks.1.w"]) == "blocks.{0.w, 1.w}"
+
+
+plain = st.lists(st.sampled_from(["a", "b", "0", "1", "norm", "weight"]), min_size=1, max_size=4).map(".".join)
+
+
+@given(st.lists(plain, min_size=1, max_size=12, unique=True), st.data())
+def test_a_summary_can_be_copied_into_a_config(everything, data):
+    params = [name for name in everything if not any(other.startswith(f"{name}.") for other in everything)]
+    ours = data.draw(st.lists(st.sampled_from(params), min_size=1, unique=True))
+    summary = NamePatterns(tuple(params)).summary(ours, width=10**6)
+    pattern = Pattern(summary if ", " not in summary or summary.endswith("}") else f"{{{summary}}}")
+    assert [name for name in params if pattern.matches(name)] == [name for name in params if name in ours]

@@ -36,7 +36,7 @@ def rows(text: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
 
 
-def test_the_heading_has_the_model_the_optimizer_and_the_options_that_groups_share():
+def test_the_heading_has_model_optimizer_and_shared_options():
     text = plan_text(plan({"type": "no_decay"}))
     assert text.split("\n\n")[0].splitlines() == [
         "model        Tiny: 9.04k parameters in 4 tensors",
@@ -83,7 +83,7 @@ class ToSgd:
         return Edit(optimizer="sgd", why="a head") if param.name.startswith("head") else None
 
 
-def test_with_two_optimizers_each_row_names_its_own_and_lacks_what_it_does_not_have():
+def test_rows_of_two_optimizers_have_their_own_options():
     text = plan_text(plan({"type": "to_sgd"}))
     assert "adamw, sgd, fused, 2 groups" in text
     heading = rows(text)[0]

@@ -1,1 +1,1 @@
-"""The dialects: one file per foreign config, each with ``recognises`` and ``read``."""
+"""The dialects: one file per dialect, each with ``KEYS``, ``recognises`` and ``read``."""

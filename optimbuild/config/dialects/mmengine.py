@@ -1,42 +1,38 @@
 """The MMEngine dialect: the ``optim_wrapper`` of a runner's config.
 
-Its keys ``optimizer``, ``paramwise_cfg`` and ``constructor`` are read; all others belong to the
-wrapper and are left alone. A config file in Python is a program: it is run, and only where somebody
-names it by its path.
+Its keys ``optimizer``, ``paramwise_cfg`` and ``constructor`` are read; all others belong to the wrapper. A config
+file in Python is a program. It is run only where somebody names it by its path.
 """
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import mmengine.registry
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.registry.root import OPTIMIZERS as ROOT
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import OptimizerSpec, RuleSpec, Spec, Zero, _Part
+from optimbuild.config.spec import ConfigPart, OptimizerSpec, RuleSpec, Spec, Zero
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import closest, listing, shown, suggest
-from optimbuild.registry import OPTIMIZERS, fill, find_optimizer, find_rule
-from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.model.mmengine_config import run_config
+from optimbuild.registry import find_optimizer, find_rule
+from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
 from optimbuild.values import Switch, fields, join, plain, validated
 
 KEY = "optim_wrapper"
 KEYS = {KEY: None, "_base_": None}
-"""What is read of a config."""
+"""The keys that are read."""
 READ = ("optimizer", "paramwise_cfg", "constructor")
+"""The keys of a wrapper's config that are read."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
+"""The constructors whose reading of ``paramwise_cfg`` is known."""
 
 
-class OwnKeys(_Part):
-    """The keys under ``paramwise_cfg`` that are ours and not MMEngine's."""
+class OwnKeys(ConfigPart):
+    """Our own keys under ``paramwise_cfg``, beside MMEngine's."""
 
     rules: tuple[RuleSpec, ...] = ()
     """Rules, as in our own dialect; they apply after the classic keys."""
@@ -48,16 +44,13 @@ class OwnKeys(_Part):
     """``strict`` of our own dialect."""
 
 
-# --- what a config may be --------------------------------------------------------------------
-
-
 def recognises(raw: Mapping[str, Any]) -> bool:
     """Say whether this is the config of an MMEngine runner."""
     return KEY in raw
 
 
 def owns(config: object) -> bool:
-    """Say whether a config that is not plain data yet is MMEngine's."""
+    """Say whether an object that is not yet plain data is an MMEngine config."""
     return isinstance(config, Config) or (isinstance(config, Mapping) and KEY in config)
 
 
@@ -69,47 +62,16 @@ def from_file(path: str) -> dict[str, Any]:
             only what you would run as a program.
 
     Raises:
-        ConfigError: It is missing, raises, or has no ``optim_wrapper``.
+        ConfigError: The file is missing, raises, or has no ``optim_wrapper``.
     """
-    config = _run(path)
+    config = run_config(path)
     if KEY not in config:
         raise ConfigError(f"{path} has no `{KEY}`, so no optimizer can be read from it")
     return prepared(config)
 
 
-def model_maker(path: str) -> Callable[[], Any]:
-    """Return what builds the ``model`` of a config file in Python.
-
-    Args:
-        path: A ``.py`` file. **It is run**, as by :func:`from_file`.
-
-    Raises:
-        ConfigError: As :func:`from_file`, or the file has no ``model``.
-    """
-    config = _run(path)
-    if not isinstance(config.get("model"), Mapping):
-        raise ConfigError(f"{path} has no `model` to build, so a model must be named beside it")
-
-    def build() -> Any:
-        with MODELS.switch_scope_and_registry(config.get("default_scope", "mmengine")) as registry:
-            return registry.build(config.model)
-
-    return build
-
-
-def _run(path: str) -> Config:
-    if not os.path.isfile(path):
-        raise ConfigError(f"{path}: no such file")
-    try:
-        return Config.fromfile(path, format_python_code=False)
-    except OptimBuildError:
-        raise
-    except (Exception, SystemExit) as error:  # a program may raise anything
-        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {shown(str(error), 300)}") from error
-
-
 def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
-    """Return what this dialect reads of a config as plain data; classes become registered names.
+    """Return the keys of a config that are read, as plain data; classes become registered names.
 
     >>> prepared({"optim_wrapper": {"optimizer": {"type": "adamw"}, "dtype": print}, "model": print})
     {'optim_wrapper': {'optimizer': {'type': 'adamw'}, 'dtype': None}}
@@ -122,14 +84,14 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_wrapper(wrapper: Any, path: str) -> Any:
-    """Return what this dialect reads of a wrapper's config as plain data; of its other keys only the names are kept.
+    """Return the keys of a wrapper's config that are read, as plain data; the values of all others become None.
 
     Args:
         wrapper: The wrapper's config.
-        path: Where it stands.
+        path: Its path, for messages.
 
     Raises:
-        ConfigError: Something in it can be no config.
+        ConfigError: It is no mapping, or a key that is read has a value that cannot be in a config.
     """
     if not isinstance(wrapper, Mapping):
         raise ConfigError(f"must be a mapping, not {shown(wrapper)}", path)
@@ -144,7 +106,7 @@ def plain_wrapper(wrapper: Any, path: str) -> Any:
         elif isinstance(value, Mapping) and "optimizer" in value:
             made[key] = plain_wrapper(value, join(path, key))
         else:
-            made[key] = None  # the wrapper's own business; only its name is kept
+            made[key] = None  # for the wrapper; its name is kept to find misspelt keys
     return made
 
 
@@ -156,96 +118,8 @@ def _plain_optimizer(optimizer: Any, path: str) -> Any:
     return plain({**dict(optimizer.items()), **named}, path)
 
 
-# --- names of optimizers ---------------------------------------------------------------------
-
-
-def name_of_class(cls: Any, path: str = f"{KEY}.optimizer.type") -> str:
-    """Return a name under which our registry finds an optimizer class; registers one that has none.
-
-    Args:
-        cls: A class, or an entry of our registry.
-        path: Where it stands in the config.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    if isinstance(cls, OptimizerType):
-        return cls.name
-    if not inspect.isclass(cls):
-        raise ConfigError(f"must be a registered name or a class, not {shown(cls)}", path)
-    fill(ROOT)
-    taken = {name.lower() for name in OPTIMIZERS.names()}
-    holder = _holder(ROOT, cls)
-    if holder is not None:
-        return _scoped(*holder)
-    name = cls.__name__
-    if name.lower() in taken:  # another class of the same name: tell them apart by their modules
-        name = f"{cls.__module__}:{cls.__qualname__}".replace(".", "/")
-    OPTIMIZERS.register_module(name=name, module=cls, force=True)
-    return name
-
-
-def registered(root: mmengine.registry.Registry, name: str) -> tuple[mmengine.registry.Registry, str] | None:
-    """Return the registry that holds what a name means in a runner's config, and the name there.
-
-    Args:
-        root: One of MMEngine's own registries.
-        name: ``Name`` or ``scope.Name``; or the dotted path of a registered class, as MMEngine writes it when it
-            saves a config. Such a path is compared, and never imported.
-    """
-    if "." not in name:
-        return next(((registry, name) for registry in _scopes(root) if name in registry.module_dict), None)
-    scope, _, rest = name.partition(".")
-    registry = root if scope == root.scope else root.children.get(scope)
-    if registry is not None and registry is not OPTIMIZERS:
-        registry.import_from_location()
-        if rest in registry.module_dict:
-            return registry, rest
-    module, _, attribute = name.rpartition(".")
-    target = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
-    return _holder(root, target) if inspect.isclass(target) else None
-
-
-def _holder(root: mmengine.registry.Registry, cls: type) -> tuple[mmengine.registry.Registry, str] | None:
-    for registry in (root, *root.children.values()):
-        for name, entry in registry.module_dict.items():
-            if entry is cls or (isinstance(entry, OptimizerType) and entry.target is cls and not entry.fixed):
-                return registry, name
-    return None
-
-
-def _scopes(root: mmengine.registry.Registry) -> Iterator[mmengine.registry.Registry]:
-    """Yield the registries in which MMEngine looks for a name: the runner's default scope, then its own."""
-    scope = DefaultScope.get_current_instance()
-    child = None if scope is None else root.children.get(scope.scope_name)
-    if child is not None and child is not OPTIMIZERS:
-        child.import_from_location()
-        yield child
-    yield root
-
-
-def _scoped(registry: mmengine.registry.Registry, name: str) -> str:
-    return name if registry is OPTIMIZERS else f"{registry.scope}.{name}"
-
-
-def _meant(name: str) -> str:
-    """Return the name by which our registry finds what a name means in a runner's config.
-
-    A name that MMEngine knows, letter by letter, is MMEngine's: ``SGD`` is torch's own, and our ``sgd``
-    with Nesterov momentum is not meant.
-    """
-    found = registered(ROOT, name)
-    if found is None and name not in OPTIMIZERS.names():
-        fill(ROOT)  # imports torch, so only where the name is not one of ours
-        found = registered(ROOT, name)
-    return name if found is None else _scoped(*found)
-
-
-# --- translation -----------------------------------------------------------------------------
-
-
 def read(raw: Mapping[str, Any]) -> Reading:
-    """Translate ``optim_wrapper`` into a spec. Keys outside of it are ignored.
+    """Translate ``optim_wrapper`` into a spec. All other keys are ignored.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path.
@@ -262,10 +136,10 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
 
     Args:
         wrapper: The wrapper's config, as plain data.
-        path: Where it stands.
+        path: Its path, for messages.
 
     Raises:
-        ConfigError: A misspelt key or a wrong value, with its path; or it configures several optimizers.
+        ConfigError: A misspelt key or a wrong value, with its path; or several optimizers.
     """
     if not isinstance(wrapper, Mapping):
         raise ConfigError(f"must be a mapping, not {shown(wrapper)}", path)
@@ -277,7 +151,7 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
         raise _no_optimizer(wrapper, path)
     where, cfg = join(path, "optimizer"), join(path, "paramwise_cfg")
     optimizer: OptimizerSpec = validated(OptimizerSpec, plain(wrapper["optimizer"], where), where)
-    kind = _meant(optimizer.type)
+    kind = resolved_optimizer(optimizer.type)
     try:
         find_optimizer(kind)
     except OptimBuildError as error:
@@ -308,7 +182,7 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
 
 
 def _paths(path: str, cfg: str, classic: int, rules: int) -> dict[str, str]:
-    """Say where the keys of the spec stand; the classic keys are the first rule."""
+    """Return for keys of the spec their paths in this dialect; the classic keys become the first rule."""
     paths = {key: join(cfg, key) for key in fields(OwnKeys)}
     paths |= {"optimizer": join(path, "optimizer"), "": path}
     paths |= {f"rules[{i}]": cfg for i in range(classic)}
@@ -334,7 +208,7 @@ def _refuse_unknown(paramwise: Mapping[str, Any], classic: list[str], cfg: str) 
 
 
 def _as_constructed(paramwise: Mapping[str, Any], constructor: Any, path: str) -> tuple[Mapping[str, Any], list[str]]:
-    """Return the keys as the config's constructor reads them, and warnings of those that it ignores."""
+    """Return the keys as the config's constructor reads them, and a warning about keys that it ignores."""
     name = DEFAULT if constructor is None else str(constructor).rpartition(".")[2]
     if name not in (OURS, DEFAULT, LAYERED):
         raise ConfigError(
@@ -360,7 +234,7 @@ def _as_constructed(paramwise: Mapping[str, Any], constructor: Any, path: str) -
 def _checked(
     classic: dict[str, Any], optimizer: OptimizerSpec, kind: str, path: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Check the classic keys against the optimizer's own options, as MMEngine does, and their extra options."""
+    """Check the classic keys against the optimizer's options, as MMEngine does; return those that count."""
     cfg, given = join(path, "paramwise_cfg"), optimizer.options
     rule = validated(find_rule("paramwise"), classic, cfg)
     for key, custom in rule.custom_keys.items():

@@ -8,7 +8,7 @@ from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 
 KEYS = dict.fromkeys(Spec.model_fields)
-"""What is read of a config."""
+"""The keys that are read."""
 
 
 def recognises(raw: dict[str, Any]) -> bool:
@@ -17,7 +17,7 @@ def recognises(raw: dict[str, Any]) -> bool:
 
 
 def read(raw: dict[str, Any]) -> Reading:
-    """Translate a config; here there is nothing to translate.
+    """Return the config as it is.
 
     Raises:
         ConfigError: An unknown key or a wrong value, with its path.

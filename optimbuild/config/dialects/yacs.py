@@ -1,4 +1,4 @@
-"""The yacs dialect: the configs of InternVL and InternImage, read as they are."""
+"""The yacs dialect: the configs of InternVL and InternImage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict
 from yacs.config import CfgNode
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import Spec, Zero, _Part
+from optimbuild.config.spec import ConfigPart, Spec, Zero
 from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.messages import closest, shown
 from optimbuild.registry import find_optimizer
@@ -34,7 +34,7 @@ PUBLISHED = frozenset(
         "RAND_INIT_FT_HEAD",
     )
 )
-"""Keys under ``TRAIN`` of the published projects that are not ours, however close they look."""
+"""Keys under ``TRAIN`` that the published projects have and we do not read. They are no misspelt keys of ours."""
 
 
 def _literal(value: Any) -> Any:
@@ -50,7 +50,7 @@ def _literal(value: Any) -> Any:
 Literal = BeforeValidator(_literal)
 
 
-class OptimizerKeys(_Part):
+class OptimizerKeys(ConfigPart):
     """The keys under ``TRAIN.OPTIMIZER``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -81,7 +81,7 @@ class OptimizerKeys(_Part):
     """Do what the published code does where it departs from its own documentation."""
 
 
-class TrainKeys(_Part):
+class TrainKeys(ConfigPart):
     """The keys under ``TRAIN`` that belong to the optimizer."""
 
     model_config = ConfigDict(extra="ignore")
@@ -95,11 +95,11 @@ class TrainKeys(_Part):
     LR_LAYER_DECAY_RATIO: Annotated[NonNegative, Literal] = 0.875
     """Its ratio."""
     OPTIMIZER: OptimizerKeys = OptimizerKeys()
-    """Everything else."""
+    """The optimizer's keys."""
 
 
 KEYS = {"TRAIN": tuple(TrainKeys.model_fields)}
-"""What is read of a config."""
+"""The keys that are read."""
 
 
 def defaults() -> CfgNode:
@@ -119,7 +119,7 @@ def recognises(raw: Mapping[str, Any]) -> bool:
 
 
 def read(raw: Mapping[str, Any]) -> Reading:
-    """Translate ``TRAIN`` into a spec. Keys outside ``TRAIN`` are ignored.
+    """Translate ``TRAIN`` into a spec. All other keys are ignored.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path.
@@ -138,6 +138,7 @@ def read(raw: Mapping[str, Any]) -> Reading:
 
 
 PUBLISHED_OPTIMIZERS = ("adamw", "sgd", "sgd_linear_probing")
+"""The optimizers that the published code has."""
 NODE = "TRAIN.OPTIMIZER"
 PATHS = {
     "optimizer": NODE,
@@ -151,7 +152,7 @@ PATHS = {
     "implementation": f"{NODE}.IMPLEMENTATION",
     "strict": f"{NODE}.STRICT",
 }
-"""Where keys of the canonical config stand in this dialect."""
+"""For keys of the canonical config their paths in this dialect."""
 
 RULE_PATHS = {
     "no_decay": {"": "TRAIN"},
@@ -164,11 +165,11 @@ RULE_PATHS = {
         ".freeze_levels": f"{NODE}.FREEZE_BACKBONE",
     },
 }
-"""Where the options of the rules that stand for published keys come from."""
+"""For the rules that published keys become: the paths of those keys, by option."""
 
 
 def _paths(own: Sequence[Mapping[str, Any]], more: int) -> dict[str, str]:
-    """Return where everything stands, given the rules for published keys and the number of those under ``RULES``."""
+    """Return the paths of all keys, given the rules of published keys and the number of rules under ``RULES``."""
     paths = dict(PATHS)
     for i, rule in enumerate(own):
         paths |= {f"rules[{i}]{option}": path for option, path in RULE_PATHS[rule["type"]].items()}
@@ -210,16 +211,16 @@ def _kind(keys: TrainKeys) -> OptimizerType:
 
 
 def _optimizer(keys: TrainKeys) -> dict[str, Any]:
-    """Return the optimizer and the options that it takes: the published keys are shared by all of them."""
+    """Return the optimizer with those options of the published keys that it takes."""
     kind = _kind(keys)
     asked = {"lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, **_given(keys)}
     return {"type": kind.name, **{k: v for k, v in asked.items() if k in kind.known and k not in kind.fixed}}
 
 
 def _given(keys: TrainKeys) -> dict[str, Any]:
-    """Return the options that only some optimizers share, where the config gives them.
+    """Return the options ``eps``, ``betas`` and ``momentum``, where the config gives them.
 
-    A published default means nothing to an optimizer that was never published, so it counts as left out.
+    For an optimizer that the published code does not have, the published default counts as not given.
     """
     node, published = keys.OPTIMIZER, _kind(keys).name in PUBLISHED_OPTIMIZERS
     given = [key for key in ("EPS", "BETAS", "MOMENTUM") if key in node.model_fields_set]
@@ -228,7 +229,7 @@ def _given(keys: TrainKeys) -> dict[str, Any]:
 
 
 def _unused(keys: TrainKeys) -> tuple[str, ...]:
-    """Return a warning for each option that the config gives and the optimizer fixes or does not take."""
+    """Return a warning for each option that the config gives and the optimizer ignores."""
     kind, given = _kind(keys), _given(keys)
     warnings = []
     if "WEIGHT_DECAY" in keys.model_fields_set:
@@ -243,6 +244,7 @@ def _unused(keys: TrainKeys) -> tuple[str, ...]:
 
 
 def _corrected(keys: TrainKeys) -> Reading:
+    """Return the config as the published documentation describes it."""
     node, optimizer = keys.OPTIMIZER, _optimizer(keys)
     rules: list[dict[str, Any]] = []
     if "weight_decay" in _kind(keys).known:
@@ -257,14 +259,14 @@ def _corrected(keys: TrainKeys) -> Reading:
 
 
 def _published(keys: TrainKeys) -> Reading:
-    """Return what the published code does: see :mod:`optimbuild.rules.internvl_reference`."""
+    """Return the config as the published code reads it; see the rule :mod:`optimbuild.rules.internvl_reference`."""
     node, optimizer = keys.OPTIMIZER, _optimizer(keys)
-    if optimizer["type"] == "sgd_linear_probing":  # documented without weight decay, and yet it kept it
+    if optimizer["type"] == "sgd_linear_probing":  # it is documented as without weight decay, but the code keeps it
         optimizer = {"type": "sgd", "lr": keys.BASE_LR, "weight_decay": keys.WEIGHT_DECAY, "nesterov": False}
     reference: dict[str, Any] = {"type": "internvl_reference", "freeze_levels": node.FREEZE_BACKBONE or ()}
     rules = [reference]
     if keys.LR_LAYER_DECAY:
         reference["layer_decay_ratio"] = keys.LR_LAYER_DECAY_RATIO
-        if node.DCN_LR_MUL is not None:  # it counted only while layer decay was on
+        if node.DCN_LR_MUL is not None:  # the published code reads it only with layer decay
             rules.append({"type": "dcn_lr", "factor": node.DCN_LR_MUL, "optional": True})
     return _reading(keys, optimizer, rules)

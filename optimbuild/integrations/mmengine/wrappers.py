@@ -13,10 +13,10 @@ from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from optimbuild.config.dialects.mmengine import registered
 from optimbuild.errors import ConfigError
 from optimbuild.integrations.mmengine.cpu_amp import fitting_class
 from optimbuild.messages import listing, shown, suggest
+from optimbuild.registry.mmengine_names import find_entry
 from optimbuild.values import join
 
 CLIPPING: Mapping[str, tuple[Callable[..., Any], str]] = {
@@ -38,7 +38,7 @@ def wrapper_class(options: dict[str, Any], path: str) -> type:
     """
     kind, where = options.pop("type", "OptimWrapper"), join(path, "type")
     if isinstance(kind, str):
-        found = registered(OPTIM_WRAPPERS, kind)
+        found = find_entry(OPTIM_WRAPPERS, kind)
         if found is None:
             names = sorted(OPTIM_WRAPPERS.module_dict)
             raise ConfigError(

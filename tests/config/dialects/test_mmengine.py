@@ -138,7 +138,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_class_that_a_user_registered_with_mmengine_goes_by_its_name_and_by_itself() -> None:
+def test_a_class_registered_with_mmengine_has_its_name_there() -> None:
     @MMENGINE_OPTIMIZERS.register_module()
     class MyAdam(torch.optim.Adam):
         pass
@@ -408,6 +408,6 @@ def test_the_same_config_may_be_yaml(project: Path) -> None:
     assert plan.groups[0].optimizer == "mmengine.AdamW"
 
 
-def test_prepared_data_holds_the_names_of_keys_only_where_they_are_the_wrappers() -> None:
+def test_prepared_data_has_only_the_names_of_the_wrappers_own_keys() -> None:
     made = mmengine.prepared(wrapper(dtype=torch.float16))
     assert made["optim_wrapper"] == {"optimizer": OPTIMIZER, "constructor": OURS, "dtype": None}

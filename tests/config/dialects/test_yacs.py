@@ -125,7 +125,7 @@ def test_strings_are_read_as_yacs_reads_them(key, text, value):
     assert read_config(node(**{key: text})).spec == read_config(node(**{key: value})).spec
 
 
-def test_the_rules_that_stand_for_keys_need_nothing_to_do_but_those_that_were_asked_for_do():
+def test_only_rules_that_somebody_asked_for_must_touch_a_parameter():
     plain = Inventory((ParamInfo("fc.weight", (2, 2)),))
     assert make_plan(train(), plain).warnings == ()
     with pytest.raises(ConfigError, match=r"^TRAIN\.OPTIMIZER\.DCN_LR_MUL: rule 'dcn_lr' touches no parameter"):

@@ -1,4 +1,4 @@
-"""Numbers and option values as people read them."""
+"""Notation: counts, shapes and option values as people read them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def human(count: int) -> str:
+def count_text(count: int) -> str:
     """Return a count in three digits and a unit.
 
-    >>> human(768), human(29_040), human(29_900_000), human(5_540_000_000)
+    >>> count_text(768), count_text(29_040), count_text(29_900_000), count_text(5_540_000_000)
     ('768', '29.0k', '29.9M', '5.54B')
     """
     if count < 1000:
         return str(count)
     value, unit = float(count), ""
-    for unit in "kMBT":  # noqa: B007  # the last one counts
+    for unit in "kMBT":  # noqa: B007  # read after the loop
         value /= 1000
         if value < 999.5:
             break
     return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}{unit}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return a shape.
+
+    >>> shape_text((64, 3, 7, 7)), shape_text(())
+    ('64×3×7×7', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
 
 
 def option_text(value: Any) -> str:
@@ -37,25 +46,25 @@ def option_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def column(values: Sequence[Any]) -> list[str]:
-    """Return the values of one option, in a notation that they share, short but never ambiguous.
+def column_texts(values: Sequence[Any]) -> list[str]:
+    """Return the values of one option, in one notation, short but never ambiguous.
 
     Numbers that differ read differently. Where the short forms are not exact, all numbers get
     the same scientific notation.
 
-    >>> column([0.001, 0.05, 0.0]), column([0.0001, 0.00002])
+    >>> column_texts([0.001, 0.05, 0.0]), column_texts([0.0001, 0.00002])
     (['0.001', '0.05', '0'], ['1e-04', '2e-05'])
-    >>> column([0.001, 0.0006123457, 0.0])
+    >>> column_texts([0.001, 0.0006123457, 0.0])
     ['1.00e-03', '6.12e-04', '0']
-    >>> column([0.00061231, 0.00061232])
+    >>> column_texts([0.00061231, 0.00061232])
     ['6.1231e-04', '6.1232e-04']
     """
     numbers = {v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    texts = _plain(numbers) or _scientific(numbers)
+    texts = _decimal(numbers) or _scientific(numbers)
     return [texts[v] if v in numbers and not isinstance(v, bool) else option_text(v) for v in values]
 
 
-def _plain(numbers: set[float]) -> dict[float, str]:
+def _decimal(numbers: set[float]) -> dict[float, str]:
     texts = {number: f"{number:.5g}" for number in numbers}
     exact = all(float(text) == number for number, text in texts.items())
     notations = {"e" in text for number, text in texts.items() if number}

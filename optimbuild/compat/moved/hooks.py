@@ -1,0 +1,5 @@
+"""Moved to :mod:`optimbuild.model.hints`."""
+
+from optimbuild.model.hints import Hooks
+
+__all__ = ["Hooks"]

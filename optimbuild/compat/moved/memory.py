@@ -1,0 +1,5 @@
+"""Moved to :mod:`optimbuild.plan.memory`."""
+
+from optimbuild.plan.memory import Memory, RankMemory
+
+__all__ = ["Memory", "RankMemory"]

@@ -1,0 +1,5 @@
+"""Moved to :mod:`optimbuild.registry.optimizer_type`."""
+
+from optimbuild.registry.optimizer_type import OptimizerType, Options, State
+
+__all__ = ["OptimizerType", "Options", "State"]

@@ -1,0 +1,157 @@
+"""What a report reads of a plan. :class:`optimbuild.Plan` has it all; the report needs to know nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from optimbuild.config.spec import Spec
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.registry.optimizer_type import OptimizerType
+
+
+class DecisionView(Protocol):
+    """What one parameter gets."""
+
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+
+    @property
+    def param(self) -> ParamInfo:
+        """The parameter."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stays out of training."""
+
+    @property
+    def optimizer(self) -> str | None:
+        """The optimizer's name; None where the parameter is frozen."""
+
+    @property
+    def options(self) -> Mapping[str, Any] | None:
+        """All options of the optimizer; None where the parameter is frozen."""
+
+    @property
+    def group(self) -> int | None:
+        """The index of the parameter's group; None where it is frozen."""
+
+
+class GroupView(Protocol):
+    """Parameters with the same optimizer and options."""
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer's name."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """All options of the optimizer."""
+
+    @property
+    def params(self) -> Sequence[str]:
+        """The parameters' names, in model order."""
+
+    @property
+    def numel(self) -> int:
+        """The number of elements of all parameters together."""
+
+    @property
+    def implementation(self) -> str:
+        """``fused``, ``foreach`` or ``for-loop``."""
+
+
+class StepView(Protocol):
+    """One edit that changed something."""
+
+    @property
+    def rule(self) -> str:
+        """The rule's name."""
+
+    @property
+    def position(self) -> int:
+        """The rule's place in the config, from 0."""
+
+    @property
+    def why(self) -> str:
+        """The rule's reason."""
+
+    @property
+    def before(self) -> Mapping[str, Any]:
+        """The changed options before the edit."""
+
+    @property
+    def after(self) -> Mapping[str, Any]:
+        """The same options after the edit."""
+
+
+class DiffView(Protocol):
+    """The difference between two plans; false where there is none."""
+
+    def __bool__(self) -> bool: ...
+
+    @property
+    def changed(self) -> Mapping[str, Mapping[str, tuple[Any, Any]]]:
+        """The values before and after, by parameter and option."""
+
+    @property
+    def removed(self) -> Sequence[str]:
+        """Parameters that only the first plan has."""
+
+    @property
+    def added(self) -> Sequence[str]:
+        """Parameters that only the second plan has."""
+
+
+class PlanView(Protocol):
+    """A config applied to a model: one decision per parameter, in model order."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[DecisionView]: ...
+
+    def __getitem__(self, name: str) -> DecisionView: ...
+
+    @property
+    def spec(self) -> Spec:
+        """The canonical config."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """The model's parameters."""
+
+    @property
+    def base(self) -> tuple[OptimizerType, Mapping[str, Any]]:
+        """The config's own optimizer, and all of its options before any rule."""
+
+    @property
+    def groups(self) -> Sequence[GroupView]:
+        """The parameter groups."""
+
+    @property
+    def frozen(self) -> Sequence[str]:
+        """The names of the frozen parameters."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the user should know."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """The sources of what the rules know."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what every parameter gets."""
+
+    def explain(self, name: str) -> Sequence[StepView]:
+        """Return every step that led to a parameter's setting."""
+
+
+class ComparablePlan(PlanView, Protocol):
+    """A plan that can be compared with another one of its class."""
+
+    def diff(self, other: Any) -> DiffView:
+        """Return what differs in ``other``."""
