@@ -209,7 +209,7 @@ def test_no_name_of_a_config_imports_anything():
     assert set(sys.modules) - before == set()
 
 
-def test_the_error_about_ambiguous_depths_is_the_only_one_with_several_lines_and_its_path_is_that_of_the_layers():
+def test_the_error_about_ambiguous_depths_has_lines_and_names_the_layers():
     with pytest.raises(
         OptimBuildError, match=r"^rules\[0\]\.layers: depth cannot be inferred from the names"
     ) as caught:

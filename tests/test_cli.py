@@ -252,7 +252,7 @@ class Probe:
         return None
 
 
-def test_list_with_a_name_shows_the_docstring_and_the_options_with_types_and_defaults(capsys):
+def test_list_with_a_name_shows_docstring_options_types_and_defaults(capsys):
     status, out, _ = run(capsys, "list", "rules", "probe")
     line = inspect.getsourcelines(Probe)[1]
     assert status == 0
@@ -272,7 +272,7 @@ def test_list_with_a_name_shows_the_docstring_and_the_options_with_types_and_def
     ]
 
 
-def test_list_describes_an_optimizer_that_only_mmengine_knows_by_its_signature(capsys):
+def test_list_describes_an_optimizer_of_mmengine_by_its_signature(capsys):
     _, out, _ = run(capsys, "list", "optimizers", "RMSprop")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert {"alpha number; default 0.99", "lr number ≥ 0; default 0.01"} <= set(lines)

@@ -50,7 +50,7 @@ def test_quotes_are_one_short_printable_line_whatever_they_quote():
     assert shown("a\nb") == r"'a\nb'"
 
 
-def test_close_names_are_found_whatever_their_case_and_listings_say_how_many_more():
+def test_close_names_ignore_case_and_listings_say_how_many_more():
     assert closest("ADAMV", ["adamw", "sgd"]) == ["adamw"]
     assert suggest("zebra", ["adamw"]) == ""
     assert closest("x" * 10**6, ["adamw"]) == []

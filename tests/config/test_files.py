@@ -208,7 +208,7 @@ def test_bases_that_multiply_are_cut_off(tmp_path):
 # --- what is read -----------------------------------------------------------------------------
 
 
-def test_only_the_keys_of_the_dialects_are_read_and_of_others_only_the_names():
+def test_keys_that_no_dialect_reads_are_kept_by_name_only():
     raw = {"TRAIN": {"BASE_LR": [1], "EMA": {1, 2}}, "DATA": print, "optimizer": {"x": (1,)}, 3: object()}
     assert readable(raw, {"TRAIN": ("BASE_LR",), "optimizer": None}) == {
         "TRAIN": {"BASE_LR": (1,), "EMA": None},
@@ -247,7 +247,7 @@ TAGS = [f"!!{tag} " for tag in ("int", "float", "bool", "set", "omap", "timestam
 
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(st.sampled_from([*SIGNS, *WORDS, *TAGS]), max_size=25).map("".join) | st.text(max_size=60))
-def test_whatever_stands_in_yaml_it_is_read_or_is_not_yaml(text):
+def test_any_text_is_read_as_yaml_or_refused_as_no_yaml(text):
     try:
         found: Any = parsed_yaml(text)
     except ValueError as error:

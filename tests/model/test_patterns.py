@@ -114,7 +114,7 @@ def test_what_somebody_may_have_meant_is_wider():
 
 
 @given(st.lists(SEGMENT.filter(lambda text: "**" not in text) | st.just("**"), min_size=1, max_size=4))
-def test_what_somebody_may_have_meant_is_always_a_pattern_and_matches_whatever_the_narrower_one_does(segments):
+def test_a_suggested_pattern_matches_all_that_the_narrower_one_matches(segments):
     names = ["a.b", "a.b.1", "b", "1.a", "a1.b1.ab"]
     narrow = Pattern(".".join(segments))
     for wider in widened(narrow.text):

@@ -59,7 +59,7 @@ def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
     assert list(dict.fromkeys(chosen)) == list(range(len(settings)))  # in first-seen order
 
 
-def test_equal_effects_share_a_setting_whatever_edit_and_reason_they_come_from():
+def test_equal_effects_share_a_setting_whatever_their_edit_and_reason():
     rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
     settings, chosen = folded([True] * 3, _columns(rows), _base())
     assert chosen == (0, 0, 0)
@@ -100,7 +100,7 @@ def test_an_optimizer_that_is_called_like_none_is_not_none():
         folded([True] * 2, _columns([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
 
 
-def test_the_reason_in_an_error_is_that_of_the_parameter_and_not_of_an_edit_that_nobody_has():
+def test_an_error_gives_the_reason_of_the_parameter_that_it_names():
     table = [None, Edit(scale={"lr": -1.0}, why="nobody"), Edit(scale={"lr": -1.0}, why="somebody")]
     with pytest.raises(ConfigError, match="asked for by: somebody"):
         folded([True], [Column(["p"], [2], table)], _base())

@@ -91,7 +91,7 @@ def test_a_dotted_path_is_never_imported(name):
     assert "tests.trap" not in sys.modules
 
 
-def test_registering_a_name_twice_names_both_owners_and_the_same_object_again_is_fine():
+def test_registering_a_name_twice_is_an_error_that_names_both_owners():
     @rule("twice")
     class One:
         def __call__(self, param: ParamInfo) -> Edit | None:
@@ -146,7 +146,7 @@ def test_a_target_without_module_or_class_is_refused(target):
         optimizer("wrong_target", target)
 
 
-def test_a_missing_package_says_what_to_install_and_a_missing_class_what_lacks_it():
+def test_a_missing_package_or_class_is_an_error_that_says_what_to_do():
     optimizer("from_afar", "no_such_package.optim:Fast")
     with pytest.raises(MissingPackageError, match="pip install no-such-package"):
         make_plan({"optimizer": {"type": "from_afar"}}, Net())
@@ -242,7 +242,7 @@ USE = """
 """
 
 
-def test_a_plugin_is_found_at_the_first_lookup_that_misses_and_a_broken_one_is_a_warning(plugins):
+def test_plugins_load_at_the_first_missed_lookup_and_broken_ones_warn(plugins):
     done = _run(USE, plugins)
     assert done.returncode == 0, done.stderr
     early, known, found, package, warnings = json.loads(done.stdout)
@@ -284,7 +284,7 @@ def test_planning_with_our_optimizers_imports_no_torch():
     ("registration", "ours"),
     [('optimizer("AdamW", "torch.optim:AdamW"', "adamw"), ('rule("freeze"', "freeze")],
 )
-def test_a_clash_with_a_name_of_ours_appears_where_it_is_made_also_before_any_lookup(registration, ours, force):
+def test_a_clash_with_a_built_in_name_is_an_error_at_registration(registration, ours, force):
     code = f"""
         from optimbuild import OPTIMIZERS, RULES, OptimBuildError, RegistrationError, optimizer, rule
         class Mine:
@@ -304,7 +304,7 @@ def test_a_clash_with_a_name_of_ours_appears_where_it_is_made_also_before_any_lo
     assert "NoDecay" in done.stdout
 
 
-def test_the_very_same_rule_class_may_be_registered_again_and_under_another_name():
+def test_a_rule_class_may_be_registered_again_and_under_another_name():
     @rule("first_name")
     class Rule:
         factor: float = 1.0

@@ -57,6 +57,6 @@ def test_a_summary_is_short_and_exact(chosen, width, summary):
     assert Names(NAMES).summary(chosen, width) == summary
 
 
-def test_a_number_stands_for_a_star_only_where_the_star_matches_nothing_else():
+def test_numbers_replace_a_star_only_where_the_star_matches_nothing_else():
     names = Names(("blocks.0.w", "blocks.1.w", "blocks.shared.w"))
     assert names.summary(["blocks.0.w", "blocks.1.w"]) == "blocks.{0.w, 1.w}"

@@ -36,7 +36,7 @@ def rows(text: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
 
 
-def test_the_heading_has_the_model_the_optimizer_and_the_options_that_groups_share():
+def test_the_heading_has_the_model_the_optimizer_and_shared_options():
     text = plan_text(plan({"type": "no_decay"}))
     assert text.split("\n\n")[0].splitlines() == [
         "model        Tiny: 9.04k parameters in 4 tensors",
@@ -83,7 +83,7 @@ class ToSgd:
         return Edit(optimizer="sgd", why="a head") if param.name.startswith("head") else None
 
 
-def test_with_two_optimizers_each_row_names_its_own_and_lacks_what_it_does_not_have():
+def test_with_two_optimizers_each_row_has_its_name_and_its_options_only():
     text = plan_text(plan({"type": "to_sgd"}))
     assert "adamw, sgd, fused, 2 groups" in text
     heading = rows(text)[0]
@@ -97,7 +97,7 @@ def test_what_an_optimizer_fixes_is_shown_as_fixed():
     assert "momentum 0.9 (fixed), dampening 0.0, nesterov false (fixed)" in " ".join(text.split())
 
 
-def test_notes_warnings_and_the_fingerprint_stand_at_the_end():
+def test_notes_warnings_and_the_fingerprint_are_at_the_end():
     golden = make_plan(
         {"optimizer": ADAMW, "rules": [{"type": "layer_decay", "ratio": 0.875}]}, GOLDEN / "internimage_t.json"
     )

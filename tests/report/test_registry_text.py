@@ -32,14 +32,14 @@ def test_a_type_reads_as_words(schema, text):
     assert type_text(schema, definitions) == text
 
 
-def test_an_optimizer_whose_package_is_missing_is_listed_and_only_its_options_need_it():
+def test_an_optimizer_is_listed_also_where_its_package_is_missing():
     optimizer("not_installed", "no_such_package:Optimizer", defaults={"lr": 0.1})
     assert "no_such_package:Optimizer; lr 0.1 unless told otherwise" in text_of(list_lines(("optimizers",)))
     with pytest.raises(MissingPackageError, match="no_such_package"):
         entry_lines("optimizers", "not_installed")
 
 
-def test_an_optimizer_that_was_registered_as_a_class_is_shown_by_where_it_is():
+def test_an_optimizer_registered_as_a_class_is_shown_by_its_location():
     optimizer("as_class", Quiet)
     text = text_of(entry_lines("optimizers", "as_class"))
     assert f"{__name__}:Quiet" in text

@@ -47,7 +47,7 @@ def test_classic_keys_come_first_and_rules_after_them() -> None:
     assert spec.optimizer.options == {"lr": 1e-3, "weight_decay": 0.05}
 
 
-def test_zero_implementation_and_strict_may_stand_in_paramwise_cfg() -> None:
+def test_paramwise_cfg_may_hold_zero_implementation_and_strict() -> None:
     cfg = {"zero": {"bucket_view": False}, "implementation": "foreach", "strict": False}
     spec = read_config(wrapper(paramwise_cfg=cfg)).spec
     assert spec.sharding is not None
@@ -138,7 +138,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_class_that_a_user_registered_with_mmengine_goes_by_its_name_and_by_itself() -> None:
+def test_a_class_registered_with_mmengine_goes_by_name_and_as_an_object() -> None:
     @MMENGINE_OPTIMIZERS.register_module()
     class MyAdam(torch.optim.Adam):
         pass
@@ -408,6 +408,6 @@ def test_the_same_config_may_be_yaml(project: Path) -> None:
     assert plan.groups[0].optimizer == "mmengine.AdamW"
 
 
-def test_prepared_data_holds_the_names_of_keys_only_where_they_are_the_wrappers() -> None:
+def test_prepared_data_names_only_the_keys_of_the_wrapper() -> None:
     made = mmengine.prepared(wrapper(dtype=torch.float16))
     assert made["optim_wrapper"] == {"optimizer": OPTIMIZER, "constructor": OURS, "dtype": None}

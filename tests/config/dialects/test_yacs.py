@@ -96,12 +96,12 @@ def test_the_defaults_are_those_of_the_published_configs():
         ("strict", "STRICT", False),
     ],
 )
-def test_our_own_keys_stand_under_optimizer(ours, key, value):
+def test_our_own_keys_are_under_optimizer(ours, key, value):
     spec = read_config(node(**{key: value})).spec.to_dict()
     assert spec[ours] == ({"stage": 1, **value} if isinstance(value, dict) else value)
 
 
-def test_more_rules_apply_after_those_that_the_other_keys_stand_for():
+def test_more_rules_apply_after_those_of_the_other_keys():
     config = train(
         BASE_LR=1.0, OPTIMIZER={"RULES": [{"type": "match", "table": {"head": {"lr_mult": 0.1, "weight_decay": 0.25}}}]}
     )
@@ -125,7 +125,7 @@ def test_strings_are_read_as_yacs_reads_them(key, text, value):
     assert read_config(node(**{key: text})).spec == read_config(node(**{key: value})).spec
 
 
-def test_the_rules_that_stand_for_keys_need_nothing_to_do_but_those_that_were_asked_for_do():
+def test_only_rules_that_were_asked_for_must_match_something():
     plain = Inventory((ParamInfo("fc.weight", (2, 2)),))
     assert make_plan(train(), plain).warnings == ()
     with pytest.raises(ConfigError, match=r"^TRAIN\.OPTIMIZER\.DCN_LR_MUL: rule 'dcn_lr' touches no parameter"):
