@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optimbuild.plan.plan import Plan
     from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "build_optimizer": "build.build",
