@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optimbuild.plan.plan import Plan
     from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Modules that were moved are still found under their old names: a package's `__path__` is the list of the folders in
 # which Python searches its submodules, and `compat/moved` has a one-line module for each old name.

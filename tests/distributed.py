@@ -16,6 +16,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import pytest
+import torch
+
+needs_fsdp2_on_cpu = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP2 of torch 2.6 trains on accelerators only"
+)
+
 GRACE = 5.0
 """Seconds that the other ranks get after one has failed, to fail by themselves and say how."""
 

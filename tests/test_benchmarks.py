@@ -73,7 +73,7 @@ def test_a_target_knows_whether_it_was_met() -> None:
     assert Result.from_dict(result.to_dict()).targets == [met, missed]
 
 
-def test_the_published_layout_gives_every_tensor_the_settings_that_we_give_it() -> None:
+def test_the_published_layout_gives_every_tensor_the_plans_settings() -> None:
     model = models.from_inventory("internimage_l", at_most=200)
     ours = build_optimizer(sides.config(*build.THREE), model)
     published = sides.published(model, build.RATIO, 0.1)
@@ -89,7 +89,7 @@ def test_one_group_a_tensor_splits_our_groups_and_nothing_else() -> None:
     assert all(len(group["params"]) == 1 and not group["fused"] for group in split.param_groups)
 
 
-def test_a_tree_of_stand_ins_has_the_inventory_of_the_real_model() -> None:
+def test_a_tree_of_placeholders_has_the_inventory_of_the_real_model() -> None:
     from optimbuild import Inventory, inventory
 
     real = Inventory.read(models.INVENTORIES / "internimage_h.json")

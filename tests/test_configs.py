@@ -50,7 +50,7 @@ def test_the_plan_is_what_the_published_builder_gave(name: str):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_settings_do_not_depend_on_the_quirks_of_the_published_code(name: str):
+def test_published_settings_are_the_same_with_and_without_quirks(name: str):
     plan = make_plan(CONFIGS / f"{name}.yacs.yaml", inventory(name))
     quirks = make_plan(
         CONFIGS / f"{name}.yacs.yaml", inventory(name), overrides=("TRAIN.OPTIMIZER.REFERENCE_QUIRKS=true",)

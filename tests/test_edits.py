@@ -57,7 +57,7 @@ def test_set_replaces_scale_multiplies_and_freeze_is_final(edits):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(EDITS, max_size=4))
-def test_the_steps_lead_from_the_base_options_to_the_decision_and_each_changed_something(edits):
+def test_the_steps_lead_from_base_options_to_decision_with_an_effect_each(edits):
     config = rules_that(*map(on_a, edits))
     plan = make_plan({**config, "strict": False}, MODEL)
     options, frozen = dict(START), False
@@ -73,7 +73,7 @@ def test_the_steps_lead_from_the_base_options_to_the_decision_and_each_changed_s
     assert frozen or options == plan["a.weight"].options
 
 
-def test_learning_rate_and_weight_decay_are_independent_and_no_rule_switches_another_off():
+def test_rules_for_learning_rate_and_weight_decay_are_independent():
     plan = make_plan(
         rules_that(
             always(Edit(set={"weight_decay": 0.0})), on_a(Edit(scale={"lr": 0.5})), always(Edit(scale={"lr": 0.5}))
@@ -93,7 +93,7 @@ def test_equal_settings_share_a_group_whatever_rule_gave_them():
 
 
 @pytest.mark.parametrize("value", [0, 0.0, "0", False])
-def test_a_value_that_equals_the_base_value_is_checked_and_coerced_all_the_same(value):
+def test_a_value_equal_to_the_base_value_is_still_checked_and_coerced(value):
     config = {**rules_that(on_a(Edit(set={"weight_decay": value}))), "optimizer": {**BASE, "weight_decay": 0.0}}
     if value is False:
         with pytest.raises(ConfigError, match=r"^rules\[0\]\.weight_decay: must be a number, not a truth value"):
@@ -155,7 +155,7 @@ def test_edits_of_frozen_parameters_are_checked_too():
 # --- another optimizer for some parameters ---------------------------------------------------
 
 
-def test_another_optimizer_starts_from_its_own_defaults_and_takes_over_what_both_know():
+def test_another_optimizer_has_its_defaults_and_the_options_that_both_know():
     plan = make_plan(rules_that(on_a(Edit(optimizer="SGD", set={"momentum": 0.5}, why="large"))), MODEL)
     assert (plan["a.weight"].optimizer, plan["b.weight"].optimizer) == ("sgd", "adamw")
     options = plan["a.weight"].options
@@ -165,7 +165,7 @@ def test_another_optimizer_starts_from_its_own_defaults_and_takes_over_what_both
     assert [group.optimizer for group in plan.groups] == ["sgd", "adamw"]
 
 
-def test_the_last_optimizer_that_is_named_counts_and_earlier_edits_apply_to_it():
+def test_the_last_named_optimizer_counts_and_earlier_edits_apply_to_it():
     edits = (Edit(optimizer="sgd", scale={"lr": 0.5}), Edit(scale={"lr": 0.5}), Edit(optimizer="sgd_linear_probing"))
     plan = make_plan(rules_that(*map(on_a, edits)), MODEL)
     decision = plan["a.weight"]

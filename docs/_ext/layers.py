@@ -11,10 +11,7 @@ from typing import Any
 from registered import Generated
 from sphinx.application import Sphinx
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+import tomllib
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import model_validator
-from typing_extensions import Self
 
 from optimbuild.registry import optimizer
 from optimbuild.registry.optimizer_type import KERNELS, Options, State

@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, dataclass_transform, overload
 
 import pydantic
-from typing_extensions import dataclass_transform
 
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown

@@ -60,7 +60,7 @@ class Counting(torch.optim.SGD):
         super().add_param_group(param_group)
 
 
-def test_a_class_with_an_add_param_group_of_its_own_hears_of_every_group():
+def test_a_class_with_its_own_add_param_group_gets_every_group():
     from optimbuild import optimizer
 
     optimizer("counting_groups", Counting, force=True)
@@ -81,7 +81,7 @@ class Regrouping(torch.optim.SGD):
         super().__init__(groups, lr=lr)
 
 
-def test_a_class_that_makes_groups_of_its_own_has_them_as_torch_makes_them():
+def test_a_class_that_makes_its_own_groups_has_them_as_torch_makes_them():
     from optimbuild import optimizer
 
     optimizer("regrouping", Regrouping, force=True)

@@ -114,7 +114,7 @@ def test_numbers_that_are_no_tensors_are_saved_too(tmp_path: Path) -> None:
     assert all(found == {"calls": 3, "ratio": 0.1, "mean": 1.0} for found in fresh.state.values())
 
 
-def test_a_hundred_and_fifty_ways_to_damage_a_save_are_errors_or_do_no_harm(tmp_path: Path) -> None:
+def test_150_ways_to_damage_a_save_are_errors_or_do_no_harm(tmp_path: Path) -> None:
     """Cut off, one bit flipped, removed, or taken from another save: an error of ours, or the right state."""
     rng = random.Random(0)
     whole, optimizer = trained()
@@ -261,7 +261,7 @@ def load_sharded_and_damaged(directory: str) -> tuple[dict[str, Any], str]:
     return state, str(caught.value)
 
 
-def test_a_replicated_state_is_saved_once_and_damage_that_one_rank_finds_is_an_error_on_all(tmp_path: Path) -> None:
+def test_replicated_state_is_saved_once_and_damage_fails_on_all_ranks(tmp_path: Path) -> None:
     run(2, save_plain, str(tmp_path / "good"))
     size = sum(path.stat().st_size for path in (tmp_path / "good").rglob("*.distcp"))
     _, optimizer = trained()

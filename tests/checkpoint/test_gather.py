@@ -33,7 +33,7 @@ def gather() -> list[Any]:
     return found
 
 
-def test_the_chosen_rank_gets_everything_whatever_the_dtype_and_the_others_nothing() -> None:
+def test_the_chosen_rank_gathers_every_dtype_and_the_others_get_nothing() -> None:
     results = run(3, gather)
     whole = results[0][3]
     assert len(whole["state"]) == len(whole["params"]) - 1

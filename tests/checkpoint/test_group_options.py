@@ -29,7 +29,7 @@ def test_an_option_that_a_newer_torch_added_is_no_change() -> None:
     assert not load_optimizer_state(built(SGD)[1], state).changes
 
 
-def test_the_lr_of_the_middle_of_a_schedule_is_no_change_but_another_start_is() -> None:
+def test_another_initial_lr_is_a_change_and_a_scheduled_lr_is_not() -> None:
     assert not load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.01)).changes
     report = load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.02))
     assert "lr of 25 parameters: 0.02 → 0.01: " in str(report)

@@ -65,7 +65,7 @@ def test_what_mmengines_own_constructor_built_resumes() -> None:
     assert same(weights(again), weights(whole))
 
 
-def test_unnamed_groups_of_the_parameters_that_were_trainable_then_are_named_from_the_model() -> None:
+def test_unnamed_groups_of_once_trainable_parameters_get_the_models_names() -> None:
     whole = net()
     for tensor in whole.blocks[0].parameters():
         tensor.requires_grad_(False)
@@ -139,7 +139,7 @@ def test_what_wrappers_put_into_saved_names_is_no_part_of_them(prefix: str) -> N
     assert set(load_optimizer_state(fresh, state).loaded) == set(weights(whole))
 
 
-def test_state_that_was_saved_under_the_other_name_of_a_shared_tensor_is_found() -> None:
+def test_state_saved_under_the_other_name_of_a_shared_tensor_is_found() -> None:
     model = Tied()
     optimizer = build_optimizer({"optimizer": {"type": "adamw", "lr": 0.1}}, model)
     model(torch.arange(4)).sum().backward()
@@ -151,7 +151,7 @@ def test_state_that_was_saved_under_the_other_name_of_a_shared_tensor_is_found()
     assert "embed.weight" in load_optimizer_state(fresh, state).loaded
 
 
-def test_frozen_parameters_in_an_old_save_have_no_state_and_are_no_mismatch() -> None:
+def test_frozen_parameters_of_an_old_save_have_no_state_and_do_no_harm() -> None:
     """The published InternImage code hands frozen parameters to the optimizer as well."""
     frozen = {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["blocks.0"]}]}
     whole = net()
@@ -202,7 +202,7 @@ def test_an_unnamed_save_needs_a_plan_to_take_names_from() -> None:
         load_optimizer_state(plain, old.state_dict())
 
 
-def test_a_name_that_stands_twice_is_refused() -> None:
+def test_a_name_given_twice_is_refused() -> None:
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["param_groups"][1]["name"] = old["param_groups"][0]["name"]
     refusal(old, "1 names stand twice in the saved groups: pos_embed")

@@ -16,7 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from optimbuild import build_optimizer
 from optimbuild.checkpoint import load, load_optimizer_state, optimizer_state, save
 from tests.checkpoint.training import CONFIG, SGD, net, plain, resumed, same, train, trained, weights
-from tests.distributed import run
+from tests.distributed import needs_fsdp2_on_cpu, run
 
 
 @pytest.mark.parametrize("config", [CONFIG, SGD], ids=["adamw", "sgd"])
@@ -110,6 +110,7 @@ def resume_fsdp2_in_every_way(directory: str) -> tuple[Any, list[Any]]:
     return plain(whole_weights(model)), resumes
 
 
+@needs_fsdp2_on_cpu
 def test_fsdp2_resumes_by_torch_and_by_name_and_its_saves_load_without_it(tmp_path: Path) -> None:
     results = run(2, resume_fsdp2_in_every_way, str(tmp_path))
     for whole, resumes in results:

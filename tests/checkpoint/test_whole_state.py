@@ -12,7 +12,7 @@ from optimbuild.checkpoint import optimizer_state
 from tests.checkpoint.training import CONFIG, SGD, built, same, train, trained
 
 
-def test_the_state_holds_what_the_optimizer_keeps_under_the_names_of_the_parameters() -> None:
+def test_whole_state_is_the_optimizers_state_by_parameter_name() -> None:
     model, optimizer = trained()
     state = optimizer_state(optimizer)
     assert set(state) == {"state", "params", "fingerprint", "version"}

@@ -38,7 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return run("configs/digits_vit.yaml", "--checkpoint", str(directory)), directory
 
 
-def test_the_digits_show_the_plan_first_and_the_accuracy_last_and_the_same_seed_repeats_the_run(alone):
+def test_digits_print_plan_then_accuracy_and_a_seed_repeats_the_run(alone):
     first, _ = alone
     lines = first.splitlines()
     assert lines[0].startswith("model ")
@@ -49,7 +49,7 @@ def test_the_digits_show_the_plan_first_and_the_accuracy_last_and_the_same_seed_
     assert run("configs/digits_vit.yaml") == first
 
 
-def test_sharded_over_two_processes_and_resumed_on_three_the_digits_are_learnt_as_on_one(alone, tmp_path: Path):
+def test_digits_on_two_ranks_and_resumed_on_three_learn_as_on_one(alone, tmp_path: Path):
     begun = run("configs/digits_vit_zero.yaml", "--checkpoint", str(tmp_path), "--stop-after", "1", processes=2)
     assert begun.count("the optimizer state is sharded") == 1, "one rank speaks for all"
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch-001"]

@@ -47,7 +47,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_hook_that_raises_is_named_with_its_error_and_with_what_to_do_instead(hook):
+def test_a_hook_that_raises_is_an_error_with_its_name_cause_and_advice(hook):
     with pytest.raises(ModelError) as caught:
         plan_with(**{hook: raising})
     message = str(caught.value)

@@ -80,7 +80,7 @@ MARKUP = ["[red]a", "a[/]", "[link=x]a", "<b>a", "</script>", "<img src=x onerro
 
 
 @pytest.mark.parametrize("name", [*UNREADABLE, *MARKUP, "a" * 1001])
-def test_names_that_would_garble_reports_are_refused_as_names_and_as_aliases(name):
+def test_names_that_would_garble_reports_are_refused_also_as_aliases(name):
     for param in (ParamInfo(name, (1,)), ParamInfo("a", (1,), aliases=("b", name))):
         with pytest.raises(
             ModelError, match=r"parameter name .* (holds control characters or markup|has \d+ char)"
@@ -100,7 +100,7 @@ def test_unusual_but_readable_names_are_names():
     assert [param.name for param in Inventory(tuple(ParamInfo(name, (1,)) for name in names))] == list(names)
 
 
-def test_a_module_with_control_characters_in_a_name_is_refused_and_left_as_it_was():
+def test_a_module_with_control_characters_in_a_name_is_refused_unchanged():
     model = nn.Module()
     model.register_parameter("w\x1b[2J", nn.Parameter(torch.ones(2)))
     with pytest.raises(ModelError, match=r"'w\\x1b\[2J'"):
@@ -108,7 +108,7 @@ def test_a_module_with_control_characters_in_a_name_is_refused_and_left_as_it_wa
     assert all(tensor.requires_grad for tensor in model.parameters())
 
 
-def test_a_name_that_stands_twice_is_refused():
+def test_a_name_given_twice_is_refused():
     for params in (("a", ()), ("a", ())), (("a", ("b",)), ("b", ())), (("a", ("c",)), ("b", ("c",))):
         with pytest.raises(ModelError, match="two parameters have the name"):
             Inventory(tuple(ParamInfo(name, (1,), aliases=aliases) for name, aliases in params))
@@ -262,7 +262,7 @@ PLACES = [(key,) for key in ("model", "params", "hooks", "unfused")] + [("params
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
-def test_whatever_stands_in_a_file_it_is_an_inventory_or_an_error_of_ours(changes):
+def test_any_file_is_an_inventory_or_an_error_of_this_package(changes):
     data: Any = {"model": "Net", "params": [dict(ROW), {"name": "b", "shape": [2]}], "hooks": {}}
     for place, value in changes:
         node = data
@@ -290,7 +290,7 @@ SPELLED = st.text("ab. ", min_size=1, max_size=4)
 @given(
     names=st.lists(SPELLED, min_size=1, max_size=12, unique=True), spare=st.data(), keyword=st.text("ab. ", max_size=4)
 )
-def test_looking_through_all_names_at_once_finds_what_looking_through_each_finds(names, spare, keyword):
+def test_searching_all_names_at_once_equals_searching_each_name(names, spare, keyword):
     kept = spare.draw(st.integers(1, len(names)), label="how many are no aliases")
     owners = spare.draw(st.lists(st.integers(0, kept - 1), min_size=len(names) - kept, max_size=len(names) - kept))
     aliases = [

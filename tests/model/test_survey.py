@@ -90,7 +90,7 @@ def test_names_and_order_are_those_of_named_parameters():
         assert [p.name for p in inventory(model)] == [name for name, _ in model.named_parameters()]
 
 
-def test_shared_tensors_and_shared_modules_are_listed_once_with_their_aliases():
+def test_shared_tensors_and_modules_are_listed_once_with_their_aliases():
     tied = inventory(Tied())
     assert tied["lm_head.weight"].name == "embed.weight"
     assert tied["embed.weight"].aliases == ("lm_head.weight",)
@@ -182,7 +182,7 @@ def test_a_tensor_that_will_not_tell_its_shape_is_refused():
         inventory(model)
 
 
-def test_a_data_parallel_class_that_keeps_its_model_elsewhere_is_a_module_like_any_other():
+def test_a_data_parallel_class_without_a_module_attribute_is_no_wrapper():
     class Elsewhere(nn.DataParallel):
         def __init__(self, model: nn.Module) -> None:
             nn.Module.__init__(self)
@@ -199,7 +199,7 @@ def test_a_model_that_python_cannot_follow_is_refused():
         inventory(model)
 
 
-def test_a_tensor_that_any_of_its_modules_may_give_sparse_gradients_is_not_for_a_fused_kernel():
+def test_a_tensor_that_may_get_sparse_gradients_has_no_fused_kernel():
     model = nn.ModuleDict({"head": nn.Linear(4, 8, bias=False), "table": nn.Embedding(8, 4, sparse=True)})
     model["table"].weight = model["head"].weight
     assert inventory(model).unfused == {"head.weight"}
@@ -248,6 +248,6 @@ class Listing(Net):
 
 
 @pytest.mark.parametrize("wrapped", [_compiled_inside, _checkpointed])
-def test_hooks_that_list_the_names_of_wrapped_blocks_mean_the_same_parameters(wrapped):
+def test_hooks_may_list_names_with_or_without_their_wrappers(wrapped):
     assert make_plan(CONFIG, wrapped(Listing())) == make_plan(CONFIG, Listing())
     assert make_plan(CONFIG, wrapped(Listing()))["blocks.1.attn.weight"].weight_decay == 0.0

@@ -288,13 +288,13 @@ def test_rules_apply_in_the_order_of_the_config():
     assert make_plan(rules_that(on_a(Edit())), MODEL).warnings == ()
 
 
-def test_an_error_gives_the_reason_of_the_rule_that_asked_also_where_two_rules_want_the_same():
+def test_an_error_gives_the_reason_of_the_rule_that_asked():
     rules = [{"type": "match", "table": {pattern: {"lr_mult": 1e200}}} for pattern in ("stem.**", "**")]
     with pytest.raises(ConfigError, match=r"rules\[1\].*asked for by: pattern '\*\*'"):
         make_plan({"optimizer": {"type": "adamw", "lr": 0.1}, "rules": rules}, Net())
 
 
-def test_a_pattern_that_matches_only_frozen_parameters_is_told_of_where_its_rule_wants_nothing_too():
+def test_a_pattern_that_matches_only_frozen_parameters_is_a_warning():
     class Looks:
         def bind(self, model: Inventory) -> Edits:
             edits = Edits(model)

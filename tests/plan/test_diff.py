@@ -39,7 +39,7 @@ def test_equal_numbers_of_different_types_differ():
 MODEL = Inventory(tuple(ParamInfo(f"blocks.{i}.weight", (2, 2)) for i in range(3)))
 
 
-def test_a_line_stands_for_each_distinct_change_with_the_names_that_it_concerns():
+def test_a_diff_has_one_line_per_distinct_change_with_the_names():
     config = {"optimizer": {"type": "adamw", "lr": 0.1}}
     before = make_plan({**config, "rules": [{"type": "freeze", "patterns": ["blocks.0"]}]}, MODEL)
     after = make_plan(

@@ -126,7 +126,7 @@ def memory(config: dict[str, Any], model: Inventory, world_size: Any) -> Any:
     return make_plan({"optimizer": OPTIMIZERS["adamw"], **config}, model).memory(world_size=world_size)
 
 
-def test_with_zero_the_shares_of_the_ranks_sum_to_the_whole_and_without_each_has_all():
+def test_memory_is_shared_by_the_ranks_with_zero_and_repeated_without():
     shapes = [(16, 16)] * 5 + [(16,)] * 3
     sharded, whole = memory({"zero": True}, inventory(*shapes), 4), memory({}, inventory(*shapes), 4)
     assert (sharded.sharding, whole.sharding) == ("zero", None)

@@ -45,7 +45,7 @@ def test_with_quirks_every_parameter_gets_what_was_measured(name):
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_with_quirks_class_defaults_and_groups_are_those_that_were_measured(name):
+def test_with_quirks_class_defaults_and_groups_are_as_measured(name):
     case = YACS[name]
     model = module_of(golden_inventory(case["model"]))
     optimizer = build_optimizer(with_keys(case["config"], REFERENCE_QUIRKS=True, USE_ZERO=False), model)
@@ -73,7 +73,7 @@ def test_without_quirks_nothing_differs_where_code_and_documentation_agree(name)
 # --- the documented differences --------------------------------------------------------------
 
 
-def test_the_lr_factor_of_deformable_convolutions_counts_without_layer_decay():
+def test_the_lr_factor_of_deformable_convolutions_needs_no_layer_decay():
     case = YACS["internimage_l_22kto1k_384_without_lr_decay"]
     plan = make_plan(case["config"], golden_inventory(case["model"]))
     pieces = ("offset", "attention_weights", "center_feature_scale_proj", "alpha_beta")
@@ -95,7 +95,7 @@ def test_linear_probing_has_no_weight_decay():
     assert any("sgd_linear_probing fixes weight_decay to 0.0" in warning for warning in plan.warnings)
 
 
-def test_frozen_parameters_never_reach_the_optimizer_although_the_published_code_handed_them_over():
+def test_frozen_parameters_are_in_no_group_unlike_in_the_published_code():
     case = YACS["internimage_t_sgd_freeze_0_1"]
     handed_over = {row["name"] for row in case["params"]} & set(case["frozen"])
     assert handed_over == set(case["frozen"])
@@ -105,7 +105,7 @@ def test_frozen_parameters_never_reach_the_optimizer_although_the_published_code
         assert not handed_over & {name for group in optimizer.param_groups for name in group["param_names"]}
 
 
-def test_an_unknown_optimizer_is_an_error_that_names_the_key_and_the_closest_name():
+def test_an_unknown_optimizer_is_an_error_with_the_key_and_closest_name():
     case = YACS["unknown_optimizer"]
     assert case["raises"] == "NotImplementedError"
     with pytest.raises(UnknownNameError, match=r"^TRAIN\.OPTIMIZER\.NAME: unknown optimizer 'adamwx'.*'adamw'"):
@@ -127,7 +127,7 @@ def test_level_1_does_not_freeze_level_10_but_did_as_published():
     assert any(warning.startswith("without REFERENCE_QUIRKS it would differ") for warning in published.warnings)
 
 
-def test_scalars_and_norms_of_several_dimensions_have_no_weight_decay_but_had_as_published():
+def test_scalars_and_norms_of_many_dimensions_decay_only_as_published():
     params = (
         ParamInfo("logit_scale", ()),
         ParamInfo("norm.weight", (2, 1, 1), owner="LayerNorm2d", kinds=frozenset({"norm"})),

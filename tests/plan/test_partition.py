@@ -16,14 +16,14 @@ def loads_of(sizes: list[int], ranks: list[int], world_size: int) -> list[int]:
 
 
 @given(SIZES, st.integers(1, 8))
-def test_the_fullest_rank_exceeds_the_emptiest_by_no_more_than_the_largest_tensor(sizes, world_size):
+def test_the_fullest_and_emptiest_rank_differ_by_at_most_one_tensor(sizes, world_size):
     loads = loads_of(sizes, partition(sizes, [0] * world_size), world_size)
     assert sum(loads) == sum(sizes)
     assert max(loads) - min(loads) <= max(sizes, default=0)
 
 
 @given(SIZES, st.integers(1, 8))
-def test_no_rank_that_the_mean_does_not_force_holds_more_than_four_thirds_of_the_best(sizes, world_size):
+def test_the_fullest_rank_holds_at_most_four_thirds_of_the_best_possible(sizes, world_size):
     loads = loads_of(sizes, partition(sizes, [0] * world_size), world_size)
     ordered = sorted(sizes, reverse=True)
     pair = sum(ordered[world_size - 1 : world_size + 1]) if len(sizes) > world_size else 0

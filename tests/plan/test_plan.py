@@ -78,7 +78,7 @@ def test_groups_hold_equal_settings_in_first_seen_order_and_every_option():
 
 @settings(max_examples=150, deadline=None)
 @given(CONFIGS, inventories())
-def test_every_trainable_parameter_is_in_exactly_one_group_and_frozen_ones_in_none(config, inventory):
+def test_a_plans_groups_hold_each_trainable_parameter_once_and_no_frozen(config, inventory):
     plan = drawn_plan(config, inventory)
     grouped = [name for group in plan.groups for name in group.params]
     assert sorted([*grouped, *plan.frozen]) == sorted(param.name for param in inventory)
@@ -132,7 +132,7 @@ def test_rules_that_changed_nothing_are_no_steps():
 # --- fingerprint ------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_tells_what_every_parameter_gets_and_not_how_it_was_said():
+def test_the_fingerprint_depends_on_the_settings_and_not_on_their_wording():
     def fingerprint(model: Inventory = MODEL, **change: Any) -> str:
         return make_plan({**CONFIG, **change}, model).fingerprint
 

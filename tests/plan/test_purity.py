@@ -127,7 +127,7 @@ def test_a_build_that_fails_leaves_model_and_config_as_they_were(name):
     assert (config, state(model)) == before
 
 
-def test_a_build_that_succeeds_freezes_and_changes_the_config_no_more_than_planning_does():
+def test_a_build_freezes_parameters_and_leaves_the_config_unchanged():
     config, model = copy.deepcopy(OWN), Net()
     build_optimizer(config, model)
     assert config == OWN

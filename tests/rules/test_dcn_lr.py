@@ -27,7 +27,7 @@ def steers(name: str) -> bool:
     return "offset" in name or "attention_weights" in name
 
 
-def test_without_layer_decay_the_factor_counts_where_a_keyword_is_a_piece_of_the_name() -> None:
+def test_the_dcn_lr_factor_applies_where_a_keyword_is_part_of_the_name() -> None:
     found = plan(DCN)
     assert lrs(found) == {param.name: 0.3 * 0.1 if steers(param.name) else 0.3 for param in MODEL}
     assert {decision.weight_decay for decision in found} == {0.5}

@@ -31,12 +31,12 @@ def frozen(**options: Any) -> list[str]:
     return list(plan({"type": "freeze", **options}).frozen)
 
 
-def test_a_level_is_its_two_segments_anywhere_in_a_name_and_level_1_is_not_level_10() -> None:
+def test_a_level_is_two_segments_of_a_name_and_level_1_is_not_level_10() -> None:
     assert frozen(levels=[1]) == ["backbone.levels.1.fc.weight", "levels.1"]
     assert frozen(levels=[0, 10]) == ["backbone.levels.0.fc.weight", "backbone.levels.10.fc.weight"]
 
 
-def test_a_pattern_that_names_a_module_covers_everything_below_it_and_nothing_beside_it() -> None:
+def test_a_pattern_of_a_module_covers_everything_below_it_and_no_more() -> None:
     assert frozen(patterns=["patch_embed"]) == ["patch_embed.proj.weight", "patch_embed.norm.weight"]
     assert frozen(patterns=["backbone.levels.1"]) == ["backbone.levels.1.fc.weight"]
 
@@ -74,7 +74,7 @@ def test_a_frozen_parameter_has_no_options_and_is_in_no_group() -> None:
     assert "levels.1" not in [name for group in found.groups for name in group.params]
 
 
-def test_freezing_is_final_wherever_the_rule_stands() -> None:
+def test_freezing_is_final_whatever_the_order_of_the_rules() -> None:
     freeze, thaw = {"type": "freeze", "patterns": ["head"]}, {"type": "match", "table": {"**": {"freeze": False}}}
     assert plan(freeze, thaw).frozen == plan(thaw, freeze).frozen == ("head.weight",)
 

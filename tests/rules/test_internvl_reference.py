@@ -62,7 +62,7 @@ def test_names_that_are_not_there_are_no_error_as_published() -> None:
     assert plan(*HINTED, no_decay_names=["absent"], no_decay_keywords=["absent"]).warnings == ()
 
 
-def test_a_level_is_a_piece_of_the_name_so_that_level_1_freezes_level_10_too() -> None:
+def test_a_published_level_is_part_of_the_name_so_1_freezes_level_10_too() -> None:
     names = ("levels.0.w", "levels.1.w", "levels.10.w", "sublevels.1.w", "levels.2.w")
     assert plan(*map(matrix, names), freeze_levels=[1]).frozen == names[1:4]
 

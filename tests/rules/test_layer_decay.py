@@ -54,7 +54,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_model_is_asked_in_order_and_the_plan_says_whence_the_depths_came(source: str) -> None:
+def test_the_model_is_asked_in_order_and_the_plan_names_the_answers_source(source: str) -> None:
     order = list(SOURCES)
     live = {hook: answer for hook, answer in LIVE.items() if order.index(hook) >= order.index(source)}
     found = plan(inventory_of(hooks=Hints(live=live)))
@@ -100,7 +100,7 @@ def knowing(**by_ratio: dict[str, float]) -> Hints:
 
 
 @pytest.mark.parametrize(("known", "asked"), [("0.9", "0.875"), ("0.875", "0.9")])
-def test_the_powers_that_a_file_gives_for_one_ratio_are_its_answer_for_another(known: str, asked: str) -> None:
+def test_the_powers_in_a_file_for_one_ratio_answer_for_another_ratio(known: str, asked: str) -> None:
     recorded = answers("internimage_l")
     derived = knowing(**{known: recorded[known]}).lr_decay_keywords(float(asked))
     assert list(derived.items()) == list(recorded[asked].items())

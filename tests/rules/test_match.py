@@ -51,7 +51,7 @@ def test_an_entry_without_options_exempts_what_it_matches() -> None:
     }
 
 
-def test_kinds_may_stand_in_place_of_a_pattern_and_any_of_them_is_enough() -> None:
+def test_kinds_may_replace_a_pattern_and_any_of_them_is_enough() -> None:
     found = plan([{"kinds": ["embedding", "norm"], "lr_mult": 0.5}])
     assert touched(found) == {"embed.weight": 0.5, "backbone.norm.weight": 0.5, "neck.norm.weight": 0.5}
     assert found.explain("embed.weight")[0].why == "kinds embedding, norm"

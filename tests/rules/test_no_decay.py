@@ -53,7 +53,7 @@ def spared(found: Plan) -> set[str]:
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_each_cause_spares_its_parameters_with_its_reason_and_can_be_switched_off(cause: str) -> None:
+def test_each_cause_of_no_decay_has_its_reason_and_can_be_switched_off(cause: str) -> None:
     off, reasons = CAUSES[cause]
     found, without = plan(**ALL), plan(**{**ALL, **off})
     assert spared(found) - spared(without) == set(reasons)
@@ -128,7 +128,7 @@ def test_an_alias_counts_as_well(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["names", "keywords"])
-def test_a_name_or_keyword_that_nothing_has_is_an_error_although_other_causes_matched(kind: str) -> None:
+def test_a_name_or_keyword_without_match_is_an_error_despite_other_matches(kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"^rules\[0\]\.{kind}\[1\]: 'pos_embd' matches no parameter.*pos_embed"):
         plan(**{kind: ["pos_embed", "pos_embd"]})
 

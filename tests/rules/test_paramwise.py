@@ -51,7 +51,7 @@ def test_the_published_deit_small_settings_come_out_exactly() -> None:
     assert len(plan.groups) == 28
 
 
-def test_the_longest_custom_key_counts_and_of_equal_ones_the_first_in_the_alphabet() -> None:
+def test_the_longest_custom_key_counts_and_the_alphabet_breaks_ties() -> None:
     keys = {"a.b": {"lr_mult": 0.5}, "b.c": {"lr_mult": 0.25}, "a.b.c": {"lr_mult": 0.125}, "b": {"lr_mult": 2}}
     plan = planned(
         linear("a.b.c.weight"), linear("a.b.x.weight"), linear("x.b.c.weight"), linear("xa.b.cx"), custom_keys=keys
@@ -89,7 +89,7 @@ def test_options_in_a_custom_key_are_set_and_win_over_its_factors() -> None:
     }
 
 
-def test_an_option_that_the_optimizer_does_not_take_is_refused_in_a_custom_key() -> None:
+def test_a_custom_key_with_an_option_unknown_to_the_optimizer_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"adamw takes no option 'momentum'"):
         planned(linear("head.weight"), custom_keys={"head": {"momentum": 0.9}})
 
@@ -136,7 +136,7 @@ def test_biases_of_norms_keep_their_lr() -> None:
     assert [d.lr for d in plan] == [0.1, 0.2, 0.1]
 
 
-def test_inside_a_deformable_convolution_the_offset_has_its_own_lr_and_no_other_key_applies() -> None:
+def test_the_offset_of_a_deformable_convolution_has_only_its_own_lr() -> None:
     deformable = {"owner": "ModulatedDeformConv2dPack", "bases": ("ModulatedDeformConv2dPack", "ModulatedDeformConv2d")}
     plan = planned(
         conv("dcn.weight", **deformable),
@@ -233,7 +233,7 @@ def test_beside_layer_decay_other_keys_do_nothing_and_say_so() -> None:
     assert len(plan.warnings) == 3
 
 
-def test_layer_decay_without_the_models_method_is_an_error_that_names_the_other_rule() -> None:
+def test_layer_decay_needs_the_models_method_or_names_the_other_rule() -> None:
     with pytest.raises(
         ConfigError, match=r"rules\[0\]\.layer_decay_rate: asks the model for get_layer_depth.*layer_decay"
     ) as e:

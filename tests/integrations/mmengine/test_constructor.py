@@ -234,7 +234,7 @@ def gan(**keys: Any) -> dict[str, Any]:
     }
 
 
-def test_each_module_gets_an_optimizer_with_a_plan_of_its_own(tmp_path: Path) -> None:
+def test_each_module_gets_its_own_optimizer_and_plan(tmp_path: Path) -> None:
     schedulers = {
         "generator": {"type": "ExponentialLR", "gamma": 0.5},
         "critic": {"type": "ExponentialLR", "gamma": 0.1},

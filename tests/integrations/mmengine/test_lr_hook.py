@@ -31,7 +31,7 @@ def scalars(work_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def test_lr_is_the_base_lr_and_the_extremes_stand_beside_it(tmp_path: Path) -> None:
+def test_lr_is_the_base_lr_with_the_extremes_beside_it(tmp_path: Path) -> None:
     trained(tmp_path, 2, adamw(classic=SLOW_STEM), param_scheduler=HALVES, **logged("LrHook"))
     rows = scalars(tmp_path)
     assert [row["lr"] for row in rows] == [0.02, 0.01, 0.005, 0.0025]

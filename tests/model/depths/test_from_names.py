@@ -237,7 +237,7 @@ def test_layers_follow_the_numbers(texts: tuple[str, ...], expected: list[int]) 
 
 
 @pytest.mark.parametrize("name", ["t5", "clip"])
-def test_of_several_trunks_none_is_picked_and_the_example_of_the_error_works(name: str) -> None:
+def test_several_trunks_are_an_error_whose_example_works(name: str) -> None:
     model = surveyed(name)
     with pytest.raises(ConfigError, match="several sequences of numbered modules could be the trunk") as caught:
         plan(model)
@@ -263,7 +263,7 @@ def test_of_several_trunks_none_is_picked_and_the_example_of_the_error_works(nam
          ["x.{n}", "y.{n}", "head"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_told_is_an_error_with_the_reason_and_an_example(
+def test_depths_that_cannot_be_inferred_are_an_error_with_an_example(
     texts: tuple[str, ...], reason: str, example: list[Any]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
