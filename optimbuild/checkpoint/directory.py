@@ -1,4 +1,4 @@
-"""State as a directory, written and read by all ranks together, each its own part."""
+"""Saves as directories, which all ranks write and read together, each its own part."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.group_options import options_of
-from optimbuild.checkpoint.layouts import Names, Saved, saved_from
+from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.loading import Options, assign, placed_by_name, reported, updates_of
-from optimbuild.checkpoint.manifest import METADATA, NAME, Manifest, checksum
-from optimbuild.checkpoint.matching import Match, Missing, Unexpected, matched
-from optimbuild.checkpoint.named_optimizer import Held
+from optimbuild.checkpoint.loading import WhoseOptions, assign, converted_state, make_report, option_updates
+from optimbuild.checkpoint.manifest import MANIFEST_FILE, METADATA, Manifest, checksum
+from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.ranks import Ranks
-from optimbuild.checkpoint.safe_metadata import vet_metadata
+from optimbuild.checkpoint.safe_metadata import check_metadata
+from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
 
@@ -32,18 +34,17 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
     A **collective** where a process group is initialised: every rank must call this, with the same
     directory on a file system that all of them see.
 
-    The save is complete or absent. The data is written beside what is there, under a name of its own, and
-    becomes the save when the manifest ``optimbuild.json`` is renamed into place; then the previous save is
-    removed. A run that is killed on the way leaves the previous save as it was. One run at a time may
-    write to a directory.
+    The save is complete or absent. The data is written into a new folder beside what is there, and becomes the
+    save when the manifest ``optimbuild.json`` is renamed into place; then the previous save is removed. A run
+    that is killed before that leaves the previous save as it was. One run at a time may write to a directory.
 
     Args:
         optimizer: One that :func:`optimbuild.build_optimizer` built, or any whose groups have ``param_names``.
-        directory: Where to; it is made where it does not exist.
+        directory: The directory; it is made where it does not exist.
 
     Raises:
-        CheckpointError: The state cannot be saved by name, or a rank could not write, or is gone. The directory holds
-            the previous save, or the new one where that was complete already.
+        CheckpointError: The state cannot be saved by name, or a rank could not write, or is gone. The directory
+            has the previous save, or the new one where that was complete already.
 
     >>> import tempfile, torch
     >>> from optimbuild import build_optimizer
@@ -57,42 +58,42 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
     ...     print(load(optimizer, directory))
     state of 2 parameters loaded (layout: optimbuild, version 1)
     """
-    home = Path(directory)
-    held = Held.of(optimizer)
-    ranks = Ranks(held.process_group)
-    own = ranks.together(held.state)
-    data = home / f"data-{ranks.exchange(uuid.uuid4().hex[:16])[0]}"
+    directory = Path(directory)
+    named = NamedOptimizer.of(optimizer)
+    ranks = Ranks(named.process_group)
+    own = ranks.together(named.state)
+    data = directory / f"data-{ranks.exchange(uuid.uuid4().hex[:16])[0]}"
     try:
-        ranks.together(lambda: _made(home))
+        ranks.together(lambda: _make_directory(directory))
         data_files.write(_by_key(own), data, ranks)
         files = ranks.exchange(ranks.together(lambda: _checksums(data, ranks)))
-        manifest = _manifest(held, data.name, ranks.exchange(_described(own)), files)
-        ranks.together(lambda: _commit(manifest, home) if ranks.rank == 0 else None)
+        manifest = _manifest(named, data.name, ranks.exchange(_tensors_and_numbers(own)), files)
+        ranks.together(lambda: _commit(manifest, directory) if ranks.rank == 0 else None)
     except BaseException:
-        if ranks.rank == 0:  # only the one that commits knows for sure that it did not
-            _discard(data, home)
+        if ranks.rank == 0:  # only the rank that commits knows whether it did
+            _discard(data, directory)
         raise
 
 
 def load(
     optimizer: Optimizer,
     directory: str | os.PathLike[str],
-    options: Options = "config",
+    options: WhoseOptions = "config",
     missing: Missing = "error",
     unexpected: Unexpected = "error",
 ) -> LoadReport:
     """Load what :func:`save` wrote, on any number of ranks, each rank its own part.
 
     A **collective** where a process group is initialised: every rank must call this. The ranks share the
-    work of checking every file against its checksum; then each reads what it keeps. It does not matter how many
-    ranks saved, and whether ZeRO or FSDP2 sharded the state then or does now.
+    work of checking every file against its checksum; then each reads what it keeps. The number of ranks that
+    saved does not matter, nor whether ZeRO or FSDP2 sharded the state then or does now.
 
     Args:
         optimizer: The optimizer that resumes.
-        directory: Where the save is.
+        directory: The directory of the save.
         options: As for :func:`~optimbuild.checkpoint.load_optimizer_state`.
-        missing: Likewise.
-        unexpected: Likewise.
+        missing: As there.
+        unexpected: As there.
 
     Returns:
         What was loaded, and how the options changed since the save.
@@ -101,24 +102,26 @@ def load(
         CheckpointError: There is no complete save, a file is damaged, or the state does not fit. Nothing was
             loaded, on no rank.
     """
-    home = Path(directory)
-    held = Held.of(optimizer)
-    ranks = Ranks(held.process_group)
-    names = Names(held)
-    manifest = ranks.together(lambda: Manifest.read(home))
-    ranks.together(lambda: _verify(manifest, home, ranks))
+    directory = Path(directory)
+    named = NamedOptimizer.of(optimizer)
+    ranks = Ranks(named.process_group)
+    names = KnownNames(named)
+    manifest = ranks.together(lambda: Manifest.read(directory))
+    ranks.together(lambda: _verify(manifest, directory, ranks))
 
-    def check() -> tuple[Saved, Match, list[dict[str, Any]]]:
-        saved = saved_from(manifest.state(), names)
-        return saved, matched(held, saved, names, missing, unexpected), updates_of(held, saved, options)
+    def check() -> tuple[SavedState, Match, list[dict[str, Any]]]:
+        saved = read_state(manifest.state(), names)
+        return saved, match_state(named, saved, names, missing, unexpected), option_updates(named, saved, options)
 
     saved, match, updates = ranks.together(check)
-    report = reported(held, saved, match, options)
-    room = ranks.together(lambda: _rooms(held, saved, match))
+    report = make_report(named, saved, match, options)
+    empty = ranks.together(lambda: _empty_state(named, saved, match))
     saved_name = {names.canonical(name): name for name in manifest.params}
-    data_files.read(_by_key({saved_name[name]: found for name, found in room.items()}), home / manifest.data, ranks)
-    fresh = ranks.together(lambda: placed_by_name(held, match, room))
-    assign(held, fresh, match, updates)
+    data_files.read(
+        _by_key({saved_name[name]: found for name, found in empty.items()}), directory / manifest.data, ranks
+    )
+    fresh = ranks.together(lambda: converted_state(named, match, empty))
+    assign(named, fresh, match, updates)
     return report
 
 
@@ -132,18 +135,18 @@ def _by_key(state: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
-def _made(home: Path) -> None:
+def _make_directory(directory: Path) -> None:
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{home}: {error.strerror}") from error
+        raise CheckpointError(f"{directory}: {error.strerror}") from error
 
 
-Described = tuple[dict[str, Any], dict[str, Any]]
+TensorsAndNumbers = tuple[dict[str, Any], dict[str, Any]]
 
 
-def _described(own: Mapping[str, Mapping[str, Any]]) -> Described:
-    """Return the dtype and shape of tensors, and numbers themselves."""
+def _tensors_and_numbers(own: Mapping[str, Mapping[str, Any]]) -> TensorsAndNumbers:
+    """Return, by parameter and key, the dtype and shape of each tensor, and each number."""
     tensors: dict[str, Any] = {}
     numbers: dict[str, Any] = {}
     for name, found in own.items():
@@ -156,19 +159,22 @@ def _described(own: Mapping[str, Mapping[str, Any]]) -> Described:
 
 
 def _manifest(
-    held: Held, data: str, described: Iterable[Described], files: Iterable[dict[str, tuple[int, str]]]
+    named: NamedOptimizer,
+    data: str,
+    described: Iterable[TensorsAndNumbers],
+    files: Iterable[dict[str, tuple[int, str]]],
 ) -> Manifest:
-    """Put together what the ranks told."""
+    """Return the manifest of what all ranks have."""
     tensors: dict[str, Any] = {}
     numbers: dict[str, Any] = {}
     for its_tensors, its_numbers in described:
         tensors |= its_tensors
         numbers |= its_numbers
-    options = [options_of(group) for group in held.optimizer.param_groups]
+    options = [options_of(group) for group in named.optimizer.param_groups]
     return Manifest(
         data=data,
-        fingerprint=held.plan.fingerprint if held.plan is not None else "",
-        params={name: options[index] for name, index in held.group_of.items()},
+        fingerprint=named.plan.fingerprint if named.plan is not None else "",
+        params={name: options[index] for name, index in named.group_of.items()},
         tensors=tensors,
         numbers=numbers,
         files={name: file for found in files for name, file in found.items()},
@@ -186,23 +192,23 @@ def _checksums(data: Path, ranks: Ranks) -> dict[str, tuple[int, str]]:
         raise CheckpointError(f"{data}: {error.strerror}. Do all ranks see the same file system?") from error
 
 
-def _commit(manifest: Manifest, home: Path) -> None:
-    """Make the save valid, and then remove what is older."""
+def _commit(manifest: Manifest, directory: Path) -> None:
+    """Write the manifest, which makes the save valid, and then remove older saves."""
     try:
-        manifest.write(home)
+        manifest.write(directory)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{home}: {shown(str(error), 200)}") from error
-    for path in home.glob("data-*"):
+        raise CheckpointError(f"{directory}: {shown(str(error), 200)}") from error
+    for path in directory.glob("data-*"):
         if path.name != manifest.data:
             shutil.rmtree(path, ignore_errors=True)
-    for path in home.glob(f"{NAME}.data-*"):  # a manifest that a killed run was about to rename
+    for path in directory.glob(f"{MANIFEST_FILE}.data-*"):  # a manifest that a killed run did not rename any more
         path.unlink(missing_ok=True)
 
 
-def _discard(data: Path, home: Path) -> None:
-    """Remove the data of a save that failed, unless the manifest already names it."""
+def _discard(data: Path, directory: Path) -> None:
+    """Remove the data of a save that failed, unless the manifest names it already."""
     try:
-        committed = data.name in (home / NAME).read_text("utf-8")
+        committed = data.name in (directory / MANIFEST_FILE).read_text("utf-8")
     except FileNotFoundError:
         committed = False
     except (OSError, ValueError):
@@ -211,22 +217,22 @@ def _discard(data: Path, home: Path) -> None:
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _verify(manifest: Manifest, home: Path, ranks: Ranks) -> None:
-    manifest.verify(home, ranks.rank, ranks.size)
-    vet_metadata(home / manifest.data / METADATA)
+def _verify(manifest: Manifest, directory: Path, ranks: Ranks) -> None:
+    manifest.verify(directory, ranks.rank, ranks.size)
+    check_metadata(directory / manifest.data / METADATA)
 
 
-def _rooms(held: Held, saved: Saved, match: Match) -> dict[str, dict[str, Any]]:
+def _empty_state(named: NamedOptimizer, saved: SavedState, match: Match) -> dict[str, dict[str, Any]]:
     """Return empty tensors for everything that this rank keeps."""
     return {
-        name: {key: _room(saved.state[name][key], param) for key in match.entries[name] or saved.state[name]}
-        for name, param in held.owned()
+        name: {key: _empty_value(saved.state[name][key], param) for key in match.entries[name] or saved.state[name]}
+        for name, param in named.owned()
         if name in match.entries
     }
 
 
-def _room(value: Any, param: torch.Tensor) -> Any:
-    """Return an empty tensor to read a saved one into, laid out as the optimizer needs it."""
+def _empty_value(value: Any, param: torch.Tensor) -> Any:
+    """Return an empty tensor to read a saved one into, in the memory layout that the optimizer needs."""
     if not isinstance(value, torch.Tensor):
         return value
     if value.ndim and value.shape == param.shape:

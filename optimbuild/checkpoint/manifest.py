@@ -1,4 +1,4 @@
-"""The manifest of a save: what it holds, and the checksum of every file. A save exists when its manifest does."""
+"""The manifest of a save: its content, and the checksum of every file. A save exists when its manifest does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optimbuild.checkpoint.layouts import VERSION
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 
-NAME = "optimbuild.json"
+MANIFEST_FILE = "optimbuild.json"
 FORMAT = "optimbuild optimizer state"
 METADATA = ".metadata"
 _DATA = re.compile(r"data-[0-9a-f]{8,64}")
@@ -27,15 +27,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a save holds.
+    """The content of a save.
 
     Args:
         data: The folder of the data files, beside the manifest.
-        fingerprint: That of the plan.
-        params: The options of every parameter by name.
-        tensors: For each parameter and key the dtype and shape of a tensor.
-        numbers: For each parameter and key a number that is no tensor.
-        files: The size in bytes and the SHA-256 checksum of each file in the data folder.
+        fingerprint: The fingerprint of the plan.
+        params: By parameter, its options.
+        tensors: By parameter and key, the dtype and shape of a tensor.
+        numbers: By parameter and key, a plain number.
+        files: By file in the data folder, its size in bytes and its SHA-256 checksum.
     """
 
     data: str
@@ -46,18 +46,18 @@ class Manifest:
     files: Mapping[str, tuple[int, str]]
 
     def write(self, directory: Path) -> None:
-        """Write the manifest, at once or not at all: this is what makes a save.
+        """Write the manifest, whole or not at all, which makes the save valid.
 
         Raises:
             OSError: The file cannot be written.
         """
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        partial = directory / f"{NAME}.{self.data}"
+        partial = directory / f"{MANIFEST_FILE}.{self.data}"
         with partial.open("w", encoding="utf-8") as file:
             json.dump(sealed(content), file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(directory / NAME)
+        partial.replace(directory / MANIFEST_FILE)
         _sync(directory)
 
     @classmethod
@@ -67,12 +67,12 @@ class Manifest:
         Raises:
             CheckpointError: There is none, or it was altered.
         """
-        path = directory / NAME
+        path = directory / MANIFEST_FILE
         try:
             found = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise CheckpointError(
-                f"{directory}: no complete save is here: there is no {NAME}, which is written last"
+                f"{directory}: no complete save is here: there is no {MANIFEST_FILE}, which is written last"
             ) from None
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from error
@@ -95,7 +95,7 @@ class Manifest:
         return manifest
 
     def state(self) -> dict[str, Any]:
-        """Return the save as :func:`~optimbuild.checkpoint.optimizer_state` has it, its tensors without data."""
+        """Return the save as :func:`~optimbuild.checkpoint.optimizer_state` would, with tensors that have no data."""
         state: dict[str, dict[str, Any]] = {name: dict(found) for name, found in self.numbers.items()}
         for name, found in self.tensors.items():
             for key, (dtype, shape) in found.items():
@@ -107,9 +107,9 @@ class Manifest:
         """Check data files against their checksums.
 
         Args:
-            directory: Where the manifest stands.
-            share: Which of ``shares`` equal parts of the files to check.
-            shares: How many share the work.
+            directory: The directory of the manifest.
+            share: The index of the part of the files that is checked.
+            shares: The number of equal parts.
 
         Raises:
             CheckpointError: A file is missing, cut off or altered.
@@ -132,7 +132,7 @@ class Manifest:
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return content together with its checksum, as the file holds it."""
+    """Return the content with its checksum, as the file has it."""
     text = json.dumps(content, sort_keys=True)
     return {"content": content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -148,7 +148,7 @@ def checksum(path: Path) -> tuple[int, str]:
 
 
 def _sync(directory: Path) -> None:
-    """Have the file system keep the new name, also when the machine stops."""
+    """Write the names in a directory to the disk, so that they survive a crash of the machine."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The metadata of ``torch.distributed.checkpoint`` is a pickle; here it is read without running what it says."""
+"""A check of the metadata of ``torch.distributed.checkpoint``: a pickle, which could run any code."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MODULES = frozenset(("torch.distributed.checkpoint.metadata", "torch.distribute
 _PATHS = frozenset(("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path"))
 
 
-class _Vetting(pickle.Unpickler):
-    """Unpickles the few types that the metadata of a save has."""
+class _MetadataUnpickler(pickle.Unpickler):
+    """Unpickles only the few types that the metadata of a save has."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class by its name, where a save may hold it."""
+        """Return a class by its name, where it is one of these types."""
         if module in ("pathlib", "pathlib._local") and name in _PATHS:
             return super().find_class(module, name)
-        if module in _MODULES:  # only what is defined there: no dotted way out, nothing imported
+        if module in _MODULES:  # only what is defined there: no dotted path, nothing imported
             found = getattr(importlib.import_module(module), name, None)
             if isinstance(found, type) and found.__module__ == module:
                 return found
@@ -35,15 +35,15 @@ class _Vetting(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which no save has")
 
 
-def vet_metadata(path: Path) -> None:
-    """Make sure that the metadata of a save holds nothing but the description of tensors.
+def check_metadata(path: Path) -> None:
+    """Make sure that the metadata of a save has nothing but descriptions of tensors.
 
     Raises:
-        CheckpointError: It is no pickle, or would import or call something else.
+        CheckpointError: The file is no pickle, or would import or call something else.
     """
     try:
         with path.open("rb") as file:
-            _Vetting(file).load()
+            _MetadataUnpickler(file).load()
     except Exception as error:  # a pickle may be wrong in any way
         why = shown(str(error), 200)
         raise CheckpointError(f"{path} was altered or is not of a save: {why}. Nothing was loaded.") from error

@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from optimbuild import CheckpointError, OptimBuildError
 from optimbuild.checkpoint import load, load_optimizer_state, optimizer_state, save
-from optimbuild.checkpoint.manifest import NAME, Manifest
+from optimbuild.checkpoint.manifest import MANIFEST_FILE, Manifest
 from tests.checkpoint.training import CONFIG, PROBING, SGD, built, net, plain, resumed, same, train, trained, weights
 from tests.distributed import outcomes_of, run
 
@@ -43,7 +43,7 @@ def test_a_new_save_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path)
     save(optimizer, tmp_path)
     train(model, optimizer, range(5, 7))
     save(optimizer, tmp_path)
-    (data,) = (path for path in tmp_path.iterdir() if path.name != NAME)
+    (data,) = (path for path in tmp_path.iterdir() if path.name != MANIFEST_FILE)
     assert data.name == Manifest.read(tmp_path).data
     _, fresh = resumed(model)
     load(fresh, tmp_path)
@@ -54,10 +54,10 @@ def test_what_a_killed_run_left_behind_goes_with_the_next_save(tmp_path: Path) -
     left = "data-0123456789abcdef"
     (tmp_path / left).mkdir()
     (tmp_path / left / "__0_0.distcp").write_bytes(b"half")
-    (tmp_path / f"{NAME}.{left}").write_text("{")
+    (tmp_path / f"{MANIFEST_FILE}.{left}").write_text("{")
     (tmp_path / "notes.txt").write_text("somebody's own")
     save(trained()[1], tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {NAME, Manifest.read(tmp_path).data, "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST_FILE, Manifest.read(tmp_path).data, "notes.txt"}
 
 
 def test_a_save_before_the_first_step_loads_as_no_state(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_save_before_the_first_step_loads_as_no_state(tmp_path: Path) -> None:
     assert not fresh.state
 
 
-def test_what_does_not_fit_is_refused_as_from_a_file(tmp_path: Path) -> None:
+def test_a_directory_that_does_not_fit_is_refused_like_a_file(tmp_path: Path) -> None:
     whole, optimizer = trained()
     save(optimizer, tmp_path)
     _, other = resumed(whole, SGD)
@@ -92,7 +92,7 @@ def test_a_directory_that_cannot_be_written_leaves_the_last_save(tmp_path: Path)
 
 
 def test_where_the_manifest_cannot_be_written_there_is_no_save(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
+    (tmp_path / MANIFEST_FILE).mkdir()
     with pytest.raises(CheckpointError, match="Is a directory"):
         save(trained()[1], tmp_path)
     with pytest.raises(CheckpointError, match="Is a directory"):
@@ -114,7 +114,7 @@ def test_numbers_that_are_no_tensors_are_saved_too(tmp_path: Path) -> None:
     assert all(found == {"calls": 3, "ratio": 0.1, "mean": 1.0} for found in fresh.state.values())
 
 
-def test_a_hundred_and_fifty_ways_to_damage_a_save_are_errors_or_do_no_harm(tmp_path: Path) -> None:
+def test_damaged_saves_of_150_kinds_are_errors_or_do_no_harm(tmp_path: Path) -> None:
     """Cut off, one bit flipped, removed, or taken from another save: an error of ours, or the right state."""
     rng = random.Random(0)
     whole, optimizer = trained()
@@ -214,8 +214,8 @@ def resume_in_every_way(directory: str, sharded: bool) -> dict[str, list[Any]]:
             else:
                 load_optimizer_state(optimizer, torch.load(home / f"{how}.pt", weights_only=True))
             if sharded:
-                held = sum(len(found) > 0 for found in optimizer.optim.state.values())  # type: ignore[attr-defined]
-                assert held == sum(len(group["params"]) for group in optimizer.optim.param_groups)  # type: ignore[attr-defined]
+                named = sum(len(found) > 0 for found in optimizer.optim.state.values())  # type: ignore[attr-defined]
+                assert named == sum(len(group["params"]) for group in optimizer.optim.param_groups)  # type: ignore[attr-defined]
                 assert not optimizer.state
             train(model, optimizer, range(5, 10))
             found.setdefault(name, []).append(plain(weights(model)))
@@ -261,7 +261,7 @@ def load_sharded_and_damaged(directory: str) -> tuple[dict[str, Any], str]:
     return state, str(caught.value)
 
 
-def test_a_replicated_state_is_saved_once_and_damage_that_one_rank_finds_is_an_error_on_all(tmp_path: Path) -> None:
+def test_damage_of_a_replicated_state_is_an_error_on_all_ranks(tmp_path: Path) -> None:
     run(2, save_plain, str(tmp_path / "good"))
     size = sum(path.stat().st_size for path in (tmp_path / "good").rglob("*.distcp"))
     _, optimizer = trained()
@@ -300,7 +300,7 @@ def kill_while_saving(directory: str, delay: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_rank_killed_in_the_middle_of_a_save_leaves_the_last_one_whole(tmp_path: Path) -> None:
+def test_a_rank_killed_during_a_save_leaves_the_last_save_whole(tmp_path: Path) -> None:
     """Wherever it dies: what is there afterwards is one of the saves, all of it, and the next save works."""
     rng = random.Random(0)
     left_behind = 0
@@ -321,5 +321,5 @@ def test_a_rank_killed_in_the_middle_of_a_save_leaves_the_last_one_whole(tmp_pat
         assert len(counts) == 1
         assert counts.pop() >= 2
         save(optimizer, home)
-        assert {path.name for path in home.iterdir()} == {NAME, Manifest.read(home).data}
+        assert {path.name for path in home.iterdir()} == {MANIFEST_FILE, Manifest.read(home).data}
     assert left_behind
