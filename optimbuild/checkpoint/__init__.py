@@ -6,10 +6,11 @@ with its moments. Here all state has names, and what does not match is an error.
 
 from __future__ import annotations
 
-from optimbuild.checkpoint.directory import load, save
+from optimbuild.checkpoint.load_directory import load
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.load_state_dict import resumable
 from optimbuild.checkpoint.loading import load_optimizer_state
+from optimbuild.checkpoint.save_directory import save
 from optimbuild.checkpoint.whole_state import optimizer_state
 
 __all__ = ["LoadReport", "load", "load_optimizer_state", "optimizer_state", "resumable", "save"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -100,11 +100,16 @@ def _match_one(
             wrong.lacking.setdefault(", ".join(lacking), []).append(name)
             match.missing.append(name)
             return
-    for key in expected or values:
+    for key in kept_keys(expected, values):
         problem = mismatch(values[key], expected[key] if expected is not None else None, param)
         if problem:
             wrong.shapes.append(f"{name} ({key}): {problem}")
     match.entries[name] = expected
+
+
+def kept_keys(expected: Mapping[str, StateEntry] | None, values: Mapping[str, Any]) -> Collection[str]:
+    """Return the keys of the entries that are loaded: all saved ones where it is not known what the optimizer keeps."""
+    return values.keys() if expected is None else expected.keys()
 
 
 def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:

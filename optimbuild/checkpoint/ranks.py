@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -65,6 +66,24 @@ class Ranks:
             raise CheckpointError(failed[0] + (f" (and {len(failed) - 1} more ranks)" if len(failed) > 1 else ""))
         return result
 
+    def agree(self, values: Mapping[str, Any]) -> None:
+        """Make sure that every rank was given the same values. Every rank must call it.
+
+        Args:
+            values: What must be the same, by what it is called.
+
+        Raises:
+            CheckpointError: Ranks have different values; raised on every rank.
+        """
+        texts = self.exchange({what: shown(value) for what, value in values.items()})
+        for what in values:
+            given = {found[what]: rank for rank, found in reversed(list(enumerate(texts)))}
+            if len(given) > 1:
+                each = ", ".join(
+                    f"{text} on rank {rank}" for text, rank in sorted(given.items(), key=lambda one: one[1])
+                )
+                raise CheckpointError(f"every rank must be given the same {what}: {each}. Nothing was loaded.")
+
     def global_rank(self, rank: int) -> int:
         """Return the rank among all processes of one of these ranks."""
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
@@ -79,3 +98,18 @@ def _failure_text(failure: Exception | None) -> str | None:
 def lost_ranks(error: BaseException) -> CheckpointError:
     """Return the error for a collective that was interrupted."""
     return CheckpointError(f"the ranks lost each other: {type(error).__name__}: {shown(str(error), 200)}")
+
+
+def refuse_unjoined_ranks() -> None:
+    """Refuse to write where a launcher started several processes and no process group joins them.
+
+    Raises:
+        CheckpointError: Every one of them would take itself for the only writer.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    if size.isdecimal() and int(size) > 1 and "RANK" in os.environ and not Ranks().several:
+        raise CheckpointError(
+            f"{size} processes were started together (WORLD_SIZE={size}), and no process group joins them, so each "
+            "would save over the others. Call torch.distributed.init_process_group() before, or take WORLD_SIZE out "
+            "of the environment of a process that is alone."
+        )

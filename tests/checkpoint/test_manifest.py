@@ -18,18 +18,23 @@ MANIFEST = Manifest(
     params={"w": {"lr": 1e-4, "betas": (0.9, 0.999)}},
     tensors={"w": {"exp_avg": ("float32", [2, 3])}},
     numbers={"w": {"calls": 3}},
-    files={"__0_0.distcp": (3, "abc")},
+    files={"__0_0.distcp": (3, "a" * 64), ".metadata": (2, "b" * 64)},
 )
 
 
+def write(manifest: Manifest, directory: Path) -> None:
+    (directory / manifest.data).mkdir()
+    manifest.write(directory)
+
+
 def test_a_manifest_reads_as_it_was_written(tmp_path: Path) -> None:
-    MANIFEST.write(tmp_path)
+    write(MANIFEST, tmp_path)
     read = Manifest.read(tmp_path)
     assert read.state()["params"]["w"]["lr"] == 1e-4
     assert read.state()["state"]["w"]["calls"] == 3
     tensor = read.state()["state"]["w"]["exp_avg"]
     assert (tuple(tensor.shape), str(tensor.dtype), tensor.device.type) == ((2, 3), "torch.float32", "meta")
-    assert [path.name for path in tmp_path.iterdir()] == [MANIFEST_FILE]
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [MANIFEST_FILE]
 
 
 def test_without_a_manifest_there_is_no_save(tmp_path: Path) -> None:
@@ -49,7 +54,7 @@ def test_without_a_manifest_there_is_no_save(tmp_path: Path) -> None:
     ],
 )
 def test_an_altered_manifest_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    MANIFEST.write(tmp_path)
+    write(MANIFEST, tmp_path)
     found = json.loads((tmp_path / MANIFEST_FILE).read_text())
     found["content"] |= change
     (tmp_path / MANIFEST_FILE).write_text(json.dumps(found))
@@ -67,7 +72,7 @@ def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> 
 @pytest.mark.parametrize("change", [{"data": "../elsewhere"}, {"data": "data-../../x"}, {"files": {"../x": (1, "a")}}])
 def test_a_manifest_names_no_files_outside_its_directory(tmp_path: Path, change: dict[str, object]) -> None:
     """Also not one with the right checksum, which anybody can compute."""
-    MANIFEST.write(tmp_path)
+    write(MANIFEST, tmp_path)
     content = json.loads((tmp_path / MANIFEST_FILE).read_text())["content"]
     (tmp_path / MANIFEST_FILE).write_text(json.dumps(sealed(content | change)))
     with pytest.raises(CheckpointError, match="names files that no save has"):
