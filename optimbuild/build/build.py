@@ -9,9 +9,9 @@ from torch import nn
 
 from optimbuild.build.freezing import freeze
 from optimbuild.build.groups import constructed, parameter_groups
-from optimbuild.build.late_momentum import start_late_momentum
 from optimbuild.build.zero.agreement import agreed, tell
 from optimbuild.checkpoint import resumable
+from optimbuild.checkpoint.fused_sgd import start_late_momentum
 from optimbuild.config import read_config
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.model.survey import Surveyed, survey

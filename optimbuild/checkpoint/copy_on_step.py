@@ -1,4 +1,4 @@
-"""Loaded tensors belong to the optimizer alone before it changes them."""
+"""Loaded tensors belong to the optimizer alone before a step changes them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch.optim import Optimizer
 
 
-class _Guard:
-    """A hook before each step that acts once for each load."""
+class _CopyBeforeStep:
+    """A hook before each step, which acts at the first step after a load."""
 
     armed = True
 
@@ -20,37 +20,36 @@ class _Guard:
         del args, kwargs
         if self.armed:
             self.armed = False
-            unshare(optimizer.state.values())
+            copy_shared(optimizer.state.values())
 
 
-_guards: WeakKeyDictionary[Optimizer, _Guard] = WeakKeyDictionary()
+_hooks: WeakKeyDictionary[Optimizer, _CopyBeforeStep] = WeakKeyDictionary()
 
 
-def own_at_next_step(optimizer: Optimizer) -> None:
+def copy_shared_at_next_step(optimizer: Optimizer) -> None:
     """Have an optimizer copy, before its next step, the state tensors that somebody else still holds.
 
-    Loading takes tensors over as they are, as torch does, which costs neither time nor memory. But the
-    step changes them in place, and then a state dict that was kept would change with them, and two
-    optimizers that loaded it would share their moments. Most programs drop the dict after loading it;
-    then nothing is copied.
+    Like torch, loading keeps the given tensors where it can, which costs neither time nor memory. But the step
+    changes them in place: a state dict that its owner kept would change too, and two optimizers that loaded it
+    would share their moments. Most programs drop the dict after loading it; then nothing is copied.
 
     Args:
         optimizer: The one that was loaded into.
     """
-    if optimizer in _guards:
-        _guards[optimizer].armed = True
+    if optimizer in _hooks:
+        _hooks[optimizer].armed = True
         return
-    _guards[optimizer] = guard = _Guard()
-    optimizer.register_step_pre_hook(guard)
+    _hooks[optimizer] = hook = _CopyBeforeStep()
+    optimizer.register_step_pre_hook(hook)
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]  # counts references, which cannot be compiled; the public name would import the compiler
-def unshare(state: Iterable[MutableMapping[str, Any]]) -> int:
+def copy_shared(state: Iterable[MutableMapping[str, Any]]) -> int:
     """Replace each tensor that something else refers to by a copy, and return how many there were.
 
     >>> kept = torch.zeros(2)
     >>> state = [{"a": kept, "b": torch.zeros(2)}]
-    >>> unshare(state), state[0]["a"] is kept
+    >>> copy_shared(state), state[0]["a"] is kept
     (1, False)
     """
     alone = _references({"only": torch.empty(0)})["only"]
@@ -64,7 +63,7 @@ def unshare(state: Iterable[MutableMapping[str, Any]]) -> int:
 
 
 def _references(entries: MutableMapping[str, Any]) -> dict[str, int]:
-    """Count the references to each tensor, those of this very loop included."""
+    """Count the references to each tensor, including those of this loop."""
     counts = {}
     for key, value in entries.items():
         if isinstance(value, torch.Tensor):

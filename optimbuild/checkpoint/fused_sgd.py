@@ -1,4 +1,9 @@
-"""What torch's fused SGD must have before it can step: momentum for all parameters of a group, or for none."""
+"""The momentum of torch's fused SGD: all parameters of a group must have some before a step, or none.
+
+Otherwise the kernel ends in a ``TypeError`` in the middle of the step (seen in torch 2.13). It happens where a
+parameter gets its first gradient later than its group, and where one was unfrozen since the save. Zero momentum
+helps: the first step from it is the same as from none, where nothing is dampened.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +11,62 @@ from typing import Any
 
 import torch
 
-from optimbuild.checkpoint.named_optimizer import Held
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing
 
 BUFFER = "momentum_buffer"
 
 
-def complete_momentum(held: Held, fresh: dict[str, dict[str, Any]]) -> None:
-    """Give the parameters that start afresh zero momentum, where others of their group have some.
+def start_late_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Let a parameter's first gradient come after the first step of its group.
 
-    The fused kernel fails on a group in which only some parameters have a buffer, such as after one was
-    unfrozen. From zero momentum the first step comes out the same as from none, where nothing is dampened.
+    Such a parameter starts from zero momentum. With one group per tensor torch never fails; with merged groups it
+    must not either.
 
     Args:
-        held: The optimizer.
+        optimizer: Any optimizer; only torch's SGD gets the hook, also inside ZeRO.
+    """
+    inner = getattr(optimizer, "optim", optimizer)
+    if isinstance(inner, torch.optim.SGD):
+        inner.register_step_pre_hook(_give_momentum)
+
+
+def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    state = optimizer.state
+    for group in optimizer.param_groups:
+        if not group["fused"] or not group["momentum"]:
+            continue
+        params = group["params"]
+        kept = zip(params, map(state.get, params), strict=True)
+        without = [tensor for tensor, found in kept if found is None or found.get(BUFFER) is None]
+        late = [tensor for tensor in without if tensor.grad is not None]
+        if late and len(late) < sum([tensor.grad is not None for tensor in params]):
+            for tensor in late:
+                state[tensor][BUFFER] = torch.zeros_like(tensor, memory_format=torch.preserve_format)
+
+
+def complete_momentum(named: NamedOptimizer, fresh: dict[str, dict[str, Any]]) -> None:
+    """Give zero momentum to the parameters that start afresh in a group where others resume with some.
+
+    Args:
+        named: The optimizer.
         fresh: The state that is about to be loaded, by name; it is completed.
 
     Raises:
-        CheckpointError: The group has dampening, for which it would come out otherwise.
+        CheckpointError: The group has dampening, with which the first step would differ.
     """
-    if not isinstance(held.local, torch.optim.SGD):
+    if not isinstance(named.local, torch.optim.SGD):
         return
-    groups = held.optimizer.param_groups
-    owned = dict(held.owned())
+    groups = named.optimizer.param_groups
+    owned = dict(named.owned())
     fused = {
-        name for name in owned if groups[held.group_of[name]].get("fused") and groups[held.group_of[name]]["momentum"]
+        name for name in owned if groups[named.group_of[name]].get("fused") and groups[named.group_of[name]]["momentum"]
     }
-    warm = {name for name in fused if name in fresh or held.local.state.get(owned[name])}
-    warm_groups = {held.group_of[name] for name in warm & fresh.keys()}
-    cold = [name for name in owned if name in fused - warm and held.group_of[name] in warm_groups]
-    dampened = [name for name in cold if groups[held.group_of[name]]["dampening"]]
+    warm = {name for name in fused if name in fresh or named.local.state.get(owned[name])}
+    warm_groups = {named.group_of[name] for name in warm & fresh.keys()}
+    cold = [name for name in owned if name in fused - warm and named.group_of[name] in warm_groups]
+    dampened = [name for name in cold if groups[named.group_of[name]]["dampening"]]
     if dampened:
         raise CheckpointError(
             "fused SGD with dampening cannot start some parameters of a group afresh while others go on: "

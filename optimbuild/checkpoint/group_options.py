@@ -1,41 +1,39 @@
-"""The options of parameter groups: what of them is saved, compared with today's, and restored."""
+"""The options of parameter groups: which of them are saved, how they changed since, and how they come back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 from optimbuild.plan.diff import PlanDiff
 
-if TYPE_CHECKING:
-    from optimbuild.checkpoint.named_optimizer import Held
-
 NO_OPTIONS = frozenset(("params", "param_names", "name", "param_name"))
-"""What a group says about its parameters."""
+"""The keys of a group that are about its parameters."""
 
 IMPLEMENTATION = frozenset(("fused", "foreach", "capturable", "differentiable"))
-"""How a step is computed: the business of the run, and not of the state."""
+"""Options that choose how a step is computed. They belong to the run, and not to the state."""
 
 PLAIN = frozenset((bool, int, float, str, type(None)))
-"""The types of plain values; tuples of them are plain too."""
+"""The types of plain values. Tuples of plain values are plain too."""
 
 SCHEDULES = frozenset(("max_lr", "min_lr", "base_momentum", "max_momentum"))
-"""What LR schedulers of torch note in a group, beside ``initial_lr`` and its like."""
+"""What torch's LR schedulers write into a group, beside ``initial_lr`` and the like."""
 
-FIRST = "initial_"
-"""How schedulers mark the value that they started from."""
+INITIAL = "initial_"
+"""The prefix under which schedulers keep the value that they started from."""
 
 
 def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a group as plain values; a tensor with one element becomes its number.
+    """Return the options of a group as plain values; a tensor with one element becomes a number.
 
     Raises:
-        CheckpointError: It is no mapping.
+        CheckpointError: The group is no mapping.
 
     >>> options_of({"params": [0], "param_names": ["w"], "lr": torch.tensor(0.5), "betas": [0.9, 0.99], "fused": True})
     {'lr': 0.5, 'betas': (0.9, 0.99)}
@@ -47,7 +45,7 @@ def options_of(group: Mapping[str, Any]) -> dict[str, Any]:
         if key in NO_OPTIONS or key in IMPLEMENTATION or not isinstance(key, str):
             continue
         option = value if type(value) in PLAIN else plain_option(value)
-        if _is_plain(option):  # a file of state holds no foreign objects
+        if _is_plain(option):  # saved state holds no foreign objects
             options[key] = option
     return options
 
@@ -65,26 +63,26 @@ def _is_plain(value: Any) -> bool:
     return type(value) in PLAIN or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
-def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
-    """Return how the options of the parameters that are on both sides changed since the save.
+def option_changes(saved: Mapping[str, Mapping[str, Any]], named: NamedOptimizer) -> PlanDiff:
+    """Return how the options of parameters changed since the save, for those that both sides have.
 
-    Where a scheduler noted the value that it started from, that one counts: the LR of the middle of a
+    Where a scheduler kept the value that it started from, that one is compared: an LR in the middle of a
     schedule is no change of the plan.
 
     Args:
-        saved: The saved options, by name.
-        held: The optimizer that resumes.
+        saved: The saved options by parameter name.
+        named: The optimizer that resumes.
     """
-    groups = [_first(options_of(group)) for group in held.optimizer.param_groups]
+    groups = [_before_schedules(options_of(group)) for group in named.optimizer.param_groups]
     before: dict[str, dict[str, Any]] = {}
     after: dict[str, dict[str, Any]] = {}
     known: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]] | None] = {}
-    for name, index in held.group_of.items():
+    for name, index in named.group_of.items():
         if name not in saved:
             continue
         pair = (id(saved[name]), index)
         if pair not in known:
-            known[pair] = _changed(_first(saved[name]), groups[index])
+            known[pair] = _changed(_before_schedules(saved[name]), groups[index])
         different = known[pair]
         if different is not None:
             before[name], after[name] = different
@@ -92,30 +90,30 @@ def changes(saved: Mapping[str, Mapping[str, Any]], held: Held) -> PlanDiff:
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return the options that differ; one that a release of torch added since is no change."""
+    """Return the options that differ, before and after. One that only newer releases of torch have is no change."""
     keys = [key for key in old if key in new and old[key] != new[key]]
     return ({key: old[key] for key in keys}, {key: new[key] for key in keys}) if keys else None
 
 
-def _first(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as they were before a scheduler touched them."""
-    started = {key.removeprefix(FIRST): value for key, value in options.items() if key.startswith(FIRST)}
-    own = {key: value for key, value in options.items() if not key.startswith(FIRST) and key not in SCHEDULES}
+def _before_schedules(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as they were before a scheduler changed them."""
+    started = {key.removeprefix(INITIAL): value for key, value in options.items() if key.startswith(INITIAL)}
+    own = {key: value for key, value in options.items() if not key.startswith(INITIAL) and key not in SCHEDULES}
     return {**own, **{key: value for key, value in started.items() if key in own}}
 
 
-def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[str, Any]]:
-    """Return for each group the options that it takes over from a save.
+def restored_options(saved: Mapping[str, Mapping[str, Any]], named: NamedOptimizer) -> list[dict[str, Any]]:
+    """Return, for each group, the options that come back from a save.
 
     Args:
-        saved: The saved options, by name.
-        held: The optimizer that resumes.
+        saved: The saved options by parameter name.
+        named: The optimizer that resumes.
 
     Raises:
-        CheckpointError: Parameters that share a group today were saved with different options.
+        CheckpointError: Parameters that share a group now were saved with different options.
     """
     updates: list[dict[str, Any]] = []
-    for group in held.optimizer.param_groups:
+    for group in named.optimizer.param_groups:
         update: dict[str, Any] = {}
         source: dict[str, str] = {}
         seen: set[int] = set()
@@ -124,8 +122,8 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
                 continue
             seen.add(id(saved[name]))
             for key, value in saved[name].items():
-                if key not in group and not key.startswith(FIRST) and key not in SCHEDULES:
-                    continue  # what this optimizer does not know, such as a factor for another project's scheduler
+                if key not in group and not key.startswith(INITIAL) and key not in SCHEDULES:
+                    continue  # unknown to this optimizer, such as a factor for another project's scheduler
                 if not _fits(value, group.get(key, value)):
                     raise CheckpointError(
                         f"{key} was saved as {shown(value)} for {name}, and is {shown(group.get(key))} here"
@@ -134,7 +132,7 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
                 if update.setdefault(key, value) != value:
                     raise CheckpointError(
                         f"{key} was saved as {shown(update[key])} for {source[key]} and as {shown(value)} for "
-                        f"{_with(saved, group['param_names'], key, value)}, which share a group now. Load with "
+                        f"{_names_with(saved, group['param_names'], key, value)}, which share a group now. Load with "
                         "load_optimizer_state(optimizer, state, options='config') to keep the options of the config."
                     )
         updates.append(update)
@@ -142,7 +140,7 @@ def restored(saved: Mapping[str, Mapping[str, Any]], held: Held) -> list[dict[st
 
 
 def _fits(value: Any, current: Any) -> bool:
-    """Say whether a saved option can take the place of today's: of the same type, and finite."""
+    """Say whether a saved option can replace the current one: it has the same type and is finite."""
     if current is None or isinstance(current, str):
         return True
     if isinstance(current, (list, tuple)):
@@ -152,12 +150,12 @@ def _fits(value: Any, current: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _with(saved: Mapping[str, Mapping[str, Any]], names: Iterable[str], key: str, value: Any) -> str:
+def _names_with(saved: Mapping[str, Mapping[str, Any]], names: Iterable[str], key: str, value: Any) -> str:
     return listing([name for name in names if name in saved and saved[name].get(key) == value])
 
 
 def set_options(group: dict[str, Any], update: Mapping[str, Any]) -> None:
-    """Set the options of a group; an LR that is a tensor stays the same tensor, for graphs that captured it."""
+    """Set the options of a group. An LR that is a tensor stays the same tensor, for graphs that captured it."""
     for key, value in update.items():
         current = group.get(key)
         if isinstance(current, torch.Tensor):

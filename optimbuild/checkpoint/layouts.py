@@ -1,95 +1,26 @@
-"""Every layout that optimizer state is found in, read as one: state and options by parameter name."""
+"""Readers of the layouts that saved optimizer state comes in; each gives state and options by parameter name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optimbuild.checkpoint.group_options import options_of
+from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.errors import CheckpointError, OptimBuildError
 from optimbuild.messages import listing, shown
-from optimbuild.model.names import WRAPPED
-
-if TYPE_CHECKING:
-    from optimbuild.checkpoint.named_optimizer import Held
 
 VERSION = 1
-OWN = f"optimbuild, version {VERSION}"
+OURS = f"optimbuild, version {VERSION}"
 
 
-@dataclass(frozen=True)
-class Saved:
-    """State that was saved, by parameter name.
-
-    Args:
-        state: For each parameter what the optimizer kept; a parameter without is left out.
-        groups: For each parameter, in the order of the save, its group, or what of it was saved.
-        layout: How it was found, in words.
-        fingerprint: That of the plan, where the save says so.
-    """
-
-    state: Mapping[str, Mapping[str, Any]]
-    groups: Mapping[str, Mapping[str, Any]]
-    layout: str
-    fingerprint: str = ""
-
-    @cached_property
-    def options(self) -> dict[str, dict[str, Any]]:
-        """For each parameter its options as plain values; parameters of one group share them.
-
-        Raises:
-            CheckpointError: A group is no mapping.
-        """
-        plain = {id(group): options_of(group) for group in {id(g): g for g in self.groups.values()}.values()}
-        return {name: plain[id(group)] for name, group in self.groups.items()}
-
-
-class Names:
-    """What a saved parameter is called in the optimizer that resumes.
-
-    Args:
-        held: That optimizer.
-    """
-
-    def __init__(self, held: Held) -> None:
-        self._known: set[str] = set(held.params)
-        self._aliases: dict[str, str] = {}
-        self.orders: list[list[str]] = []
-        self.frozen: set[str] = set()
-        if held.plan is not None:
-            params = held.plan.inventory.params
-            self.frozen = set(held.plan.frozen)
-            self._known |= {param.name for param in params}
-            self._aliases = {alias: param.name for param in params for alias in param.aliases}
-            names = [param.name for param in params]
-            trainable = [param.name for param in params if param.trainable]
-            planned = [param.name for param in params if param.name in held.params]
-            self.orders = [names, trainable, planned]
-
-    def canonical(self, name: str) -> str:
-        """Return the name without what DDP, FSDP1, torch.compile and checkpoint wrappers put into it."""
-        if name in self._known:
-            return name
-        short = ".".join([part for part in name.split(".") if part not in WRAPPED])
-        while short not in self._known and short not in self._aliases and short.startswith("module."):
-            short = short.removeprefix("module.")
-        short = self._aliases.get(short, short)
-        return short if short in self._known else name
-
-    def in_module_order(self, count: int) -> list[str] | None:
-        """Return the names of the model's parameters in its own order, where so many were saved."""
-        return next((order for order in self.orders if len(order) == count), None)
-
-
-def saved_from(state: Any, names: Names) -> Saved:
-    """Read saved state, whatever its layout.
+def read_state(state: Any, names: KnownNames) -> SavedState:
+    """Read saved state in any known layout.
 
     Args:
         state: What :func:`~optimbuild.checkpoint.optimizer_state` returned; a ``state_dict()`` of torch,
             with ``param_names``, with a ``name`` for each group of one parameter (InternVL and InternImage),
-            or with one unnamed group a tensor in module order (MMEngine); a consolidated ZeRO state; or
+            or with one unnamed group per tensor in model order (MMEngine); a consolidated ZeRO state; or
             what torch's ``get_optimizer_state_dict`` returned.
         names: The names of the optimizer that resumes.
 
@@ -110,7 +41,7 @@ def saved_from(state: Any, names: Names) -> Saved:
             f"{listing([shown(key) for key in state], 10)}.{hint}"
         )
     try:
-        found = _torch_layout(state, names) if "param_groups" in state else _own_layout(state, names)
+        found = _torch_layout(state, names) if "param_groups" in state else _our_layout(state, names)
     except OptimBuildError:
         raise
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -119,7 +50,7 @@ def saved_from(state: Any, names: Names) -> Saved:
     return found
 
 
-def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
+def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     if state.get("version") != VERSION:
         raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
     groups = {names.canonical(name): given for name, given in state["params"].items()}
@@ -131,13 +62,15 @@ def _own_layout(state: Mapping[str, Any], names: Names) -> Saved:
     stray = [shown(name) for name in by_name if name not in groups]
     if stray:
         raise CheckpointError(f"the state of {len(stray)} parameters has no entry in `params`: {listing(stray)}")
-    return Saved({name: found for name, found in by_name.items() if found}, groups, OWN, str(state["fingerprint"]))
+    return SavedState(
+        {name: found for name, found in by_name.items() if found}, groups, OURS, str(state["fingerprint"])
+    )
 
 
-def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
+def _torch_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     groups: Sequence[Mapping[str, Any]] = state["param_groups"]
     ids = [key for group in groups for key in group["params"]]
-    called, layout = _called(groups, ids, names)
+    called, layout = _names_of(groups, ids, names)
     if len(set(called)) != len(called):
         twice = sorted({name for name in called if called.count(name) > 1})
         raise CheckpointError(f"{len(twice)} names stand twice in the saved groups: {listing(twice)}")
@@ -147,11 +80,11 @@ def _torch_layout(state: Mapping[str, Any], names: Names) -> Saved:
         raise CheckpointError(f"the saved state has entries that are in no group: {listing(stray)}")
     group_of = dict(zip(called, [group for group in groups for _ in group["params"]], strict=True))
     by_name = {name_of[key]: _entries(name_of[key], found) for key, found in state["state"].items()}
-    return Saved({name: found for name, found in by_name.items() if found}, group_of, layout)
+    return SavedState({name: found for name, found in by_name.items() if found}, group_of, layout)
 
 
-def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -> tuple[list[str], str]:
-    """Return the names of the saved parameters in the order of the groups, and the layout in words."""
+def _names_of(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: KnownNames) -> tuple[list[str], str]:
+    """Return the names of the saved parameters, in the order of the groups, and the layout in words."""
     if ids and all(isinstance(key, str) for key in ids):
         return [names.canonical(key) for key in ids], "torch, keyed by name"
     full = [group for group in groups if len(group["params"])]
@@ -162,7 +95,7 @@ def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -
         if singles and all(isinstance(group.get(key), str) for group in full):
             return [names.canonical(group[key]) for group in full], f"one group a parameter, with `{key}`"
     if singles or len(full) == 1:
-        order = names.in_module_order(len(ids))
+        order = names.in_model_order(len(ids))
         if order is not None:
             return order, "one unnamed group a parameter, in module order" if singles else "unnamed, in module order"
         counts = " or ".join(dict.fromkeys(str(len(order)) for order in names.orders))
@@ -178,7 +111,7 @@ def _called(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: Names) -
 
 
 def _entries(name: str, found: Any) -> dict[str, Any]:
-    """Return what was kept for a parameter; None stands for nothing, as SGD and ZeRO wrote it."""
+    """Return what was kept for a parameter, without the entries that are None: SGD and ZeRO wrote those."""
     if found is None:
         return {}
     if not isinstance(found, Mapping):

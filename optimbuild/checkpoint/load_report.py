@@ -1,4 +1,4 @@
-"""What loading did, and what changed in the plan since the save."""
+"""The report of a load: what was loaded, and how the plan changed since the save."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from optimbuild.plan.diff import PlanDiff
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What loading did.
+    """What a load did.
 
     Args:
-        layout: The layout that was found, in words.
+        layout: The layout of the saved state, in words.
         loaded: The parameters whose state was loaded.
         changes: How the options of parameters changed since the save.
-        options: Whose options count from here on: ``config`` or ``checkpoint``.
-        missing: Parameters that had no saved state and start without.
-        ignored: What was saved and has no place here.
+        options: Whose options count from now on: ``config`` or ``checkpoint``.
+        missing: Parameters without saved state, which start afresh.
+        ignored: What was saved and is not used.
 
     >>> report = LoadReport("optimbuild, version 1", ("a", "b"), PlanDiff({"a": {"lr": (0.1, 0.05)}}), "config")
     >>> print(report)
@@ -35,7 +35,7 @@ class LoadReport:
     ignored: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Return the report, a line for each thing."""
+        """Return the report line by line."""
         found = [f"state of {len(self.loaded)} parameters loaded (layout: {self.layout})"]
         if self.changes:
             found += [*self.changes.lines(), f"the options of the {self.options} count"]

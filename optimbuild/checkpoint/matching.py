@@ -1,18 +1,19 @@
-"""Whether saved state fits an optimizer: everything is checked before anything is touched."""
+"""Whether saved state fits an optimizer: all of it is checked before anything is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
-from optimbuild.checkpoint.layouts import Names, Saved
-from optimbuild.checkpoint.named_optimizer import Held
-from optimbuild.checkpoint.state_entries import Entry, expected_state
+from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.saved_state import SavedState
+from optimbuild.checkpoint.state_entries import StateEntry, expected_state
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import counted, listing, shown
 
 Missing = Literal["error", "init"]
 Unexpected = Literal["error", "ignore"]
@@ -23,62 +24,59 @@ class Match:
     """Saved state that fits.
 
     Args:
-        entries: By parameter what the optimizer expects of it, or None where that could not be found out.
-        missing: Parameters without saved state that shall start without.
-        ignored: Saved parameters, and state, that have no place here.
+        entries: By parameter, what the optimizer keeps for it, or None where that could not be found out.
+        missing: Parameters without saved state, which start afresh.
+        ignored: What was saved and is not used: parameters, and entries of parameters.
     """
 
-    entries: dict[str, Mapping[str, Entry] | None] = field(default_factory=dict)
+    entries: dict[str, Mapping[str, StateEntry] | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
 
-def matched(held: Held, saved: Saved, names: Names, missing: Missing, unexpected: Unexpected) -> Match:
-    """Check saved state against an optimizer, by name.
+def match_state(
+    named: NamedOptimizer, saved: SavedState, names: KnownNames, missing: Missing, unexpected: Unexpected
+) -> Match:
+    """Check saved state against an optimizer, parameter by parameter.
 
     Args:
-        held: The optimizer that resumes.
-        saved: The state.
-        names: The optimizer's names.
-        missing: ``error``, or ``init`` to let parameters without saved state start without.
-        unexpected: ``error``, or ``ignore`` to leave out what has no place here.
+        named: The optimizer that resumes.
+        saved: The saved state.
+        names: The names of the optimizer's model.
+        missing: ``error``, or ``init`` to start parameters without saved state afresh.
+        unexpected: ``error``, or ``ignore`` to leave out what the optimizer has no use for.
 
     Raises:
-        CheckpointError: Something does not fit; lists every kind of misfit with names.
+        CheckpointError: Something does not fit; the message lists every kind of mismatch, with names.
     """
     if missing not in ("error", "init") or unexpected not in ("error", "ignore"):
         raise CheckpointError(
             f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
             f"{shown(unexpected)}"
         )
-    match, wrong = Match(), Misfits()
-    kept: dict[tuple[int, int, torch.dtype, torch.device], Mapping[str, Entry] | None] = {}
-    for name, param in held.params.items():
+    match, wrong = Match(), Mismatches()
+    kept: dict[tuple[int, int, torch.dtype, torch.device], Mapping[str, StateEntry] | None] = {}
+    for name, param in named.params.items():
         values = saved.state.get(name)
         if values is None:
             if name not in saved.groups:
                 match.missing.append(name)
             continue
-        index = held.group_of[name]
+        index = named.group_of[name]
         place = (index, param.ndim, param.dtype, param.device)
         if place not in kept:
-            kept[place] = expected_state(held.local, held.optimizer.param_groups[index], param)
+            kept[place] = expected_state(named.local, named.optimizer.param_groups[index], param)
         _match_one(name, param, values, kept[place], match, wrong)
     strangers = [
-        name for name in saved.groups if name not in held.params and (name in saved.state or name not in names.frozen)
+        name for name in saved.groups if name not in named.params and (name in saved.state or name not in names.frozen)
     ]
-    lines = []
-    if missing == "error":
-        partly = {name for found in wrong.lacking.values() for name in found}
-        lines += wrong.lacking_lines([name for name in match.missing if name not in partly])
-    if unexpected == "error":
-        lines += wrong.extra_lines([f"{name} (frozen now)" if name in names.frozen else name for name in strangers])
-    if wrong.shapes:
-        lines.append(f"{len(wrong.shapes)} values of another shape or dtype: {listing(wrong.shapes)}")
+    lines = wrong.lines(
+        match, [f"{n} (frozen now)" if n in names.frozen else n for n in strangers], missing, unexpected
+    )
     if lines:
-        said = "".join(f"\n  {line}" for line in lines)
+        text = "".join(f"\n  {line}" for line in lines)
         raise CheckpointError(
-            f"the saved state does not fit this {type(held.local).__name__}; nothing was loaded.{said}"
+            f"the saved state does not fit this {type(named.local).__name__}; nothing was loaded.{text}"
         )
     match.ignored = strangers + match.ignored
     return match
@@ -88,9 +86,9 @@ def _match_one(
     name: str,
     param: torch.Tensor,
     values: Mapping[str, Any],
-    expected: Mapping[str, Entry] | None,
+    expected: Mapping[str, StateEntry] | None,
     match: Match,
-    wrong: Misfits,
+    wrong: Mismatches,
 ) -> None:
     """Check the values that were saved for one parameter."""
     if expected is not None and values.keys() != expected.keys():
@@ -102,17 +100,22 @@ def _match_one(
             wrong.lacking.setdefault(", ".join(lacking), []).append(name)
             match.missing.append(name)
             return
-    for key in expected or values:
-        problem = misfit(values[key], expected[key] if expected is not None else None, param)
+    for key in kept_keys(expected, values):
+        problem = mismatch(values[key], expected[key] if expected is not None else None, param)
         if problem:
             wrong.shapes.append(f"{name} ({key}): {problem}")
     match.entries[name] = expected
 
 
-def misfit(value: Any, entry: Entry | None, param: torch.Tensor) -> str:
-    """Return in what a saved value differs from what is expected; nothing where it fits.
+def kept_keys(expected: Mapping[str, StateEntry] | None, values: Mapping[str, Any]) -> Collection[str]:
+    """Return the keys of the entries that are loaded: all saved ones where it is not known what the optimizer keeps."""
+    return values.keys() if expected is None else expected.keys()
 
-    >>> misfit(torch.zeros(2), Entry("like", torch.float32), torch.zeros(3))
+
+def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
+    """Say how a saved value differs from what the optimizer keeps; an empty text where it fits.
+
+    >>> mismatch(torch.zeros(2), StateEntry("like", torch.float32), torch.zeros(3))
     '(2,) saved, (3,) here'
     """
     if not isinstance(value, torch.Tensor):
@@ -126,26 +129,26 @@ def misfit(value: Any, entry: Entry | None, param: torch.Tensor) -> str:
         if value.shape != param.shape:
             return f"{tuple(value.shape)} saved, {tuple(param.shape)} here"
         if value.dtype != entry.dtype:
-            return f"{_name(value.dtype)} saved, {_name(entry.dtype)} here"
+            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
     elif entry.kind == "other":
         if value.dtype != entry.dtype:
-            return f"{_name(value.dtype)} saved, {_name(entry.dtype)} here"
+            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
     elif value.numel() != 1:
         return f"{tuple(value.shape)} saved, a single number here"
     return ""
 
 
-def _name(dtype: torch.dtype | None) -> str:
+def _dtype_name(dtype: torch.dtype | None) -> str:
     return str(dtype).removeprefix("torch.")
 
 
 @dataclass
-class Misfits:
-    """Everything about a save that does not fit an optimizer.
+class Mismatches:
+    """Everything in which a save differs from what an optimizer keeps.
 
     Args:
-        lacking: By what the optimizer keeps and the save lacks, the parameters.
-        extra: By what the save has and the optimizer does not keep, the parameters.
+        lacking: Parameters by the entries that the optimizer keeps and the save does not have.
+        extra: Parameters by the entries that the save has and the optimizer does not keep.
         shapes: Values of another shape or dtype.
     """
 
@@ -153,22 +156,29 @@ class Misfits:
     extra: dict[str, list[str]] = field(default_factory=dict)
     shapes: list[str] = field(default_factory=list)
 
-    def lacking_lines(self, missing: list[str]) -> list[str]:
-        """Return what is not in the save; ``missing`` are parameters of which nothing is."""
-        found = [f"{_counted(missing)} without saved state: {listing(missing)}"] if missing else []
-        found += [f"{_counted(names)} saved without {keys}: {listing(names)}" for keys, names in self.lacking.items()]
-        return [f"{line} (missing='init' starts them afresh)" for line in found]
+    def lines(self, match: Match, strangers: list[str], missing: Missing, unexpected: Unexpected) -> list[str]:
+        """Return a line for each kind of difference that is not allowed.
 
-    def extra_lines(self, strangers: list[str]) -> list[str]:
-        """Return what is only in the save; ``strangers`` are parameters that the optimizer does not have."""
-        found = [f"{_counted(strangers)} saved, but not in the optimizer: {listing(strangers)}"] if strangers else []
-        found += [
-            f"{_counted(names)} saved with {keys}, which it does not keep: {listing(names)}"
-            for keys, names in self.extra.items()
-            if keys
-        ]
-        return [f"{line} (unexpected='ignore' leaves that out)" for line in found]
+        Args:
+            match: What fits, and the parameters without saved state.
+            strangers: Parameters that only the save has.
+            missing: ``init`` where saved state may be missing.
+            unexpected: ``ignore`` where the save may have more than the optimizer keeps.
+        """
+        found = []
+        if missing == "error":
+            partly = {name for names in self.lacking.values() for name in names}
+            lines = [_line([name for name in match.missing if name not in partly], "without saved state")]
+            lines += [_line(names, f"saved without {keys}") for keys, names in self.lacking.items()]
+            found += [f"{line} (missing='init' starts them afresh)" for line in lines if line]
+        if unexpected == "error":
+            lines = [_line(strangers, "saved, but not in the optimizer")]
+            lines += [_line(n, f"saved with {keys}, which it does not keep") for keys, n in self.extra.items() if keys]
+            found += [f"{line} (unexpected='ignore' leaves that out)" for line in lines if line]
+        if self.shapes:
+            found.append(f"{len(self.shapes)} values of another shape or dtype: {listing(self.shapes)}")
+        return found
 
 
-def _counted(names: list[str]) -> str:
-    return f"{len(names)} parameter{'' if len(names) == 1 else 's'}"
+def _line(names: list[str], what: str) -> str:
+    return f"{counted(len(names), 'parameter')} {what}: {listing(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""What an optimizer holds, by parameter name, whether ZeRO wraps it or not."""
+"""An optimizer whose parameters have names: its tensors, groups and state by name, under ZeRO too."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch.optim import Optimizer
 
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
-
-if TYPE_CHECKING:
-    from optimbuild.plan.plan import Plan
+from optimbuild.plan.plan import Plan
 
 
 @dataclass(frozen=True)
-class Held:
-    """An optimizer's parameters by name.
+class NamedOptimizer:
+    """An optimizer, and its parameters by name.
 
     Args:
-        optimizer: The optimizer that the training loop has; its groups hold every parameter.
-        local: The one that keeps this rank's state: the wrapped one under ZeRO, else the same.
+        optimizer: The optimizer of the training loop; its groups hold every parameter.
+        local: The optimizer that keeps this rank's state: the wrapped one under ZeRO, else the same.
         params: Every parameter by name, group by group.
-        group_of: The index of each one's group.
+        group_of: By name, the index of the parameter's group.
     """
 
     optimizer: Optimizer
@@ -35,11 +33,11 @@ class Held:
     group_of: Mapping[str, int]
 
     @classmethod
-    def of(cls, optimizer: Any) -> Held:
-        """Look at an optimizer.
+    def of(cls, optimizer: Any) -> NamedOptimizer:
+        """Read the names that an optimizer's groups give.
 
         Raises:
-            CheckpointError: It is no torch optimizer, or its groups do not name their parameters.
+            CheckpointError: It is no torch optimizer, or a group does not name its parameters.
         """
         if not isinstance(optimizer, Optimizer):
             raise CheckpointError(
@@ -57,28 +55,28 @@ class Held:
         return cls(optimizer, local, params, group_of)
 
     @property
-    def sharded(self) -> bool:
-        """Whether each rank keeps only the state of its own parameters, as ZeRO stage 1 does."""
+    def is_zero(self) -> bool:
+        """Whether each rank keeps the state of its own part of the parameters only, as ZeRO stage 1 does."""
         return self.local is not self.optimizer
 
     @cached_property
-    def distributed(self) -> bool:
-        """Whether some parameter is itself spread over ranks, as FSDP2 does."""
+    def has_dtensors(self) -> bool:
+        """Whether some parameter is itself spread over ranks, as under FSDP2."""
         return any(is_dtensor(tensor) for tensor in self.params.values())
 
     @property
     def process_group(self) -> Any:
-        """The ranks that ZeRO shards over; None stands for all."""
+        """The ranks that ZeRO shards over; None means all of them."""
         return getattr(self.optimizer, "process_group", None)
 
     @property
     def plan(self) -> Plan | None:
-        """The plan that the optimizer was built from, where optimbuild built it."""
+        """The plan of an optimizer that optimbuild built, else None."""
         return getattr(self.optimizer, "plan", None)
 
     def owned(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the parameters whose state this rank keeps, with their names."""
-        if not self.sharded:
+        """Yield the names and tensors of the parameters whose state this rank keeps."""
+        if not self.is_zero:
             yield from self.params.items()
             return
         mine = {id(tensor) for group in self.local.param_groups for tensor in group["params"]}
@@ -87,11 +85,11 @@ class Held:
                 yield name, tensor
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the state that this rank keeps, by name: the live tensors and numbers.
+        """Return the state that this rank keeps, by name: the tensors themselves, and numbers.
 
         Raises:
-            CheckpointError: The optimizer keeps something else than tensors and numbers, or keeps it
-                for something that is no parameter.
+            CheckpointError: The optimizer keeps something else than tensors and numbers, or keeps state
+                that belongs to no parameter.
         """
         state = self.local.state
         found = {}
@@ -126,13 +124,13 @@ def _names(group: Mapping[str, Any], index: int) -> list[str]:
 
 
 def is_zero(optimizer: Optimizer) -> bool:
-    """Say whether this is torch's ZeroRedundancyOptimizer, which nobody can have made without importing it."""
+    """Say whether this is torch's ZeroRedundancyOptimizer. Where its module was not imported, nothing is one."""
     module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
     return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
 
 
 def is_dtensor(value: Any) -> bool:
-    """Say whether this is a DTensor, which nobody can have made without importing its module."""
+    """Say whether this is a DTensor. Where its module was not imported, nothing is one."""
     if type(value) in (torch.Tensor, torch.nn.Parameter):
         return False
     module = sys.modules.get("torch.distributed.tensor")

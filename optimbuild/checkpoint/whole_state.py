@@ -1,4 +1,4 @@
-"""An optimizer's state by parameter name, as one value."""
+"""The whole state of an optimizer by parameter name, as one value to save."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.gather import gathered
 from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import VERSION
-from optimbuild.checkpoint.named_optimizer import Held
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 
 
 def optimizer_state(optimizer: Optimizer, to_rank: int | None = None) -> dict[str, Any]:
@@ -45,14 +45,14 @@ def optimizer_state(optimizer: Optimizer, to_rank: int | None = None) -> dict[st
     >>> state["state"]["bias"]["step"], state["params"]["bias"]["lr"]
     (tensor(1.), 0.1)
     """
-    held = Held.of(optimizer)
-    state = gathered(held, to_rank)
+    named = NamedOptimizer.of(optimizer)
+    state = gathered(named, to_rank)
     if state is None:
         return {}
     options = [options_of(group) for group in optimizer.param_groups]
     return {
         "state": state,
-        "params": {name: dict(options[index]) for name, index in held.group_of.items()},
-        "fingerprint": held.plan.fingerprint if held.plan is not None else "",
+        "params": {name: dict(options[index]) for name, index in named.group_of.items()},
+        "fingerprint": named.plan.fingerprint if named.plan is not None else "",
         "version": VERSION,
     }

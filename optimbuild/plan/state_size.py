@@ -1,17 +1,16 @@
-"""What an optimizer that declares nothing keeps for a parameter: let it take one step, and look."""
+"""How many bytes of state an optimizer keeps for a parameter, where its registration does not declare it."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
+from optimbuild.plan.state_probe import state_after_step
 from optimbuild.registry.optimizer_type import OptimizerType
 
 
@@ -42,7 +41,8 @@ def probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ..
 def _probed(cls: type, options: tuple[tuple[str, Any], ...], shape: tuple[int, ...], dtype: str, name: str) -> int:
     for device in ("meta", "cpu"):
         try:
-            return _state_after_step(cls, dict(options), shape, dtype, device)
+            given = dict(options)
+            return _nbytes(state_after_step(cls, given, shape, getattr(torch, dtype), device, arguments=given))
         except Exception as error:  # noqa: BLE001  # a foreign optimizer may raise anything
             refusal = error
     raise ConfigError(
@@ -50,16 +50,6 @@ def _probed(cls: type, options: tuple[tuple[str, Any], ...], shape: tuple[int, .
         f"{type(refusal).__name__}: {shown(str(refusal), 200)}. Register it with `state=` to declare it.",
         "optimizer.type",
     ) from refusal
-
-
-def _state_after_step(cls: type, options: dict[str, Any], shape: tuple[int, ...], dtype: str, device: str) -> int:
-    tensor = nn.Parameter(torch.zeros(shape, dtype=getattr(torch, dtype), device=device))
-    tensor.grad = torch.zeros_like(tensor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        optimizer = cls([{"params": [tensor], **options}], **options)
-        optimizer.step()
-    return _nbytes(optimizer.state[tensor])
 
 
 def _nbytes(value: Any) -> int:

@@ -10,11 +10,11 @@ from torch import nn
 
 from optimbuild import CheckpointError, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
-from optimbuild.checkpoint.conversion import placed
-from optimbuild.checkpoint.state_entries import Entry
+from optimbuild.checkpoint.conversion import converted
+from optimbuild.checkpoint.state_entries import StateEntry
 
 CONFIG = {"optimizer": {"type": "adamw", "lr": 0.1}}
-STEP = Entry("scalar", torch.float32, torch.device("cpu"))
+STEP = StateEntry("scalar", torch.float32, torch.device("cpu"))
 
 
 def test_state_of_another_memory_layout_is_brought_into_the_parameters() -> None:
@@ -43,10 +43,10 @@ def test_state_of_another_memory_layout_is_brought_into_the_parameters() -> None
     assert fresh.state[again.weight]["exp_avg"].stride() == again.weight.stride()
 
 
-def test_a_part_of_a_larger_storage_is_copied_because_it_may_be_anybodys() -> None:
+def test_a_view_of_a_larger_storage_is_copied() -> None:
     flat = torch.arange(12.0)
     weight = nn.Parameter(torch.zeros(2, 3))
-    value = placed(flat[:6].view(2, 3), Entry("like", torch.float32, torch.device("cpu")), weight)
+    value = converted(flat[:6].view(2, 3), StateEntry("like", torch.float32, torch.device("cpu")), weight)
     value.zero_()
     assert flat.sum() == 66
 
@@ -55,7 +55,7 @@ def test_a_part_of_a_larger_storage_is_copied_because_it_may_be_anybodys() -> No
     "saved", [7, 7.0, torch.tensor(7), torch.tensor(7.0, dtype=torch.float64), torch.tensor([7.0])]
 )
 def test_a_step_count_of_any_type_becomes_the_one_that_the_optimizer_keeps(saved: object) -> None:
-    value = placed(saved, STEP, nn.Parameter(torch.zeros(2)))
+    value = converted(saved, STEP, nn.Parameter(torch.zeros(2)))
     assert value.dtype == torch.float32
     assert value.shape == ()
     assert value == 7
@@ -63,12 +63,12 @@ def test_a_step_count_of_any_type_becomes_the_one_that_the_optimizer_keeps(saved
 
 def test_a_step_count_that_would_change_is_refused() -> None:
     with pytest.raises(CheckpointError, match=r"16777217 was saved.*torch\.float32 cannot hold"):
-        placed(2**24 + 1, STEP, nn.Parameter(torch.zeros(2)))
+        converted(2**24 + 1, STEP, nn.Parameter(torch.zeros(2)))
 
 
 def test_a_number_stays_a_number() -> None:
-    assert placed(torch.tensor(3), Entry("number"), nn.Parameter(torch.zeros(2))) == 3
-    assert type(placed(3, Entry("number"), nn.Parameter(torch.zeros(2)))) is int
+    assert converted(torch.tensor(3), StateEntry("number"), nn.Parameter(torch.zeros(2))) == 3
+    assert type(converted(3, StateEntry("number"), nn.Parameter(torch.zeros(2)))) is int
 
 
 def test_float64_training_keeps_its_float64_state() -> None:

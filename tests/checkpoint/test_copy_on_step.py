@@ -1,4 +1,4 @@
-"""Loaded tensors are taken over without a copy, and copied before the step where somebody still holds them."""
+"""Loaded tensors are not copied, but before the step where somebody else still holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fused SGD goes on where only some parameters have momentum, with the result that the others give."""
+"""Fused SGD steps where only some parameters have momentum, with the result of the other implementations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_zero_momentum_gives_the_first_step_that_no_momentum_gives() -> None:
     assert same(weights(again), weights(model))
 
 
-def test_where_that_would_come_out_otherwise_it_is_an_error() -> None:
+def test_fused_sgd_with_dampening_cannot_start_parameters_afresh() -> None:
     # `implementation: auto` avoids the fused kernel with dampening; this config insists on it
     kind = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "nesterov": False, "dampening": 0.5, "fused": True}
     whole, optimizer = trained({"optimizer": kind, "rules": [FROZEN]})

@@ -1,4 +1,4 @@
-"""State that is spread over ranks comes together where it is wanted, or fails on every rank."""
+"""State that is spread over ranks is gathered on the chosen rank, or fails on every rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gather() -> list[Any]:
     return found
 
 
-def test_the_chosen_rank_gathers_every_dtype_and_the_others_get_nothing() -> None:
+def test_the_chosen_rank_gets_all_state_of_any_dtype() -> None:
     results = run(3, gather)
     whole = results[0][3]
     assert len(whole["state"]) == len(whole["params"]) - 1

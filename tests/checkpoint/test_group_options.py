@@ -1,4 +1,4 @@
-"""Options of groups: what of them is a change of the plan, and what a save may put back."""
+"""Options of groups: which differences are a change of the plan, and which options a save restores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_option_that_a_newer_torch_added_is_no_change() -> None:
     assert not load_optimizer_state(built(SGD)[1], state).changes
 
 
-def test_another_initial_lr_is_a_change_and_a_scheduled_lr_is_not() -> None:
+def test_the_lr_in_the_middle_of_a_schedule_is_no_change_of_the_plan() -> None:
     assert not load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.01)).changes
     report = load_optimizer_state(built(SGD)[1], altered(lr=0.004, initial_lr=0.02))
     assert "lr of 25 parameters: 0.02 → 0.01: " in str(report)
@@ -59,7 +59,7 @@ def test_only_plain_values_are_options_that_can_be_saved() -> None:
     assert options_of(group) == {"lr": 0.5, "betas": (0.9, 0.5), "tag": "a"}
 
 
-def test_what_a_scheduler_noted_is_put_back() -> None:
+def test_the_value_that_a_scheduler_started_from_is_restored() -> None:
     optimizer = built(SGD)[1]
     load_optimizer_state(optimizer, altered(initial_lr=0.3, max_lr=0.5, lr_scale=2.0), options="checkpoint")
     assert {(group["initial_lr"], group["max_lr"]) for group in optimizer.param_groups} == {(0.3, 0.5)}

@@ -1,4 +1,4 @@
-"""Old layouts load as they are: every parameter gets its own state, and where nothing says which, it is an error."""
+"""Old layouts load unchanged: every parameter gets its own state, and state without names is an error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def one_group_a_parameter(model: nn.Module, config: dict[str, Any], named: bool)
 @pytest.mark.parametrize("config", [CONFIG, SGD], ids=["adamw", "sgd"])
 @pytest.mark.parametrize("named", [True, False], ids=["internvl", "mmengine"])
 @pytest.mark.parametrize("door", ["load_optimizer_state", "load_state_dict"])
-def test_one_group_a_parameter_resumes_bit_for_bit(config: Any, named: bool, door: str) -> None:
+def test_one_group_per_parameter_resumes_bit_for_bit(config: Any, named: bool, door: str) -> None:
     whole = net()
     old = one_group_a_parameter(whole, config, named)
     train(whole, old, range(5))
@@ -50,7 +50,7 @@ def test_one_group_a_parameter_resumes_bit_for_bit(config: Any, named: bool, doo
     assert same(weights(again), weights(whole))
 
 
-def test_what_mmengines_own_constructor_built_resumes() -> None:
+def test_a_state_of_mmengines_own_constructor_resumes() -> None:
     whole = net()
     wrapper = DefaultOptimWrapperConstructor(
         {"optimizer": {"type": "AdamW", "lr": 1e-2, "weight_decay": 0.05, "fused": True}},
@@ -65,7 +65,7 @@ def test_what_mmengines_own_constructor_built_resumes() -> None:
     assert same(weights(again), weights(whole))
 
 
-def test_unnamed_groups_of_once_trainable_parameters_get_the_models_names() -> None:
+def test_unnamed_groups_of_trainable_parameters_get_the_models_names() -> None:
     whole = net()
     for tensor in whole.blocks[0].parameters():
         tensor.requires_grad_(False)
@@ -128,7 +128,7 @@ def test_sgd_without_momentum_buffers_yet_resumes_without() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_fsdp_wrapped_module.module."])
-def test_what_wrappers_put_into_saved_names_is_no_part_of_them(prefix: str) -> None:
+def test_what_wrappers_add_to_saved_names_is_left_out(prefix: str) -> None:
     whole = net()
     old = one_group_a_parameter(whole, CONFIG, named=True)
     train(whole, old, range(2))
@@ -139,7 +139,7 @@ def test_what_wrappers_put_into_saved_names_is_no_part_of_them(prefix: str) -> N
     assert set(load_optimizer_state(fresh, state).loaded) == set(weights(whole))
 
 
-def test_state_saved_under_the_other_name_of_a_shared_tensor_is_found() -> None:
+def test_state_saved_under_another_name_of_a_shared_tensor_is_found() -> None:
     model = Tied()
     optimizer = build_optimizer({"optimizer": {"type": "adamw", "lr": 0.1}}, model)
     model(torch.arange(4)).sum().backward()
@@ -151,7 +151,7 @@ def test_state_saved_under_the_other_name_of_a_shared_tensor_is_found() -> None:
     assert "embed.weight" in load_optimizer_state(fresh, state).loaded
 
 
-def test_frozen_parameters_of_an_old_save_have_no_state_and_do_no_harm() -> None:
+def test_frozen_parameters_without_state_in_a_save_are_no_mismatch() -> None:
     """The published InternImage code hands frozen parameters to the optimizer as well."""
     frozen = {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["blocks.0"]}]}
     whole = net()
@@ -202,7 +202,7 @@ def test_an_unnamed_save_needs_a_plan_to_take_names_from() -> None:
         load_optimizer_state(plain, old.state_dict())
 
 
-def test_a_name_given_twice_is_refused() -> None:
+def test_a_name_that_is_there_twice_is_refused() -> None:
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["param_groups"][1]["name"] = old["param_groups"][0]["name"]
     refusal(old, "1 names stand twice in the saved groups: pos_embed")
@@ -244,7 +244,7 @@ def mangled(value: Any, rng: random.Random, depth: int = 0) -> Any:
     return [*value[:place], mangled(value[place], rng, depth + 1), *value[place + 1 :]]
 
 
-def test_nonsense_is_an_error_of_ours_and_changes_nothing() -> None:
+def test_nonsense_is_a_checkpoint_error_and_changes_nothing() -> None:
     """A thousand saves with something in them replaced: refused, or what was replaced did not matter."""
     rng = random.Random(0)
     whole, optimizer = trained()

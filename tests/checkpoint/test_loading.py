@@ -1,4 +1,4 @@
-"""Resuming by name: whatever changed between the save and now, every parameter gets its own state."""
+"""Resuming by name: whatever changed since the save, every parameter gets its own state."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_an_unfrozen_parameter_is_missing_and_can_start_afresh() -> None:
     assert steps == {name: 1.0 if "blocks.0" in name else 6.0 for name in weights(whole)}
 
 
-def test_a_parameter_saved_before_its_first_gradient_resumes_without_state() -> None:
+def test_a_parameter_saved_before_its_first_gradient_has_no_state() -> None:
     model, optimizer = built()
     model.head.weight.square().sum().backward()
     optimizer.step()
@@ -199,7 +199,7 @@ def test_a_schedule_goes_on_from_its_middle_through_load_state_dict() -> None:
     assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
 
 
-def test_load_state_dict_warns_where_saved_options_override_the_config() -> None:
+def test_load_state_dict_warns_where_saved_options_override_the_configs() -> None:
     whole, optimizer = trained(SGD)
     slower = {**SGD, "optimizer": {**SGD["optimizer"], "lr": 5e-3}}
     _, fresh = resumed(whole, slower)
@@ -208,7 +208,7 @@ def test_load_state_dict_warns_where_saved_options_override_the_config() -> None
     assert {group["lr"] for group in fresh.param_groups} == {1e-2}
 
 
-def test_parameters_merged_into_one_group_cannot_take_different_options() -> None:
+def test_parameters_of_one_group_cannot_resume_different_options() -> None:
     whole, optimizer = trained(SGD)
     _, fresh = resumed(whole, {**SGD, "rules": []})
     before = copy.deepcopy(fresh.state_dict())
@@ -272,7 +272,7 @@ def test_a_user_optimizer_with_numbers_in_its_state_resumes() -> None:
     assert all(type(found["calls"]) is int for found in again.state.values())
 
 
-def test_the_state_of_a_wrapped_model_resumes_into_the_bare_one() -> None:
+def test_the_state_of_a_wrapped_model_resumes_into_the_bare_model() -> None:
     whole, _ = trained()
     wrapped = torch.nn.DataParallel(whole)
     optimizer = build_optimizer(CONFIG, wrapped)
@@ -296,7 +296,7 @@ class Asking(torch.optim.Optimizer):
         return loss
 
 
-def test_state_of_which_nobody_knows_the_form_is_cast_by_torch() -> None:
+def test_state_of_an_unknown_form_is_cast_by_torch() -> None:
     model = nn.Linear(2, 2)
     names, params = map(list, zip(*model.named_parameters(), strict=True))
     optimizer = Asking([{"params": params, "param_names": names}])

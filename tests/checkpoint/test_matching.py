@@ -1,4 +1,4 @@
-"""Errors name every misfit at once, with names, and say what to do about it."""
+"""Errors name every mismatch at once, with names, and say what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.checkpoint.training import CONFIG, SGD, net, resumed, trained
 from tests.models import Net
 
 
-def test_missing_unexpected_and_wrong_shapes_are_told_together() -> None:
+def test_missing_unexpected_and_wrong_shapes_are_in_one_error() -> None:
     _, optimizer = trained()
     state = optimizer_state(optimizer)
     for table in (state["state"], state["params"]):

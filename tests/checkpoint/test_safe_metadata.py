@@ -1,4 +1,4 @@
-"""Reading a save runs nothing that somebody put into it."""
+"""Reading a save runs no code that is in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from optimbuild import CheckpointError
 from optimbuild.checkpoint import load, save
 from optimbuild.checkpoint.manifest import METADATA, Manifest, checksum
-from optimbuild.checkpoint.safe_metadata import vet_metadata
+from optimbuild.checkpoint.safe_metadata import read_metadata
 from tests.checkpoint.training import trained
 
 
@@ -29,7 +29,7 @@ class Bomb:
 
 def test_the_metadata_of_a_real_save_passes(tmp_path: Path) -> None:
     save(trained()[1], tmp_path)
-    vet_metadata(next(tmp_path.glob(f"data-*/{METADATA}")))
+    read_metadata(next(tmp_path.glob(f"data-*/{METADATA}")))
 
 
 def test_metadata_that_calls_something_is_refused_and_calls_nothing(tmp_path: Path) -> None:
@@ -67,4 +67,4 @@ def test_metadata_that_calls_something_is_refused_and_calls_nothing(tmp_path: Pa
 def test_anything_else_than_descriptions_of_tensors_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / METADATA).write_bytes(content)
     with pytest.raises(CheckpointError, match="was altered or is not of a save"):
-        vet_metadata(tmp_path / METADATA)
+        read_metadata(tmp_path / METADATA)

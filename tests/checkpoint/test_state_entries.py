@@ -1,4 +1,4 @@
-"""What an optimizer keeps is asked of its class, for torch's and anybody's."""
+"""The class of an optimizer shows what it keeps, for torch's classes and any other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
-from optimbuild.checkpoint.state_entries import Entry, expected_state
+from optimbuild.checkpoint.state_entries import StateEntry, expected_state
 
 EVERY = (
     "ASGD",
@@ -67,7 +67,7 @@ def test_options_that_decide_what_is_kept_are_those_of_the_group() -> None:
     ]
     optimizer = torch.optim.SGD(groups, lr=0.1)
     with_momentum, without = (expected_state(optimizer, group, group["params"][0]) for group in optimizer.param_groups)
-    assert with_momentum == {"momentum_buffer": Entry("like", torch.float32, torch.device("cpu"))}
+    assert with_momentum == {"momentum_buffer": StateEntry("like", torch.float32, torch.device("cpu"))}
     assert without == {}
 
 
@@ -90,7 +90,7 @@ class Closed(torch.optim.Optimizer):
                 }
 
 
-def test_an_optimizer_that_cannot_be_asked_resumes_with_what_it_kept() -> None:
+def test_an_optimizer_that_cannot_be_probed_resumes_its_state() -> None:
     linear = nn.Linear(2, 3)
     optimizer = Closed(linear.named_parameters())
     assert expected_state(optimizer, optimizer.param_groups[0], linear.weight) is None
@@ -104,7 +104,7 @@ def test_an_optimizer_that_cannot_be_asked_resumes_with_what_it_kept() -> None:
         assert all(torch.equal(kept[key], optimizer.state[tensor][key]) for key in ("like", "row", "mean"))
 
 
-def test_asking_runs_no_hook_that_somebody_put_on_every_optimizers_step() -> None:
+def test_the_probe_runs_no_hook_on_the_steps_of_all_optimizers() -> None:
     seen: list[Any] = []
     handle = register_optimizer_step_pre_hook(lambda *args: seen.append(args))
     try:

@@ -1,4 +1,4 @@
-"""Torch's own ways to save and load work with what was built here, on plain and on FSDP2 models; and so do ours."""
+"""Torch's own functions to save and load state work with built optimizers, on plain and on FSDP2 models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_torchs_state_dict_api_round_trips_on_a_plain_model(config: Any, flat: b
     assert same(weights(again), weights(whole))
 
 
-def test_what_torchs_api_returns_loads_by_name() -> None:
+def test_a_state_of_torchs_state_dict_api_loads_by_name() -> None:
     whole, optimizer = trained()
     state = copy.deepcopy(get_optimizer_state_dict(whole, optimizer))
     again, fresh = resumed(whole)

@@ -1,4 +1,4 @@
-"""State by name as one value: what it holds, that it is safe to load, and that training does not change it."""
+"""State by name as one value: its content, that it loads safely, and that training does not change it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optimbuild.checkpoint import optimizer_state
 from tests.checkpoint.training import CONFIG, SGD, built, same, train, trained
 
 
-def test_whole_state_is_the_optimizers_state_by_parameter_name() -> None:
+def test_the_state_has_what_the_optimizer_keeps_by_parameter_name() -> None:
     model, optimizer = trained()
     state = optimizer_state(optimizer)
     assert set(state) == {"state", "params", "fingerprint", "version"}
@@ -61,7 +61,7 @@ def test_to_rank_means_nothing_where_nothing_is_sharded() -> None:
     assert same(optimizer_state(optimizer, to_rank=3), optimizer_state(optimizer))
 
 
-def test_any_optimizer_whose_groups_have_names_will_do() -> None:
+def test_any_optimizer_whose_groups_have_names_can_be_saved() -> None:
     linear = torch.nn.Linear(2, 2)
     optimizer = torch.optim.Adam(linear.named_parameters(), lr=0.1)
     linear(torch.ones(2)).sum().backward()
@@ -89,7 +89,7 @@ def test_two_parameters_of_one_name_are_refused() -> None:
         optimizer_state(torch.optim.SGD(groups))
 
 
-def test_what_has_no_name_or_is_no_tensor_is_refused_and_not_dropped() -> None:
+def test_state_without_a_name_or_of_no_tensor_is_refused() -> None:
     linear = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(linear.named_parameters())
     optimizer.state[linear.weight]["history"] = [torch.zeros(2)]

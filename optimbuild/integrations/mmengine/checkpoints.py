@@ -1,6 +1,6 @@
-"""MMEngine's checkpoints: loadable again, resumed with fewer groups, and saved with sharded state.
+"""MMEngine's checkpoints: safe loading, schedules that resume with other groups, and saves of sharded state.
 
-All three are needed before a hook could help, so importing the integration sets them up, once.
+A hook of a runner would come too late for all three, so importing the integration sets them up, once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ METHODS = frozenset(
     [(HistoryBuffer, name) for name in ("min", "max", "current", "mean")]
     + [(OneCycleParamScheduler, name) for name in ("_annealing_cos", "_annealing_linear")]
 )
-"""The functions that MMEngine pickles as attributes of their class."""
+"""The methods that MMEngine pickles as attributes of their class."""
 
 
 def known_method(owner: type, name: str) -> Any:
-    """Stand in for ``getattr`` in a checkpoint: return one of MMEngine's few pickled methods, and nothing else.
+    """Return one of the few methods that MMEngine pickles, in place of ``getattr``, which could reach anything.
 
     Raises:
         pickle.UnpicklingError: It is another one.
@@ -45,10 +45,10 @@ def known_method(owner: type, name: str) -> Any:
 
 
 def allow_checkpoints() -> None:
-    """Let ``torch.load`` with ``weights_only=True`` read what MMEngine pickles beside tensors, by name.
+    """Allow ``torch.load`` with ``weights_only=True`` to read the objects that MMEngine pickles beside tensors.
 
-    These are its log buffers, the numpy arrays of plain numbers in them, and two functions of a scheduler. Without
-    them torch 2.6 and later refuses every checkpoint of a runner.
+    These are its log buffers, the numpy arrays of plain numbers in them, and two methods of a scheduler. Without
+    this, torch 2.6 and later refuses every checkpoint of a runner.
     """
     dtypes = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
     rebuild: Any = np.empty(0).__reduce__()[0]
@@ -60,7 +60,7 @@ def allow_checkpoints() -> None:
             np.ndarray,
             np.dtype,
             *dtypes,
-            # numpy 1 and numpy 2 know these by different names, and a checkpoint may come from either
+            # numpy 1 and numpy 2 have different names for these, and a checkpoint may come from either
             *[(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")],
             *[(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")],
             (known_method, "builtins.getattr"),
@@ -72,10 +72,10 @@ def allow_checkpoints() -> None:
 
 
 def resume_schedules() -> None:
-    """Have schedulers resume on an optimizer of ours whatever the number of groups was in the checkpoint.
+    """Let schedulers resume on a built optimizer, whatever number of groups the checkpoint had.
 
-    A scheduler saves a list with one value a group. After a checkpoint of MMEngine's default constructor,
-    with one group a tensor, the values would land on the wrong groups.
+    A scheduler saves a list with one value per group. From a checkpoint of MMEngine's default constructor,
+    with one group per tensor, the values would come to the wrong groups.
     """
     if not hasattr(_ParamScheduler.load_state_dict, "__wrapped__"):
         _ParamScheduler.load_state_dict = _fitting(_ParamScheduler.load_state_dict)
@@ -89,12 +89,12 @@ def _fitting(load: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, M
             return
         lowest = getattr(self, "min_values", [])
         load(self, state_dict)
-        # the optimizer has resumed already, by name: its groups know where they started and where they are
+        # the optimizer has resumed by name already, so its groups have the first and the current values
         groups, option = self.optimizer.param_groups, self.param_name
         self._last_value = [group[option] for group in groups]
         if hasattr(self, "base_values"):
             self.base_values = [group.get(f"initial_{option}", group[option]) for group in groups]
-        if lowest:  # as configured; one more where the checkpoint brought MMEngine's base settings
+        if lowest:  # as configured; the last one repeated where the checkpoint has MMEngine's base settings as a group
             self.min_values = [*lowest, *lowest[-1:] * (len(groups) - len(lowest))][: len(groups)]
 
     return load_state_dict
@@ -104,7 +104,7 @@ def _fitting(load: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, M
 
 
 def save_shards() -> None:
-    """Have runners gather state that ZeRO shards before they save: they ask the first rank only, which has a part."""
+    """Let runners gather state that ZeRO shards before they save: the first rank, which writes, has only a part."""
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.save_checkpoint, "gathers"):
             runner.save_checkpoint = _gathering(runner.save_checkpoint)

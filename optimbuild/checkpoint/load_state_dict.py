@@ -1,0 +1,82 @@
+"""``optimizer.load_state_dict`` by name, for optimizers that optimbuild built."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
+from optimbuild.checkpoint.group_options import set_options
+from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.layouts import read_state
+from optimbuild.checkpoint.load_report import LoadReport
+from optimbuild.checkpoint.loading import converted_state, load_optimizer_state, make_report, option_updates
+from optimbuild.checkpoint.matching import match_state
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
+from optimbuild.errors import OptimBuildWarning
+
+
+def resumable(optimizer: Optimizer) -> None:
+    """Have ``optimizer.load_state_dict`` match by name, in any layout, so that a training loop needs no change.
+
+    As always with ``load_state_dict``, the saved options count, so that an LR schedule goes on from its middle.
+    Where they differ from the config's, a warning says so.
+
+    Args:
+        optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO.
+    """
+    if is_zero(optimizer):  # it reads the dict by position before torch's hooks see it
+        optimizer.load_state_dict = partial(_load_into_zero, optimizer)  # type: ignore[method-assign]
+        return
+    optimizer.register_load_state_dict_pre_hook(_as_torch_loads_it)
+    optimizer.register_load_state_dict_post_hook(copy_shared_at_next_step)
+
+
+def _load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
+    _warn_of_changes(load_optimizer_state(optimizer, state_dict, options="checkpoint"))
+
+
+def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a state in any layout as a state dict that torch loads into this optimizer without a change.
+
+    The returned state is keyed by tensor. Torch looks up only positions and keeps values under other keys as
+    they are; by then all are checked and converted. State of which nobody knows what the optimizer keeps is keyed
+    by position, and torch casts it. The groups have no ``param_names``, so torch keeps those of the optimizer.
+    Hooks that were registered later see what this returns.
+    """
+    named = NamedOptimizer.of(optimizer)
+    names = KnownNames(named)
+    saved = read_state(state_dict, names)
+    match = match_state(named, saved, names, "error", "error")
+    updates = option_updates(named, saved, "checkpoint")
+    _warn_of_changes(make_report(named, saved, match, "checkpoint"))
+    fresh = converted_state(named, match, saved.state)
+    groups, position = [], 0
+    for group, update in zip(optimizer.param_groups, updates, strict=True):
+        taken = {key: _copied_option(value) for key, value in group.items() if key not in ("params", "param_names")}
+        set_options(taken, update)
+        groups.append({**taken, "params": list(range(position, position + len(group["params"])))})
+        position += len(group["params"])
+    places = {name: place for place, name in enumerate(named.params)}
+    state = {places[n] if match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
+    return {"state": state, "param_groups": groups}
+
+
+def _copied_option(option: Any) -> Any:
+    """Return an option that can be set without a change of the group that has it."""
+    return option.clone() if isinstance(option, torch.Tensor) else option
+
+
+def _warn_of_changes(report: LoadReport) -> None:
+    if report.changes:
+        warnings.warn(
+            "the options of the save count, and they are not those of the config: "
+            f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's.",
+            OptimBuildWarning,
+            stacklevel=4,
+        )
