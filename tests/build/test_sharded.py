@@ -169,7 +169,7 @@ def test_only_kernels_that_take_shards_are_fused_under_fsdp2(fsdp2_ranks):
         assert rank["refusals"][1].startswith("implementation: sgd has no fused implementation for ")
 
 
-def test_zero_on_a_model_under_fsdp2_is_refused_because_it_is_sharded_already(fsdp2_ranks):
+def test_zero_on_a_model_under_fsdp2_is_refused(fsdp2_ranks):
     for rank in fsdp2_ranks:
         refusal = rank["refusals"][0]
         assert refusal.startswith("zero: the model is sharded already, by FSDP2")

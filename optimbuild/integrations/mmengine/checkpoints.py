@@ -24,11 +24,11 @@ METHODS = frozenset(
     [(HistoryBuffer, name) for name in ("min", "max", "current", "mean")]
     + [(OneCycleParamScheduler, name) for name in ("_annealing_cos", "_annealing_linear")]
 )
-"""The functions that MMEngine pickles as attributes of their class."""
+"""The methods that MMEngine pickles, which pickle reads with ``getattr`` on their class."""
 
 
 def known_method(owner: type, name: str) -> Any:
-    """Stand in for ``getattr`` in a checkpoint: return one of MMEngine's few pickled methods, and nothing else.
+    """Replace ``getattr`` in a checkpoint: return one of the few methods that MMEngine pickles, and nothing else.
 
     Raises:
         pickle.UnpicklingError: It is another one.
@@ -72,10 +72,10 @@ def allow_checkpoints() -> None:
 
 
 def resume_schedules() -> None:
-    """Have schedulers resume on an optimizer of ours whatever the number of groups was in the checkpoint.
+    """Let schedulers resume on an optimizer of ours, whatever the number of groups was in the checkpoint.
 
-    A scheduler saves a list with one value a group. After a checkpoint of MMEngine's default constructor,
-    with one group a tensor, the values would land on the wrong groups.
+    A scheduler saves a list with one value per group. After a checkpoint of MMEngine's default constructor,
+    with one group per tensor, the values would land on the wrong groups.
     """
     if not hasattr(_ParamScheduler.load_state_dict, "__wrapped__"):
         _ParamScheduler.load_state_dict = _fitting(_ParamScheduler.load_state_dict)
@@ -89,7 +89,7 @@ def _fitting(load: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, M
             return
         lowest = getattr(self, "min_values", [])
         load(self, state_dict)
-        # the optimizer has resumed already, by name: its groups know where they started and where they are
+        # the optimizer has resumed already, by name: its groups hold the first and the current values
         groups, option = self.optimizer.param_groups, self.param_name
         self._last_value = [group[option] for group in groups]
         if hasattr(self, "base_values"):
@@ -104,7 +104,7 @@ def _fitting(load: Callable[[Any, Mapping[str, Any]], None]) -> Callable[[Any, M
 
 
 def save_shards() -> None:
-    """Have runners gather state that ZeRO shards before they save: they ask the first rank only, which has a part."""
+    """Let runners gather state that ZeRO shards before they save: they ask only the first rank, which has one part."""
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.save_checkpoint, "gathers"):
             runner.save_checkpoint = _gathering(runner.save_checkpoint)
