@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from optimbuild.build.groups import class_defaults
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
-from optimbuild.plan.plan import Plan
+from optimbuild.plan.plan import Plan, base_options
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS
 
@@ -35,7 +36,8 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
     """
     kind = find_optimizer(plan.groups[0].optimizer)
     cls = kind.load()
-    common = {**kind.complete(plan.spec.optimizer.options)}
+    computed = class_defaults(plan.spec, kind)
+    common = {key: value for key, value in base_options(plan.spec)(kind.name)[1].items() if key not in computed}
     for switch in KERNELS:  # the constructor must know a switch that all groups share
         values = {group.get(switch) for group in groups}
         if len(values) == 1 and (value := values.pop()) is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.decision import Group
-from optimbuild.plan.plan import Plan
+from optimbuild.plan.plan import Plan, base_options
 from optimbuild.registry import find_optimizer
-from optimbuild.registry.optimizer_type import Implementation
+from optimbuild.registry.optimizer_type import Implementation, OptimizerType
 
 SWITCHES: Mapping[Implementation, dict[str, bool]] = {
     "fused": {"fused": True},
@@ -24,6 +26,9 @@ SWITCHES: Mapping[Implementation, dict[str, bool]] = {
 
 def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     """Return the groups as torch takes them: tensors, names, options, and the switch of the implementation.
+
+    An option that nobody gave, and that no rule changed, is not in the group, because the constructor may compute its
+    value: LBFGS makes ``max_eval: 25`` of None.
 
     Args:
         plan: A plan of the surveyed module.
@@ -43,19 +48,60 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     tensors = [list(map(tensor_at, members)) for members, setting in pairs if not setting.frozen]
     has_kernels = any(len(find_optimizer(name).implementations) > 1 for name in names)
     torch_chooses = plan.inventory.on_cpu and plan.spec.implementation == "auto"
+    defaults = {name: class_defaults(plan.spec, find_optimizer(name)) for name in names}
     return [
-        _torch_group(group, its_tensors, has_kernels, torch_chooses)
+        _torch_group(group, its_tensors, defaults[group.optimizer], has_kernels, torch_chooses)
         for group, its_tensors in zip(plan.groups, tensors, strict=True)
     ]
 
 
-def _torch_group(group: Group, tensors: list[nn.Parameter], has_kernels: bool, torch_chooses: bool) -> dict[str, Any]:
+def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
+    """Return the options that the config leaves at the default of the optimizer's class; the constructor sets them.
+
+    An option that was given as None counts as left out. One that differs from the class's default does not: a
+    schema or a registration gave it.
+
+    Args:
+        spec: The canonical config.
+        kind: The optimizer.
+
+    >>> spec = Spec.of({"optimizer": {"type": "LBFGS", "lr": 0.1, "max_iter": 10}})
+    >>> class_defaults(spec, find_optimizer("LBFGS"))["max_eval"] is None
+    True
+    """
+    complete = base_options(spec)(kind.name)[1]
+    declared = {name: parameter.default for name, parameter in inspect.signature(kind.load()).parameters.items()}
+    given = {name for name in (*spec.optimizer.options, *kind.defaults, *kind.fixed) if complete.get(name) is not None}
+    return {
+        name: value
+        for name, value in complete.items()
+        if name not in given and name in declared and _same(value, declared[name])
+    }
+
+
+def _same(value: object, other: object) -> bool:
+    """Say whether two values of an option are the same; 1, 1.0 and True differ, a list and a tuple do not."""
+    if isinstance(other, list):
+        other = tuple(other)  # as the config's options are plain data
+    return value is other or (type(value) is type(other) and value == other)
+
+
+def _torch_group(
+    group: Group, tensors: list[nn.Parameter], defaults: Mapping[str, Any], has_kernels: bool, torch_chooses: bool
+) -> dict[str, Any]:
     """Return one group as torch takes it.
 
     Where a loop is only the faster choice on a CPU, torch chooses at each step: it takes foreach if the tensors have
     moved to an accelerator.
+
+    Args:
+        group: The planned group.
+        tensors: Its parameters.
+        defaults: What is left to the constructor, where the group has the same value.
+        has_kernels: Whether the optimizer takes the switches of implementations.
+        torch_chooses: Whether the implementation was neither asked for nor depends on anything but the CPU.
     """
-    options: Mapping[str, Any] = group.options
+    options = {k: v for k, v in group.options.items() if k not in defaults or not _same(v, defaults[k])}
     switch: Mapping[str, Any] = {}
     if has_kernels and "fused" not in options and "foreach" not in options:
         free = torch_chooses and group.implementation == "for-loop" and not options.get("differentiable")
