@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from registered import Generated
 from sphinx.application import Sphinx
-
-import tomllib
 
 ROOT = Path(__file__).parents[2]
 

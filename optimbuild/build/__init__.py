@@ -1,4 +1,4 @@
-"""A plan and a module, made into an optimizer: the only room that changes anything."""
+"""From a plan and a module to an optimizer: the only package that changes a model."""
 
 from optimbuild.build.build import build_optimizer
 

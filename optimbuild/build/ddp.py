@@ -11,14 +11,14 @@ from optimbuild.errors import OptimBuildWarning
 
 
 def expect_no_gradients_of_frozen(model: nn.Module) -> None:
-    """Have DDP wait for the gradients of what is still trainable, and of nothing else.
+    """Let DDP wait for the gradients of trainable parameters only.
 
-    DDP notes at its construction which parameters have gradients, and at the second step it fails over one that got
-    none. Runners wrap a model before they build its optimizer, so what a plan freezes is noted already. What
-    DDP does when it is unpickled makes it look again.
+    DDP lists at its construction which parameters get gradients, and at the second step it fails if one of them got
+    none. Runners wrap a model before they build its optimizer, so that list holds what the plan then freezes. DDP
+    makes the list anew when it is unpickled, which has no public name but ``__setstate__``.
 
     Args:
-        model: Any module; those inside that are no DDP stay as they are.
+        model: Any module; only the DDP modules in it change.
     """
     for module in model.modules():
         if not isinstance(module, DistributedDataParallel) or not hasattr(module, "reducer"):

@@ -1,38 +1,42 @@
-"""The groups of a plan, as torch takes them, and the optimizer made of them."""
+"""The parameter groups of a plan, as torch takes them."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from itertools import chain
-from operator import attrgetter
 from typing import Any
 
-import torch
 from torch import nn
 
-from optimbuild.build.zero.agreement import sharded
-from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import shown
+from optimbuild.config.spec import Spec
+from optimbuild.errors import ConfigError
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.decision import Group
-from optimbuild.plan.plan import Plan
+from optimbuild.plan.plan import Plan, base_options
 from optimbuild.registry import find_optimizer
-from optimbuild.registry.optimizer_type import KERNELS, Implementation
+from optimbuild.registry.optimizer_type import Implementation, OptimizerType
 
 SWITCHES: Mapping[Implementation, dict[str, bool]] = {
     "fused": {"fused": True},
     "foreach": {"foreach": True},
     "for-loop": {"foreach": False},
 }
-"""How torch's optimizers are told an implementation."""
-
-
-ADDS = torch.optim.Optimizer.add_param_group
-"""Torch's own, as it is found here."""
+"""How a group tells torch's optimizers its implementation."""
 
 
 def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
-    """Return the groups as torch takes them: tensors, names and options, and the implementation's switch."""
+    """Return the groups as torch takes them: tensors, names, options, and the switch of the implementation.
+
+    An option that nobody gave, and that no rule changed, is not in the group, because the constructor may compute its
+    value: LBFGS makes ``max_eval: 25`` of None.
+
+    Args:
+        plan: A plan of the surveyed module.
+        surveyed: The module, with its tensors.
+
+    Raises:
+        ConfigError: The plan names more than one optimizer.
+    """
     names = {group.optimizer for group in plan.groups}
     if len(names) > 1:
         raise ConfigError(
@@ -43,80 +47,63 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     pairs = zip(plan.members, plan.settings, strict=True)
     tensors = [list(map(tensor_at, members)) for members, setting in pairs if not setting.frozen]
     has_kernels = any(len(find_optimizer(name).implementations) > 1 for name in names)
-    by_torch = plan.inventory.on_cpu and plan.spec.implementation == "auto"
+    torch_chooses = plan.inventory.on_cpu and plan.spec.implementation == "auto"
+    defaults = {name: class_defaults(plan.spec, find_optimizer(name)) for name in names}
     return [
-        _torch_group(group, found, has_kernels, by_torch) for group, found in zip(plan.groups, tensors, strict=True)
+        _torch_group(group, its_tensors, defaults[group.optimizer], has_kernels, torch_chooses)
+        for group, its_tensors in zip(plan.groups, tensors, strict=True)
     ]
 
 
-def _torch_group(group: Group, tensors: list[nn.Parameter], has_kernels: bool, by_torch: bool) -> dict[str, Any]:
-    """Return a group as torch takes it.
+def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
+    """Return the options that the config leaves at the default of the optimizer's class; the constructor sets them.
 
-    A loop that is only the faster choice on a CPU is left to torch, which takes foreach if the tensors move on.
+    An option that was given as None counts as left out. One that differs from the class's default does not: a
+    schema or a registration gave it.
+
+    Args:
+        spec: The canonical config.
+        kind: The optimizer.
+
+    >>> spec = Spec.of({"optimizer": {"type": "LBFGS", "lr": 0.1, "max_iter": 10}})
+    >>> class_defaults(spec, find_optimizer("LBFGS"))["max_eval"] is None
+    True
     """
-    options: Mapping[str, Any] = group.options
+    complete = base_options(spec)(kind.name)[1]
+    declared = {name: parameter.default for name, parameter in inspect.signature(kind.load()).parameters.items()}
+    given = {name for name in (*spec.optimizer.options, *kind.defaults, *kind.fixed) if complete.get(name) is not None}
+    return {
+        name: value
+        for name, value in complete.items()
+        if name not in given and name in declared and _same(value, declared[name])
+    }
+
+
+def _same(value: object, other: object) -> bool:
+    """Say whether two values of an option are the same; 1, 1.0 and True differ, a list and a tuple do not."""
+    if isinstance(other, list):
+        other = tuple(other)  # as the config's options are plain data
+    return value is other or (type(value) is type(other) and value == other)
+
+
+def _torch_group(
+    group: Group, tensors: list[nn.Parameter], defaults: Mapping[str, Any], has_kernels: bool, torch_chooses: bool
+) -> dict[str, Any]:
+    """Return one group as torch takes it.
+
+    Where a loop is only the faster choice on a CPU, torch chooses at each step: it takes foreach if the tensors have
+    moved to an accelerator.
+
+    Args:
+        group: The planned group.
+        tensors: Its parameters.
+        defaults: What is left to the constructor, where the group has the same value.
+        has_kernels: Whether the optimizer takes the switches of implementations.
+        torch_chooses: Whether the implementation was neither asked for nor depends on anything but the CPU.
+    """
+    options = {k: v for k, v in group.options.items() if k not in defaults or not _same(v, defaults[k])}
     switch: Mapping[str, Any] = {}
     if has_kernels and "fused" not in options and "foreach" not in options:
-        free = by_torch and group.implementation == "for-loop" and not options.get("differentiable")
+        free = torch_chooses and group.implementation == "for-loop" and not options.get("differentiable")
         switch = {"foreach": None} if free else SWITCHES[group.implementation]
     return {"params": tensors, "param_names": list(group.params), **options, **switch}
-
-
-def constructed(plan: Plan, groups: list[dict[str, Any]], bucket_view: bool = False) -> torch.optim.Optimizer:
-    """Construct the torch optimizer, whose refusals become ours."""
-    kind = find_optimizer(plan.groups[0].optimizer)
-    cls = kind.load()
-    common = {**kind.complete(plan.spec.optimizer.options)}
-    for switch in ("fused", "foreach"):  # the constructor must know a switch that all groups share
-        values = {group.get(switch) for group in groups}
-        if len(values) == 1 and (value := values.pop()) is not None:
-            common[switch] = value
-    try:
-        if plan.spec.sharding is None:
-            optimizer = _with_groups(cls, groups, common)
-        else:
-            optimizer = sharded(cls, groups, common, bucket_view)
-    except OptimBuildError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer"
-        ) from error
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError(f"{kind.name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
-    return optimizer
-
-
-def _with_groups(cls: Any, groups: list[dict[str, Any]], options: dict[str, Any]) -> Any:
-    """Construct an optimizer in a time that grows with the number of tensors.
-
-    Torch compares each new group with every tensor of all groups before it, which took 13 ms of 16 for the 1357 tensors
-    in 200 groups of InternImage-H. In a plan no tensor is in two groups, so each is added as if it were the first. Of
-    torch's own classes each group only takes over the defaults, as all options are complete. What is left to check
-    is that tensors are leaves; where one is none, torch says so.
-    """
-    known = getattr(cls, "add_param_group", None) is ADDS and cls.__new__ is object.__new__
-    tensors = chain.from_iterable([group["params"] for group in groups])
-    if not known or not all(map(attrgetter("is_leaf"), tensors)):
-        return cls(groups, **options)
-    optimizer = cls.__new__(cls)
-
-    lacking: dict[str, Any] = {}  # a plan's groups have the same options, but for the switches of implementations
-
-    def add_as_it_is(group: dict[str, Any]) -> None:
-        if not optimizer.param_groups:
-            lacking.update({k: v for k, v in optimizer.defaults.items() if k not in group or k in KERNELS})
-        for option, default in lacking.items():
-            group.setdefault(option, default)
-        optimizer.param_groups.append(group)
-
-    def add_as_the_first(group: dict[str, Any]) -> None:  # somebody else's class may have made it anew
-        before, optimizer.param_groups = optimizer.param_groups, []
-        ADDS(optimizer, group)
-        before.extend(optimizer.param_groups)
-        optimizer.param_groups = before
-
-    optimizer.add_param_group = add_as_it_is if cls.__module__.startswith("torch.optim.") else add_as_the_first
-    optimizer.__init__(groups, **options)
-    del optimizer.add_param_group
-    return optimizer

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimbuild.build.build import built
-from optimbuild.build.freezing import freeze
+from optimbuild.build.build import apply_to_model, build_planned
 from optimbuild.build.groups import parameter_groups
 from optimbuild.config import read_config
 from optimbuild.config.read import read_raw
@@ -49,7 +48,7 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     plan = plan_of(reading, surveyed.inventory)
     for warning in plan.warnings:
         log.warning(warning)
-    return built(plan, surveyed)
+    return build_planned(plan, surveyed)
 
 
 def _with_quirks(raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -115,7 +114,7 @@ def set_weight_decay_and_lr(
     plan = plan_of(read_config({"optimizer": options, "rules": rules}), surveyed.inventory)
     groups = [{key: group[key] for key in ("params", "lr", "weight_decay", "param_names")}
               for group in parameter_groups(plan, surveyed)]  # fmt: skip
-    freeze(plan, surveyed)
+    apply_to_model(plan, surveyed)
     if layerwise_lr:
         for decision in plan:
             log.info("%s: lr %s, weight decay %s", decision.name, decision.lr, decision.weight_decay)

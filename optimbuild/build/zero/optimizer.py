@@ -8,7 +8,33 @@ from typing import Any
 import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from optimbuild.build.zero.agreement import refuse_failure_on_any_rank
 from optimbuild.plan.partition import partition
+
+
+def sharded_optimizer(
+    cls: type, groups: list[dict[str, Any]], options: Mapping[str, Any], bucket_view: bool
+) -> ZeroOptimizer:
+    """Construct an optimizer whose state is sharded; a collective, called by every rank.
+
+    Args:
+        cls: The optimizer's class.
+        groups: All groups, the same on every rank.
+        options: What the class is constructed with.
+        bucket_view: Whether the parameters of a rank share one flat buffer.
+
+    Raises:
+        ConfigError: The class refuses the shard of another rank (an optimizer may refuse some shapes).
+    """
+    failure: Exception | None = None
+    try:
+        optimizer = ZeroOptimizer(groups, cls, **options)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other ranks must hear of it
+        failure = error
+    refuse_failure_on_any_rank(failure)
+    if bucket_view:
+        optimizer.fill_buckets()
+    return optimizer
 
 
 class ZeroOptimizer(ZeroRedundancyOptimizer):
@@ -35,16 +61,16 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
         self._build_param_buckets()
 
     def _verify_same_dense_param_type(self) -> None:
-        """Accept mixed dtypes: they never share a bucket here, and need not be alike where each is sent by itself."""
+        """Accept mixed dtypes: they never share a bucket here, and a tensor that is sent by itself may have any."""
         sparse = [place for place, tensor in enumerate(self._all_params) if tensor.is_sparse]
         if sparse:
             raise ValueError(f"{len(sparse)} parameters are sparse, and only dense ones can be sharded")
 
     def _partition_parameters(self, params_per_rank: Any = None) -> list[list[dict[str, Any]]]:
-        """Balance over all groups at once; what has its rank keeps it when a group is added later."""
+        """Balance over all groups at once; a parameter keeps its rank when a group is added later."""
         if params_per_rank is not None or self._partition_parameters_cache:
             return super()._partition_parameters(params_per_rank)  # type: ignore[misc, no-any-return]
-        self._place()
+        self._assign_ranks()
         shards: list[list[dict[str, Any]]] = [
             [{**group, "params": []} for group in self.param_groups] for _ in range(self.world_size)
         ]
@@ -54,8 +80,8 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
         self._partition_parameters_cache = shards
         return shards
 
-    def _place(self) -> None:
-        """Give every parameter that has no rank yet the one that :func:`~optimbuild.plan.partition.partition` chooses."""
+    def _assign_ranks(self) -> None:
+        """Give each parameter without a rank the one that :func:`~optimbuild.plan.partition.partition` chooses."""
         loads = [0] * self.world_size
         for tensor, rank in self._rank_of.items():
             loads[rank] += tensor.numel() * tensor.element_size()
@@ -65,15 +91,15 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
 
     def _build_param_buckets(self) -> None:
         super()._build_param_buckets()  # type: ignore[misc]
-        self._addresses = self._where()
+        self._addresses = self._addresses_now()
 
-    def _where(self) -> list[int]:
+    def _addresses_now(self) -> list[int]:
         if not self.parameters_as_bucket_view:
             return []
         return [tensor.data_ptr() for group in self.param_groups for tensor in group["params"]]
 
     def _local_step(self, *args: Any, **kwargs: Any) -> Any:
-        if self._where() != self._addresses:
+        if self._addresses_now() != self._addresses:
             # model.to(...) and the like moved parameters out of the buckets: what the step sends would be stale
             self._device_to_params_per_rank_cache.clear()
             self._build_param_buckets()

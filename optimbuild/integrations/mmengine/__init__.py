@@ -1,4 +1,4 @@
-"""MMEngine: a constructor for its runners, hooks, and checkpoints that load.
+"""MMEngine: a constructor for its runners, hooks, and checkpoints that torch can load.
 
 MMEngine imports this by itself when a config names ``optimbuild.OptimBuildConstructor`` or one of the
 hooks. Importing it makes MMEngine's own checkpoints loadable again (see

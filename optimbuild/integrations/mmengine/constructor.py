@@ -12,14 +12,14 @@ from mmengine.logging import print_log
 from mmengine.optim import BaseOptimWrapper, OptimWrapperDict
 from torch import nn
 
-from optimbuild.build.build import built
+from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
-from optimbuild.build.zero.agreement import tell
+from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
 from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.fsdp import with_full_shapes
-from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrapped, wrapper_class
+from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.survey import Surveyed, survey
 from optimbuild.model.walk import unwrapped
@@ -30,8 +30,8 @@ from optimbuild.values import join
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """A wrapper that is planned and checked, and not built yet.
+class _PlannedWrapper:
+    """An optimizer wrapper that is planned and checked, and not built yet.
 
     Args:
         reading: The config of the wrapper, read.
@@ -47,13 +47,13 @@ class _Draft:
     cls: type
     options: Mapping[str, Any]
 
-    def built(self) -> BaseOptimWrapper:
+    def build(self) -> BaseOptimWrapper:
         """Build the optimizer, and wrap it."""
         try:
-            optimizer = built(self.plan, self.surveyed)
+            optimizer = build_planned(self.plan, self.surveyed)
         except ConfigError as error:
             raise error.moved(self.reading.paths) from error.__cause__
-        wrapper = wrapped(self.cls, self.options, optimizer)
+        wrapper = wrap(self.cls, self.options, optimizer)
         wrapper.plan = optimizer.plan  # type: ignore[attr-defined]  # a strategy may replace the optimizer
         base = getattr(wrapper, "base_param_settings", None)
         if base is None and optimizer.param_groups[0].get("lr") != optimizer.defaults.get("lr"):
@@ -67,13 +67,13 @@ class OptimBuildConstructor:
     """Build the optimizer wrapper of an MMEngine runner from a plan.
 
     A config needs nothing but ``constructor='optimbuild.OptimBuildConstructor'`` in its ``optim_wrapper``. The keys
-    ``optimizer`` and ``paramwise_cfg`` are ours to read, see :mod:`optimbuild.config.dialects.mmengine`; all others
+    ``optimizer`` and ``paramwise_cfg`` are read here, see :mod:`optimbuild.config.dialects.mmengine`; all others
     go to the wrapper. Without ``optimizer``, each key names a module of the model and holds the
     ``optim_wrapper`` of that module: an ``OptimWrapperDict`` with one plan each.
 
     Args:
         optim_wrapper_cfg: ``optim_wrapper`` of the config.
-        paramwise_cfg: Its ``paramwise_cfg``; with several optimizers, that of those that have none of their own.
+        paramwise_cfg: Its ``paramwise_cfg``; with several optimizers, it serves those without one.
 
     >>> import logging
     >>> from mmengine.optim import build_optim_wrapper
@@ -105,21 +105,21 @@ class OptimBuildConstructor:
         """
         several = [key for key, value in self._config.items() if isinstance(value, Mapping) and "optimizer" in value]
         if "optimizer" in self._config or not several:
-            draft = _draft(model, {**self._config, "paramwise_cfg": self._paramwise}, KEY)
-            wrapper = draft.built()
-            _log("", draft.plan)
+            each = _plan_wrapper(model, {**self._config, "paramwise_cfg": self._paramwise}, KEY)
+            wrapper = each.build()
+            _log("", each.plan)
             return wrapper
-        drafts = self._drafts(model)
-        wrappers = {name: draft.built() for name, draft in drafts.items()}
-        if any(draft.plan.frozen for draft in drafts.values()):
+        planned = self._plan_wrappers(model)
+        wrappers = {name: each.build() for name, each in planned.items()}
+        if any(each.plan.frozen for each in planned.values()):
             expect_no_gradients_of_frozen(model)
-        for name, draft in drafts.items():
-            _log(f"{name}: ", draft.plan)
+        for name, each in planned.items():
+            _log(f"{name}: ", each.plan)
         return OptimWrapperDict(**wrappers)
 
-    def _drafts(self, model: nn.Module) -> dict[str, _Draft]:
+    def _plan_wrappers(self, model: nn.Module) -> dict[str, _PlannedWrapper]:
         """Plan the optimizer of each module that the config names."""
-        drafts: dict[str, _Draft] = {}
+        planned: dict[str, _PlannedWrapper] = {}
         for name, config in self._config.items():
             path = join(KEY, name)
             if name == "type" and config in ("OptimWrapper", "OptimWrapperDict"):
@@ -131,13 +131,13 @@ class OptimBuildConstructor:
                     path,
                 )
             shared = {} if config.get("paramwise_cfg") is not None else {"paramwise_cfg": self._paramwise}
-            drafts[name] = _draft(_module(model, name, path), {**dict(config.items()), **shared}, path)
-        _refuse_shared(drafts)
-        _warn_of_rest(model, drafts)
-        return drafts
+            planned[name] = _plan_wrapper(_module(model, name, path), {**dict(config.items()), **shared}, path)
+        _refuse_shared(planned)
+        _warn_of_rest(model, planned)
+        return planned
 
 
-def _draft(model: nn.Module, config: Mapping[str, Any], path: str) -> _Draft:
+def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
     reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path)
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)
@@ -146,9 +146,9 @@ def _draft(model: nn.Module, config: Mapping[str, Any], path: str) -> _Draft:
         surveyed = with_full_shapes(survey(model))
         plan = plan_of(reading, surveyed.inventory)
     except OptimBuildError as error:
-        tell(reading.spec, error)
+        report_failure(reading.spec, error)
         raise
-    return _Draft(reading, plan, surveyed, cls, options)
+    return _PlannedWrapper(reading, plan, surveyed, cls, options)
 
 
 def _module(model: nn.Module, name: str, path: str) -> nn.Module:
@@ -164,10 +164,10 @@ def _module(model: nn.Module, name: str, path: str) -> nn.Module:
         ) from None
 
 
-def _refuse_shared(drafts: Mapping[str, _Draft]) -> None:
+def _refuse_shared(planned: Mapping[str, _PlannedWrapper]) -> None:
     owner: dict[int, tuple[str, str]] = {}
-    for name, draft in drafts.items():
-        for decision, tensor in zip(draft.plan, draft.surveyed.tensors, strict=True):
+    for name, each in planned.items():
+        for decision, tensor in zip(each.plan, each.surveyed.tensors, strict=True):
             if decision.frozen:
                 continue
             other, theirs = owner.setdefault(id(tensor), (name, decision.name))
@@ -179,8 +179,8 @@ def _refuse_shared(drafts: Mapping[str, _Draft]) -> None:
                 )
 
 
-def _warn_of_rest(model: nn.Module, drafts: Mapping[str, _Draft]) -> None:
-    taken = {id(tensor) for draft in drafts.values() for tensor in draft.surveyed.tensors}
+def _warn_of_rest(model: nn.Module, planned: Mapping[str, _PlannedWrapper]) -> None:
+    taken = {id(tensor) for each in planned.values() for tensor in each.surveyed.tensors}
     everything = survey(model)
     pairs = zip(everything.inventory.params, everything.tensors, strict=True)
     rest = [param.name for param, tensor in pairs if param.trainable and id(tensor) not in taken]

@@ -36,12 +36,12 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
 
 
 def fitting_class(cls: type, options: dict[str, Any], path: str) -> type:
-    """Return the class that does on this machine what a wrapper's class does on an accelerator.
+    """Return the class to use on this machine: without an accelerator, AMP takes a class for the CPU.
 
     Args:
         cls: The wrapper's class.
         options: Its options.
-        path: Where they stand in the config.
+        path: Their path in the config.
 
     Raises:
         ConfigError: There is no accelerator, and the options ask for another precision than bfloat16.

@@ -14,14 +14,14 @@ from optimbuild.model.survey import Surveyed
 def with_full_shapes(surveyed: Surveyed) -> Surveyed:
     """Return a survey in which every parameter has the shape that it had before FSDP flattened it.
 
-    With ``use_orig_params`` FSDP leaves a one-dimensional shard in the place of each parameter, and
-    rules that ask for the shape would take all of them for vectors.
+    With ``use_orig_params`` FSDP leaves a one-dimensional shard in the place of each parameter, so
+    rules that look at shapes would see only vectors.
 
     Args:
         surveyed: The survey of any module.
 
     Raises:
-        ModelError: FSDP keeps its parameters in flat tensors, so that no parameter has options of its own.
+        ModelError: FSDP keeps its parameters in flat tensors, so no parameter can have its own options.
     """
     wrapped = [module for module in surveyed.model.modules() if isinstance(module, FullyShardedDataParallel)]
     if not wrapped:

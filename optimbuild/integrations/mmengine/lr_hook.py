@@ -1,4 +1,4 @@
-"""A hook that logs learning rates rightly where there are several groups."""
+"""A hook that logs the learning rates of all groups."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LrHook(Hook):
     priority = "HIGH"  # after RuntimeInfoHook, which writes the first group's LR
 
     def before_train(self, runner: Any) -> None:
-        """Have the log lines show these values as they show ``lr``."""
+        """Let the log lines show these values as they show ``lr``."""
         if type(runner.log_processor) is LogProcessor:
             runner.log_processor = LrLogProcessor.like(runner.log_processor)
 
@@ -36,7 +36,7 @@ class LrHook(Hook):
         hub = runner.message_hub
         for name, wrapper, plan in planned_wrappers(runner.optim_wrapper):
             rates = [float(group["lr"]) for group in wrapper.optimizer.param_groups if group.get("lr") is not None]
-            if not rates:  # an optimizer that finds its own
+            if not rates:  # an optimizer without an LR
                 continue
             key = f"train/{name}.lr" if name else "train/lr"
             if key in hub.log_scalars:
@@ -49,7 +49,7 @@ class LrHook(Hook):
 
 
 def base_lr(plan: Plan, wrapper: Any) -> float:
-    """Return where the LR of the config is now in its schedule.
+    """Return the current LR of a parameter that has the config's own LR.
 
     Args:
         plan: The plan of the wrapped optimizer.

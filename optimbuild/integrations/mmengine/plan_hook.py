@@ -1,4 +1,4 @@
-"""A hook that logs the plan, writes it down, and compares it when a run resumes."""
+"""A hook that logs the plan, saves it, and compares it when a run resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optimbuild.plan.plan import Plan
 from optimbuild.registry import HOOKS
 
 META = "optimbuild"
-"""Where plans stand in the ``meta`` of a checkpoint: that of the optimizer, or one for each name."""
+"""The key in the ``meta`` of a checkpoint that holds the optimizer's plan, or one plan per optimizer's name."""
 
 
 @HOOKS.register_module()

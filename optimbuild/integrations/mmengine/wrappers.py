@@ -30,8 +30,8 @@ def wrapper_class(options: dict[str, Any], path: str) -> type:
     """Return the class of the wrapper, taking ``type`` out of its options.
 
     Args:
-        options: What stands in ``optim_wrapper`` beside the optimizer.
-        path: Where it stands.
+        options: The keys of ``optim_wrapper`` beside the optimizer.
+        path: The path of ``optim_wrapper`` in the config.
 
     Raises:
         ConfigError: There is no such wrapper, or not on this machine.
@@ -51,8 +51,8 @@ def wrapper_class(options: dict[str, Any], path: str) -> type:
     return fitting_class(kind, options, path)
 
 
-def wrapped(cls: type, options: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> Any:
-    """Return an optimizer in its wrapper."""
+def wrap(cls: type, options: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> Any:
+    """Return an optimizer wrapped as a config asks."""
     return OPTIM_WRAPPERS.build({**copy.deepcopy(dict(options)), "type": cls}, default_args={"optimizer": optimizer})
 
 
@@ -62,7 +62,7 @@ def refuse_wrong(cls: type, options: Mapping[str, Any], path: str) -> None:
     Args:
         cls: The wrapper's class.
         options: Its options.
-        path: Where they stand.
+        path: Their path in the config.
     """
     if issubclass(cls, OptimWrapper):
         _refuse_wrong_counts(options.get("accumulative_counts", 1), join(path, "accumulative_counts"))
@@ -85,7 +85,7 @@ def refuse_wrong(cls: type, options: Mapping[str, Any], path: str) -> None:
 def _refusal(cls: type, options: Mapping[str, Any]) -> Exception | None:
     """Wrap a throw-away optimizer, so that a mistake is found before anything of the model is touched."""
     try:
-        wrapped(cls, options, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+        wrap(cls, options, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
     except Exception as error:  # noqa: BLE001  # whatever a wrapper's author raises
         return error
     return None

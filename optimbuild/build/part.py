@@ -1,0 +1,103 @@
+"""A plan of the whole model, restricted to a part of it, such as one stage of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from optimbuild.errors import ModelError
+from optimbuild.messages import listing
+from optimbuild.model.inventory import Inventory
+from optimbuild.model.survey import Surveyed
+from optimbuild.plan.plan import Plan
+
+
+def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
+    """Return the plan of a part, under the names and in the order of the whole.
+
+    Each parameter keeps its setting, and the groups keep their order; groups without a parameter here are left out.
+    The implementation of a step is chosen for the tensors of the part.
+
+    Args:
+        plan: A plan of the whole model.
+        part: A module whose parameters are some of the plan's, by name; the whole model is a part too.
+
+    Raises:
+        ModelError: A parameter has a name or a shape that the plan does not know, two tensors are one parameter in
+            the plan, a parameter does not require a gradient although the plan trains it, or the plan trains
+            nothing of the part.
+    """
+    names = part.inventory.names
+    _refuse_unknown(names, plan.inventory, part.inventory.model)
+    positions = [plan.inventory.position(name) for name in names]
+    _refuse_differences(plan, positions, part)
+    order = sorted(range(len(names)), key=positions.__getitem__)
+    whole_names = plan.inventory.names
+    params = [replace(part.inventory.params[i], name=whole_names[positions[i]], aliases=()) for i in order]
+    inventory = replace(part.inventory, params=tuple(params))
+    chosen = [plan.chosen[positions[i]] for i in order]
+    place = {setting: place for place, setting in enumerate(sorted(set(chosen)))}
+    restricted_plan = Plan(
+        plan.spec,
+        inventory,
+        tuple([plan.settings[setting] for setting in place]),
+        tuple([place[setting] for setting in chosen]),
+        plan.warnings,
+        plan.notes,
+    )
+    if not restricted_plan.groups:
+        raise ModelError(
+            f"the plan freezes every parameter of {_called(part)}, so there is nothing to optimize. Frozen: "
+            + listing(restricted_plan.frozen, 5)
+        )
+    return restricted_plan, Surveyed(inventory, [part.tensors[i] for i in order], part.model)
+
+
+def _called(part: Surveyed) -> str:
+    return part.inventory.model or "the part"
+
+
+def _refuse_unknown(names: Sequence[str], whole: Inventory, model: str) -> None:
+    unknown = [name for name in names if name not in whole]
+    if not unknown:
+        return
+    close = whole.closest(unknown[0])
+    hint = f" Closest: {listing(close)}." if close else ""
+    prefix = _common_prefix(names, whole)
+    if prefix:
+        module = "part"
+        for segment in reversed(prefix.split(".")):
+            module = f"torch.nn.ModuleDict({{{segment!r}: {module}}})"
+        hint = f" The plan has all of them below {prefix!r}: build on {module}, which gives them their names there."
+    raise ModelError(f"{model or 'the part'} has parameters that the plan does not know: {listing(unknown, 5)}.{hint}")
+
+
+def _common_prefix(names: Sequence[str], whole: Inventory) -> str:
+    """Return the module of the whole below which all names are; empty where there is none."""
+    ends = [name for name in whole.names if name.endswith(f".{names[0]}")]
+    for prefix in [name[: -len(names[0]) - 1] for name in ends]:
+        if all(f"{prefix}.{name}" in whole for name in names):
+            return prefix
+    return ""
+
+
+def _refuse_differences(plan: Plan, positions: Sequence[int], part: Surveyed) -> None:
+    first: dict[int, str] = {}
+    for param, position in zip(part.inventory, positions, strict=True):
+        planned = plan.inventory.params[position]
+        if tuple(param.shape) != tuple(planned.shape):
+            raise ModelError(
+                f"{param.name!r} has the shape {tuple(param.shape)} in {_called(part)}, and {tuple(planned.shape)} "
+                "in the plan. Make the plan of the same model"
+            )
+        other = first.setdefault(position, param.name)
+        if other != param.name:
+            raise ModelError(
+                f"{other!r} and {param.name!r} are one parameter in the plan, and two in {_called(part)}. Tie them "
+                "before the build"
+            )
+        if not param.trainable and not plan.settings[plan.chosen[position]].frozen:
+            raise ModelError(
+                f"the plan trains {param.name!r}, and its requires_grad is False in {_called(part)}. Freeze it with a "
+                "rule of the config, or before the plan is made"
+            )
