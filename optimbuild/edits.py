@@ -165,14 +165,13 @@ class Edits:
             self.table.append(edit)
         return number
 
-    def _positions(self, params: Sequence[ParamInfo]) -> list[int]:
+    def _positions(self, params: Sequence[Any]) -> list[int]:
         try:
             return self.model.positions([param.name for param in params])
         except (AttributeError, ModelError):
-            strange = next(p for p in params if not isinstance(p, ParamInfo) or p.name not in self.model)
-            raise ConfigError(
-                f"has edits for {shown(getattr(strange, 'name', strange))}, which names no parameter"
-            ) from None
+            names = [getattr(param, "name", param) for param in params]
+            strange = shown(next(name for name in names if name not in self.model))
+            raise ConfigError(f"has edits for {strange}, which names no parameter") from None
 
     def rest(self) -> list[ParamInfo]:
         """Return the parameters that have no edit, in model order."""

@@ -12,7 +12,8 @@ import torch
 from optimbuild.build.groups import class_defaults
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
-from optimbuild.plan.plan import Plan, base_options
+from optimbuild.plan.base_options import base_options
+from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS
 

@@ -12,7 +12,8 @@ from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.decision import Group
-from optimbuild.plan.plan import Plan, base_options
+from optimbuild.plan.base_options import base_options
+from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import Implementation, OptimizerType
 

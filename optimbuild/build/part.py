@@ -33,7 +33,7 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
     _refuse_differences(plan, positions, part)
     order = sorted(range(len(names)), key=positions.__getitem__)
     whole_names = plan.inventory.names
-    params = [replace(part.inventory.params[i], name=whole_names[positions[i]], aliases=()) for i in order]
+    params = [part.inventory.params[i]._replace(name=whole_names[positions[i]], aliases=()) for i in order]
     inventory = replace(part.inventory, params=tuple(params))
     chosen = [plan.chosen[positions[i]] for i in order]
     place = {setting: place for place, setting in enumerate(sorted(set(chosen)))}
@@ -44,6 +44,7 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
         tuple([place[setting] for setting in chosen]),
         plan.warnings,
         plan.notes,
+        tuple([module for module in plan.kept_statistics if module in part.inventory.statistics]),
     )
     if not restricted_plan.groups:
         raise ModelError(

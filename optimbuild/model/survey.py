@@ -135,7 +135,8 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
             if isinstance(module, ParametrizationList):
                 above = above.rpartition(".")[0]
             holder = by_prefix.get(f"{above}." if above else "", module)
-        found.append((prefix, module, _owner(type(holder), _is_depthwise(holder))))
+        cls: Any = type(holder)
+        found.append((prefix, module, _owner(cls, _is_depthwise(holder))))
     return found
 
 
@@ -217,7 +218,7 @@ def _is_depthwise(module: nn.Module) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _owner(cls: type, one_channel: bool) -> Owner:
+def _owner(cls: Any, one_channel: bool) -> Owner:
     """Return what a module class says about its parameters.
 
     The deformable convolutions of mmcv count as classes of ``torch.nn``, because ``paramwise`` asks for them by type.
@@ -248,7 +249,8 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
     """Return the hooks of the root, and those of every module inside that has some."""
     inner = {}
     for prefix, module in modules:
-        if prefix and (_class_has_hooks(type(module)) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
+        cls: Any = type(module)
+        if prefix and (_class_has_hooks(cls) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
             path = prefix.removesuffix(".")
             live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path))}
             if live:
@@ -261,7 +263,7 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
 
 
 @lru_cache(maxsize=4096)
-def _class_has_hooks(cls: type) -> bool:
+def _class_has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 

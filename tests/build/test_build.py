@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, OptimBuildError, Plan, build_optimizer, make_plan
-from optimbuild.plan.plan import _checksum
+from optimbuild.plan.plan_file import checksum
 from tests.models import CONFIG, Net, Tied
 
 
@@ -220,7 +220,7 @@ def test_a_saved_plan_knows_the_device_only_where_it_was_known():
     assert plan.groups[0].implementation == "for-loop"
     assert Plan.from_json(plan.to_json()).groups == plan.groups
     older = {key: value for key, value in plan.to_dict().items() if key not in ("on_cpu", "checksum")}
-    older["checksum"] = _checksum(older)
+    older["checksum"] = checksum(older)
     assert Plan.from_json(json.dumps(older)).groups[0].implementation == "foreach"
     assert make_plan(config, Inventory.from_dict(plan.inventory.to_dict())).groups[0].implementation == "foreach"
 

@@ -21,7 +21,6 @@ MOVED = [
     ("diff", "PlanDiff", "plan.diff"),
     ("memory", "Memory", "plan.memory"),
     ("schema", "config_schema", "config.schema"),
-    ("hooks", "Hooks", "model.hints"),
     ("params", "Inventory", "model.inventory"),
     ("params", "ParamInfo", "model.param_info"),
     ("dialects", "Reading", "config.reading"),
@@ -40,6 +39,13 @@ def test_an_old_module_has_the_objects_of_the_new_one(old: str, name: str, new: 
 def test_the_old_name_of_reading_a_config_is_the_same_function() -> None:
     dialects = importlib.import_module("optimbuild.dialects")
     assert dialects.read is importlib.import_module("optimbuild.config.read").read_config
+
+
+def test_the_old_name_of_hints_is_the_same_class() -> None:
+    from optimbuild.hooks import Hooks
+    from optimbuild.model.hints import Hints
+
+    assert Hooks is Hints
 
 
 def test_no_old_module_hides_a_public_name() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from optimbuild import ConfigError, ParamInfo, Spec, rule
 from optimbuild.config.schema import NUMERIC, config_schema
-from optimbuild.plan.plan import made_rule
+from optimbuild.plan.apply import made_rule
 from optimbuild.registry import RULES, find_optimizer
 
 CONFIGS = Path(__file__).parents[2] / "configs"

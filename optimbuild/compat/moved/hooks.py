@@ -1,5 +1,5 @@
-"""Moved to :mod:`optimbuild.model.hints`."""
+"""Moved to :mod:`optimbuild.model.hints`, where hooks are called hints."""
 
-from optimbuild.model.hints import Hooks
+from optimbuild.model.hints import Hints as Hooks
 
 __all__ = ["Hooks"]
