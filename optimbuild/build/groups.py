@@ -11,8 +11,8 @@ from torch import nn
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.model.survey import Surveyed
-from optimbuild.plan.decision import Group
 from optimbuild.plan.base_options import base_options
+from optimbuild.plan.decision import Group
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import Implementation, OptimizerType

@@ -1,11 +1,16 @@
-"""Conventions of published recipes: which tensors are vectors, and which are never decayed."""
+"""Conventions of weight decay: what speaks against decaying a parameter, and what recipes never decay."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
+from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
+
+NO_DECAY_MARK = "_no_weight_decay"
+"""The attribute that Mamba sets on tensors that shall not be decayed."""
 
 _NEVER_DECAYED = re.compile(
     r"^((cls|class|dist|distillation|mask|register|reg|query|storage)_?(tokens?|embed(ding)?s?)|"
@@ -14,6 +19,41 @@ _NEVER_DECAYED = re.compile(
     re.IGNORECASE,
 )
 _WEIGHTS = frozenset(("linear", "conv", "embedding"))
+
+
+def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
+    """Yield what speaks against weight decay in a parameter itself: the switch of ``no_decay``, and the reason.
+
+    >>> [switch for switch, _ in reasons_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})))]
+    ['other_biases']
+    """
+    is_bias = any(name.endswith(".bias") or name == "bias" for name in param.names)
+    if "norm" in param.kinds:
+        yield "norm", f"parameter of a normalization layer, {param.owner}"
+    if is_bias:
+        yield "bias", "bias"
+    if len(param.shape) <= 1:
+        yield "one_dimensional", "one-dimensional"
+    if "bias" in param.kinds and not is_bias:
+        yield "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
+    if is_vector(param) and not is_bias:
+        yield "vectors", "vector: all dimensions but one have length 1"
+    if param.marks.get(NO_DECAY_MARK):
+        yield "marks", f"its mark {NO_DECAY_MARK}"
+
+
+def hinted_not_to_decay(model: Inventory) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:
+    """Yield what the hints of all modules name: the hint, its parameters, and the reason.
+
+    What a module names holds below it, and is relative to it.
+    """
+    for prefix, hints in model.hints.offering("no_weight_decay", "no_weight_decay_keywords"):
+        for name in sorted(hints.no_weight_decay()):
+            found = [model[prefix + name]] if prefix + name in model else []
+            yield prefix + name, found, f"{hints.of}'s no_weight_decay() names it"
+        for keyword in hints.no_weight_decay_keywords():
+            why = f"name contains {keyword!r}, which {hints.of}'s no_weight_decay_keywords() gives"
+            yield f"{prefix}*{keyword}*", model.containing(keyword, below=prefix), why
 
 
 def is_vector(param: ParamInfo) -> bool:
@@ -31,12 +71,12 @@ def is_vector(param: ParamInfo) -> bool:
     return not is_weight or param.kinds.isdisjoint(_WEIGHTS)
 
 
-def never_decayed(param: ParamInfo) -> bool:
+def is_never_decayed(param: ParamInfo) -> bool:
     """Say whether published recipes leave such a parameter out of weight decay: tokens and tables of positions.
 
-    >>> never_decayed(ParamInfo("vit.embeddings.position_embeddings", (1, 197, 768)))
+    >>> is_never_decayed(ParamInfo("vit.embeddings.position_embeddings", (1, 197, 768)))
     True
-    >>> never_decayed(ParamInfo("bert.embeddings.position_embeddings.weight", (512, 768)))
+    >>> is_never_decayed(ParamInfo("bert.embeddings.position_embeddings.weight", (512, 768)))
     False
     """
     return _NEVER_DECAYED.search(param.name.rpartition(".")[2]) is not None

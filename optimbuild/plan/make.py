@@ -17,6 +17,7 @@ from optimbuild.plan.check import complaints
 from optimbuild.plan.fold import folded
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
+from optimbuild.plan.unused import shared_tensors, unread_marks
 
 
 def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Plan:
@@ -91,6 +92,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [f"{rule.spec.type}: {text}" for rule in rules for text in rule.edits.notes]
+    notes += [*shared_tensors(rules), *unread_marks(rules, model)]
     settings, chosen = folded([param.trainable for param in model], rules, base)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import is_vector, never_decayed
+from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_never_decayed, reasons_not_to_decay
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
 
-MARK = "_no_weight_decay"
+NEW = ("other_biases", "vectors", "marks")
+"""The switches that are new in release 0.2."""
 
 
 @rule("no_decay")
@@ -47,57 +48,31 @@ class NoDecay:
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
         edits = Edits(model)
-        edits.reads(*[MARK] * self.marks)
-        for cause, params in self._by_cause(model).items():
-            edits.give(params, _because(cause))
+        edits.reads(*[NO_DECAY_MARK] * self.marks)
+        causes: dict[tuple[str, str], list[ParamInfo]] = {}
+        for param in model:
+            for switch, why in reasons_not_to_decay(param):
+                if getattr(self, switch):
+                    causes.setdefault((switch, why), []).append(param)
+                    break
+        for (_, why), params in causes.items():
+            edits.give(params, _because(why))
         for i, name in enumerate(self.names):
             found = [model[name]] if name in model else []
             edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
         for i, keyword in enumerate(self.keywords):
-            found = model.containing(keyword)
-            edits.give(found, _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
-        if self.hints:
-            self._follow_hints(edits)
-        if forgotten := [param.name for param in edits.rest() if never_decayed(param)]:
-            edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")
-        return edits
-
-    def _by_cause(self, model: Inventory) -> dict[str, list[ParamInfo]]:
-        found: dict[str, list[ParamInfo]] = {}
-        for param in model:
-            if (cause := self._cause(param)) is not None:
-                found.setdefault(cause, []).append(param)
-        return found
-
-    def _cause(self, param: ParamInfo) -> str | None:
-        """Return the first cause that is in the parameter itself."""
-        called_bias = any(name.endswith(".bias") or name == "bias" for name in param.names)
-        if self.norm and "norm" in param.kinds:
-            return f"parameter of a normalization layer, {param.owner}"
-        if self.bias and called_bias:
-            return "bias"
-        if self.one_dimensional and len(param.shape) <= 1:
-            return "one-dimensional"
-        if self.other_biases and "bias" in param.kinds and not called_bias:
-            return f"bias: {param.evidence.get('bias', 'by another name')}"
-        if self.vectors and is_vector(param) and not called_bias:
-            return "vector: all dimensions but one have length 1"
-        return f"its mark {MARK}" if self.marks and param.marks.get(MARK) else None
-
-    def _follow_hints(self, edits: Edits) -> None:
-        model, idle = edits.model, list[str]()
-        for prefix, hints in model.hints.offering("no_weight_decay", "no_weight_decay_keywords"):
-            for name in sorted(hints.no_weight_decay()):
-                found = [model[prefix + name]] if prefix + name in model else []
-                edits.give(found, _because(f"{hints.of}'s no_weight_decay() names it"))
-                idle += [] if found else [prefix + name]
-            for keyword in hints.no_weight_decay_keywords():
-                found = model.containing(keyword, below=prefix)
-                of = f"which {hints.of}'s no_weight_decay_keywords() gives"
-                edits.give(found, _because(f"name contains {keyword!r}, {of}"))
-                idle += [] if found else [f"{prefix}*{keyword}*"]
-        if idle:
+            edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
+        hinted = list(hinted_not_to_decay(model)) if self.hints else []
+        for _, params, why in hinted:
+            edits.give(params, _because(why))
+        if idle := [hint for hint, params, _ in hinted if not params]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
+        if forgotten := [param.name for param in edits.rest() if is_never_decayed(param)]:
+            edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")
+        new = [param.name for (switch, _), params in causes.items() if switch in NEW for param in params]
+        if new:
+            edits.note(f"no longer decayed since 0.2: {listing(new)} (switches: {', '.join(NEW)})")
+        return edits
 
 
 def _because(why: str) -> Edit:

@@ -43,6 +43,7 @@ def test_the_old_name_of_reading_a_config_is_the_same_function() -> None:
 
 def test_the_old_name_of_hints_is_the_same_class() -> None:
     from optimbuild.hooks import Hooks
+
     from optimbuild.model.hints import Hints
 
     assert Hooks is Hints
