@@ -49,12 +49,14 @@ class Asked(NamedTuple):
         text: What stands there, for messages.
         params: The parameters that it selects, those included that an earlier option took.
         hint: What would be right where it selects none.
+        gives: Whether all of them get the same edit.
     """
 
     option: str
     text: str
     params: Sequence[ParamInfo]
     hint: str = ""
+    gives: bool = False
 
 
 class Warned(NamedTuple):
@@ -119,7 +121,7 @@ class Edits:
                 numbers[position] = number
                 taken += 1
         if option:
-            self.ask(option, text or edit.why, found, hint)
+            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True))
         return taken
 
     def ask(self, option: str, text: str, params: Sequence[ParamInfo], hint: str = "") -> None:

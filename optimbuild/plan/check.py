@@ -84,7 +84,7 @@ def _idle(rule: Applied, frozen: Collection[str]) -> list[str]:
     touched = [param for param, number in zip(edits.model, edits.numbers, strict=True) if number]
     if _are_frozen(touched, frozen):
         return [f"{rule} touches only frozen parameters: {listing([param.name for param in touched], 5)}"]
-    found = [f"{option} {shown(text)}" for option, text, params, _ in edits.asked if _are_frozen(params, frozen)]
+    found = [f"{option} {shown(text)}" for option, text, params, *_ in edits.asked if _are_frozen(params, frozen)]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
 
 

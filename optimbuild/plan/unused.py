@@ -32,10 +32,9 @@ def shared_tensors(rules: Sequence[Applied]) -> list[str]:
     """Return a note for each pattern that selects a tensor by one of its names only: the others go with it."""
     notes = []
     for rule in rules:
-        for _, text, params, _ in rule.edits.asked:
-            shared = [param for param in params if param.aliases]
-            pairs = [(name, _others(param.names, name, text)) for param in shared for name in param.names[:1]]
-            told = [f"{name} = {', '.join(others)}" for name, others in pairs if others]
+        for asked in rule.edits.asked:
+            text, shared = asked.text, [param for param in asked.params if param.aliases and asked.gives]
+            told = [" = ".join([p.name, ", ".join(p.aliases)]) for p in shared if _selects_in_part(text, p.names)]
             if told:
                 notes.append(
                     f"{rule.spec.type}: {text!r} selects tensors that have other names too: {listing(told, 5)}"
@@ -43,12 +42,10 @@ def shared_tensors(rules: Sequence[Applied]) -> list[str]:
     return notes
 
 
-def _others(names: Sequence[str], first: str, text: str) -> list[str]:
-    """Return the other names of a tensor, where the text selects it by some of its names only."""
+def _selects_in_part(text: str, names: Sequence[str]) -> bool:
+    """Say whether a pattern selects a tensor by some of its names only."""
     try:
         pattern = Pattern(text)
-    except ValueError:
-        return []
-    if all(pattern.matches(name) or text in name for name in names):
-        return []
-    return [name for name in names if name != first]
+    except ValueError:  # words, which select by something else than names
+        return False
+    return not all(pattern.matches(name) or text in name for name in names)

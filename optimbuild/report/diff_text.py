@@ -60,7 +60,12 @@ def diff_lines(
         )
         names, room = NamePatterns(tuple([decision.name for decision in before])), table.room(width)
         lines += [("", ""), *table.lines("parameters", [names.summary(found, room) for *_, found in changes])]
-    only = [("only before", difference.removed), ("only after", difference.added)]
+    only = [
+        ("only before", difference.removed),
+        ("only after", difference.added),
+        ("statistics kept only before", difference.released),
+        ("statistics kept only after", difference.kept),
+    ]
     return [*lines, *labelled([(label, name) for label, found in only for name in found], None)]
 
 

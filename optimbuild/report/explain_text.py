@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import RULES
 from optimbuild.report.interfaces import PlanView
 from optimbuild.report.notation import option_text, shape_text
@@ -43,7 +44,9 @@ def explain_lines(plan: PlanView, name: str) -> list[Line]:
     kind, base = plan.base
     pairs = [
         ("shape", ", ".join([shape_text(param.shape), param.dtype, *[f"owned by {param.owner}"] * bool(param.owner)])),
-        *[("kinds", ", ".join(sorted(param.kinds)))] * bool(param.kinds),
+        *[("kinds", ", ".join(_kind_texts(param)))] * bool(param.kinds),
+        *[("marks", ", ".join(f"{mark}: {option_text(found)}" for mark, found in param.marks.items()))]
+        * bool(param.marks),
         *[("aliases", ", ".join(param.aliases))] * bool(param.aliases),
         ("start", setting_text(kind.name, base if param.trainable else None)),
     ]
@@ -53,6 +56,15 @@ def explain_lines(plan: PlanView, name: str) -> list[Line]:
         pairs.append(("", f"why: {step.why or 'the rule does not say'}"))
         pairs.append(("", f"rule {step.position + 1} of {len(plan.spec.rules)}, {RULES.origin(step.rule)}"))
     pairs.append(("end", setting_text(decision.optimizer, decision.options)))
+    module = param.name.rpartition(".")[0]
+    if module in plan.kept_statistics:
+        pairs.append(("", f"the running statistics of {module or 'the model'} are kept: it stays in eval mode"))
     if decision.group is not None:
         pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))
     return [(param.name, "bold"), *((f"  {text}", style) for text, style in labelled(pairs, None))]
+
+
+def _kind_texts(param: ParamInfo) -> list[str]:
+    """Return the kinds, with what speaks for one that is not certain."""
+    evidence = param.evidence
+    return [f"{kind} ({evidence[kind]})" if kind in evidence else kind for kind in sorted(param.kinds)]

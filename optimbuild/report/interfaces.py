@@ -104,6 +104,14 @@ class DiffView(Protocol):
     def added(self) -> Sequence[str]:
         """Parameters that only the second plan has."""
 
+    @property
+    def released(self) -> Sequence[str]:
+        """Modules whose running statistics only the first plan keeps."""
+
+    @property
+    def kept(self) -> Sequence[str]:
+        """Modules whose running statistics only the second plan keeps."""
+
 
 class PlanView(Protocol):
     """A config applied to a model: one decision per parameter, in model order."""
@@ -133,6 +141,10 @@ class PlanView(Protocol):
     @property
     def frozen(self) -> Sequence[str]:
         """The names of the frozen parameters."""
+
+    @property
+    def kept_statistics(self) -> Sequence[str]:
+        """The modules whose running statistics stay as they are."""
 
     @property
     def warnings(self) -> Sequence[str]:

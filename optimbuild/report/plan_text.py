@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimbuild.messages import counted
+from optimbuild.messages import counted, listing
 from optimbuild.registry import find_optimizer
 from optimbuild.report.interfaces import PlanView
 from optimbuild.report.name_patterns import NamePatterns
@@ -59,6 +59,7 @@ def _heading(plan: PlanView, width: int) -> list[Line]:
     total = sum(param.numel for param in params)
     frozen_total = sum(param.numel for param in params if param.name in frozen)
     shared, _ = _shared_and_varying(plan)
+    kept = plan.kept_statistics
     kinds = list(dict.fromkeys(group.optimizer for group in plan.groups))
     kernels = list(dict.fromkeys(group.implementation for group in plan.groups))
     head = ", ".join([*kinds, *kernels, counted(len(plan.groups), "group")])
@@ -68,6 +69,7 @@ def _heading(plan: PlanView, width: int) -> list[Line]:
             f"{plan.inventory.model or 'unnamed'}: {count_text(total)} parameters in {counted(len(plan), 'tensor')}",
         ),
         *[("frozen", f"{count_text(frozen_total)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
+        *[("kept", f"running statistics of {counted(len(kept), 'module')}: {listing(kept, 5)}")] * bool(kept),
         ("optimizer", f"{head}; {_options_text(kinds[0], shared)}" if shared else head),
         *[("zero", "the optimizer state is sharded")] * (plan.spec.zero is not False),
     ]

@@ -63,9 +63,9 @@ class NoDecay:
         for i, keyword in enumerate(self.keywords):
             edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model)) if self.hints else []
-        for _, params, why in hinted:
-            edits.give(params, _because(why))
-        if idle := [hint for hint, params, _ in hinted if not params]:
+        for _, named, why in hinted:
+            edits.give(named, _because(why))
+        if idle := [hint for hint, named, _ in hinted if not named]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
         if forgotten := [param.name for param in edits.rest() if is_never_decayed(param)]:
             edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
 
 from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, make_plan
 from optimbuild.model.hints import Hints
@@ -312,3 +316,204 @@ def test_a_wrong_option_is_an_error_with_its_path(options: dict[str, Any], where
     with pytest.raises(ConfigError) as caught:
         plan(**options)
     assert caught.value.path == f"rules[0].{where}"
+
+
+# --- parts of a model that answer -------------------------------------------------------------
+
+
+class Backbone(torch.nn.Module):
+    """A model of four blocks that tells its own depths."""
+
+    def __init__(self, blocks: int = 4) -> None:
+        super().__init__()
+        self.stem = torch.nn.Linear(4, 4)
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(blocks)])
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        count = len(self.blocks) + 1
+        return (int(name.split(".")[1]) + 1 if name.startswith("blocks") else 0), count
+
+
+class Keywords(Backbone):
+    """The same, in InternImage's way, with a keyword that no parameter has."""
+
+    get_layer_depth = None  # type: ignore[assignment]
+
+    def lr_decay_keywords(self, ratio: float) -> dict[str, float]:
+        factors = {f"blocks.{i}.": ratio ** (len(self.blocks) - 1 - i) for i in range(len(self.blocks))}
+        return {**factors, "stem": ratio ** len(self.blocks), "nowhere": 1.0}
+
+
+class Around(torch.nn.Module):
+    """A detector around a backbone."""
+
+    def __init__(self, backbone: torch.nn.Module, teacher: torch.nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = torch.nn.Linear(4, 2)
+        if teacher is not None:
+            self.teacher = teacher.requires_grad_(False)
+
+
+def lrs_of(model: torch.nn.Module, **options: Any) -> dict[str, float]:
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": 0.5, **options}]}
+    return {decision.name: decision.lr for decision in make_plan(config, model) if decision.name.endswith("weight")}
+
+
+HALVED = {f"backbone.blocks.{i}.weight": 0.5 ** (3 - i) for i in range(4)} | {"backbone.stem.weight": 0.5**4}
+
+
+@pytest.mark.parametrize("cls", [Backbone, Keywords])
+def test_an_inner_module_tells_the_depths_of_what_is_below_it(cls: type) -> None:
+    assert lrs_of(Around(cls())) == {**HALVED, "head.weight": 1.0}
+
+
+@pytest.mark.parametrize("cls", [Backbone, Keywords])
+def test_the_plan_says_which_part_answered_and_what_is_outside(cls: type) -> None:
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": 0.5}]}
+    plan = make_plan(config, Around(cls()))
+    assert plan.notes[0].startswith("layer_decay: depths from backbone's ")
+    assert "layer_decay: outside of backbone, at the full LR: head.weight, head.bias" in plan.notes
+    idle = "layer_decay: lr_decay_keywords of backbone gives keywords that match nothing: nowhere"
+    assert (idle in plan.notes) == (cls is Keywords)
+    assert plan.warnings == ()
+
+
+def test_two_parts_that_answer_have_their_own_depths() -> None:
+    model = torch.nn.ModuleDict({"image": Backbone(4), "text": Backbone(2)})
+    found = lrs_of(model)
+    assert [found[f"image.blocks.{i}.weight"] for i in range(4)] == [0.125, 0.25, 0.5, 1.0]
+    assert [found[f"text.blocks.{i}.weight"] for i in range(2)] == [0.5, 1.0]
+
+
+def test_a_frozen_part_does_not_answer() -> None:
+    found = lrs_of(Around(Backbone(), teacher=Backbone(9)))
+    assert {name: lr for name, lr in found.items() if "teacher" not in name} == {**HALVED, "head.weight": 1.0}
+
+
+def test_the_nearest_module_that_answers_decides() -> None:
+    class Outer(Around):
+        def get_layer_depth(self, name: str) -> tuple[int, int]:
+            return (1 if name.startswith("head") else 0), 3
+
+    assert lrs_of(Outer(Backbone())) == {**HALVED, "head.weight": 0.5}
+
+
+def test_a_matcher_that_places_an_inner_model_decides_for_it() -> None:
+    class Inner(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+        def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+            return {"stem": "^a", "blocks": "^b"}
+
+    class Hybrid(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patch_embed, self.head = Inner(), torch.nn.Linear(2, 2)
+
+        def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+            return {"stem": "^patch_embed", "head": "^head"}
+
+    assert lrs_of(Hybrid()) == {"patch_embed.a.weight": 0.5, "patch_embed.b.weight": 0.5, "head.weight": 1.0}
+
+
+# --- two rules, two towers --------------------------------------------------------------------
+
+
+class Tower(torch.nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.embed = torch.nn.Linear(3, 4)
+        self.blocks = torch.nn.ModuleList([torch.nn.Linear(4, 4) for _ in range(blocks)])
+
+
+class Clip(torch.nn.Module):
+    """Two towers without hooks, and a scale that belongs to neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = torch.nn.Parameter(torch.ones(()))
+        self.vision, self.text = Tower(6), Tower(4)
+
+
+def towers(*rules: dict[str, Any]) -> Plan:
+    return make_plan({"optimizer": {"type": "adamw", "lr": 1.0}, "rules": list(rules)}, Clip())
+
+
+def test_both_forms_that_the_error_offers_are_right_when_pasted() -> None:
+    with pytest.raises(ConfigError) as caught:
+        towers({"type": "layer_decay", "ratio": 0.75})
+    blocks = re.findall(r"(?:^ .*\n?)+", str(caught.value), re.MULTILINE)
+    parallel, stacked = (yaml.safe_load(textwrap.dedent(block)) for block in blocks)
+    side_by_side = towers(*parallel)
+    for tower, depth in (("vision", 6), ("text", 4)):
+        for i in range(depth):
+            assert side_by_side[f"{tower}.blocks.{i}.weight"].lr == 0.75 ** (depth - 1 - i)
+        assert side_by_side[f"{tower}.embed.weight"].lr == 0.75**depth
+    one_after_the_other = towers({"type": "layer_decay", "ratio": 0.75, **stacked})
+    assert one_after_the_other["text.blocks.3.weight"].lr == 1.0
+    assert one_after_the_other["vision.blocks.0.weight"].lr == 0.75 ** (4 + 1 + 5)
+    for plan in (side_by_side, one_after_the_other):
+        assert plan["logit_scale"].lr == 1.0
+        assert all(warning.endswith("so they keep the full LR: logit_scale") for warning in plan.warnings)
+
+
+def test_two_rules_do_not_warn_of_what_the_other_one_claims() -> None:
+    rules = [
+        {"type": "layer_decay", "ratio": 0.75, "layers": [f"{tower}.embed", f"{tower}.blocks.{{n}}"]}
+        for tower in ("vision", "text")
+    ]
+    freeze = {"type": "freeze", "patterns": ["logit_scale"]}
+    assert towers(*rules, freeze).warnings == ()
+
+
+# --- what no evidence places ------------------------------------------------------------------
+
+
+class Vit(torch.nn.Module):
+    """A ViT of twelve blocks, and what losses and prototypes add in front of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = torch.nn.Parameter(torch.ones(()))
+        self.log_vars = torch.nn.Parameter(torch.zeros(3))
+        self.prototypes = torch.nn.Linear(4, 9, bias=False)
+        self.cls_token = torch.nn.Parameter(torch.zeros(1, 1, 4))
+        self.patch_embed = torch.nn.Conv2d(3, 4, 2)
+        self.norm_pre = torch.nn.LayerNorm(4)
+        self.blocks = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Linear(4, 4)) for _ in range(12)])
+        self.head = torch.nn.Linear(4, 2)
+
+
+def test_what_no_evidence_places_keeps_the_full_lr_and_is_named() -> None:
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": 0.75}]}
+    plan = make_plan(config, Vit())
+    stem = ("cls_token", "patch_embed.weight", "patch_embed.bias", "norm_pre.weight", "norm_pre.bias")
+    assert {plan[name].lr for name in stem} == {0.75**13}
+    unplaced = ("logit_scale", "log_vars", "prototypes.weight")
+    assert {plan[name].lr for name in unplaced} == {1.0}
+    assert plan.warnings == (
+        f"rules[0] (layer_decay): no layer claims these parameters, so they keep the full LR: {', '.join(unplaced)}",
+    )
+
+
+def test_frozen_parameters_make_no_layers_and_are_not_unclaimed() -> None:
+    model = Vit()
+    for part in (model.logit_scale, model.log_vars, model.prototypes.weight):
+        part.requires_grad_(False)
+    model.blocks[:4].requires_grad_(False)
+    model.cls_token.requires_grad_(False)
+    model.patch_embed.requires_grad_(False)
+    model.norm_pre.requires_grad_(False)
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": 0.75}]}
+    plan = make_plan(config, model)
+    assert plan.warnings == ()
+    assert [plan[f"blocks.{i}.0.weight"].lr for i in range(4, 12)] == [0.75 ** (12 - i) for i in range(4, 12)]
+
+
+def test_a_head_that_the_config_freezes_leaves_the_count_as_it_was() -> None:
+    decay, freeze = {"type": "layer_decay", "ratio": 0.75}, {"type": "freeze", "patterns": ["head"]}
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [decay, freeze]}
+    assert make_plan(config, Vit())["blocks.11.0.weight"].lr == 0.75

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
+from optimbuild import ConfigError, Inventory, ParamInfo, Plan, inventory, make_plan
 from optimbuild.model.hints import Hints
 
 NORM = frozenset({"norm"})
@@ -164,3 +165,83 @@ def test_a_wrong_option_is_an_error_with_its_path(options: dict[str, Any], where
     with pytest.raises(ConfigError) as caught:
         plan(**options)
     assert caught.value.path == f"rules[0]{where}"
+
+
+# --- other shapes and names -------------------------------------------------------------------
+
+STRANGE = (
+    ParamInfo("experts.gate_up_proj_bias", (4, 8), kinds=frozenset({"bias"}), evidence={"bias": "it is called so"}),
+    ParamInfo("grn.gamma", (1, 1, 1, 8)),
+    ParamInfo("fc.weight", (1, 8), owner="Linear", bases=("Linear",), kinds=frozenset({"linear"})),
+    ParamInfo("conv.weight", (1, 1, 3), owner="Conv1d", bases=("Conv1d",), kinds=frozenset({"conv"})),
+    ParamInfo("types.weight", (1, 8), owner="Embedding", bases=("Embedding",), kinds=frozenset({"embedding"})),
+    ParamInfo("conv.parametrizations.weight.original0", (8, 1, 1), kinds=frozenset({"conv"})),
+    ParamInfo("pos_embed", (1, 5, 8)),
+)
+
+
+@pytest.mark.parametrize(
+    ("off", "expected"),
+    [
+        ({}, {"experts.gate_up_proj_bias", "grn.gamma", "conv.parametrizations.weight.original0"}),
+        ({"other_biases": False}, {"grn.gamma", "conv.parametrizations.weight.original0"}),
+        ({"vectors": False}, {"experts.gate_up_proj_bias"}),
+    ],
+)
+def test_biases_by_another_name_and_vectors_are_spared(off: dict[str, Any], expected: set[str]) -> None:
+    assert spared(plan(*STRANGE, **off, optional=True)) == expected
+
+
+def test_what_is_new_in_this_release_is_told_with_its_switches() -> None:
+    (note,) = [note for note in plan(*STRANGE).notes if "since 0.2" in note]
+    assert "experts.gate_up_proj_bias, grn.gamma" in note
+    assert note.endswith("(switches: other_biases, vectors, marks)")
+
+
+def test_what_recipes_never_decay_and_this_plan_does_is_told() -> None:
+    (note,) = [note for note in plan(*STRANGE).notes if "recipes" in note]
+    assert note == "no_decay: decayed, though recipes for such models leave them out: pos_embed (see `names`)"
+
+
+class Hinting(nn.Module):
+    """A backbone that knows what shall not decay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.zeros(1, 5, 4))
+        self.table = nn.Parameter(torch.zeros(3, 3))
+        self.fc = nn.Linear(4, 4)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"pos_embed", "not_there"}
+
+    def no_weight_decay_keywords(self) -> list[str]:
+        return ["tabl", "nor_there"]
+
+
+class Detector(nn.Module):
+    """A model around a backbone, which has a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Hinting()
+        self.neck = nn.ModuleDict({"table": nn.Linear(4, 4)})
+
+
+def test_hints_of_an_inner_module_hold_below_it() -> None:
+    rule = {"type": "no_decay"}
+    found = make_plan({"optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.5}, "rules": [rule]}, Detector())
+    decayed = {d.name for d in found if d.weight_decay}
+    assert decayed == {"backbone.fc.weight", "neck.table.weight"}
+    assert found.explain("backbone.pos_embed")[0].why == "backbone's no_weight_decay() names it"
+    idle = "no_decay: hints of the model that match nothing: backbone.not_there, backbone.*nor_there*"
+    assert idle in found.notes
+
+
+def test_an_inventory_file_carries_the_hints_of_inner_modules() -> None:
+    config = {"optimizer": {"type": "adamw", "weight_decay": 0.5}, "rules": [{"type": "no_decay"}]}
+    found = inventory(Detector())
+    found.hints.record(found.names)
+    again = Inventory.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert make_plan(config, again).fingerprint == make_plan(config, Detector()).fingerprint
+    assert make_plan(config, again).notes == make_plan(config, Detector()).notes

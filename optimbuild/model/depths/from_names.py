@@ -282,6 +282,8 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> list[list[str]]:
     seen: set[str] = set()
     was_numbered = True
     for name in names:
+        if "." not in name and not (_TAKES_INPUT.search(name) or _TOP.search(name)):
+            continue  # such as a logit_scale, which nothing places
         cuts = (_cut(name, digits_at_end) for digits_at_end in (False, True))
         container = next((found for found, _, _ in filter(None, cuts) if found in rivals), None)
         pattern = _pattern(container) if container is not None else _outside(name, rivals)

@@ -1,0 +1,54 @@
+"""Marks: what makers of models wrote on tensors about their optimization."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from optimbuild import Inventory, inventory
+from optimbuild.model.marks import marks_of
+
+
+def marked(**marks: object) -> nn.Linear:
+    model = nn.Linear(2, 2)
+    for name, value in marks.items():
+        setattr(model.weight, name, value)
+    return model
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"_no_weight_decay": True},
+        {"_optim": {"lr": 1e-3, "weight_decay": 0.0}},
+        {"lr_mul": 0.1, "wd_mul": 2},
+        {"lr_scale": 0.5},
+        {"no_weight_decay": True},
+        {"weight_decay": 0.1},
+    ],
+)
+def test_attributes_about_optimization_are_marks(marks: dict[str, object]) -> None:
+    found = inventory(marked(**marks))
+    assert found["weight"].marks == marks
+    assert found["bias"].marks == {}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"_is_hf_initialized": True},
+        {"tensor_model_parallel": True, "partition_dim": 0},
+        {"_no_reinit": True},
+        {"_optim": object()},
+        {"slrx": 1},
+        {"_in_backward_optimizers": [torch.nn.Linear(1, 1)]},
+    ],
+)
+def test_what_a_library_notes_for_itself_is_no_mark(attributes: dict[str, object]) -> None:
+    assert marks_of(marked(**attributes).weight) == {}
+
+
+def test_an_inventory_file_keeps_marks() -> None:
+    found = inventory(marked(_no_weight_decay=True, _optim={"lr": 0.5}))
+    assert Inventory.from_dict(found.to_dict()) == found
