@@ -213,7 +213,7 @@ def explain(
 ) -> None:
     """Show each step that led to a parameter's setting.
 
-    Every step names its rule, with the file and line where it stands.
+    Every step names its rule, with its file and line.
     """
     from optimbuild.report.explain_text import explain_lines
 
@@ -325,7 +325,7 @@ def _one_row_a_line(data: dict[str, Any]) -> str:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of our own dialect.
+    """Print the JSON Schema of our dialect.
 
     Editors check and complete configs by it; it has the options of every registered rule.
     """

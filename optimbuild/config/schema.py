@@ -1,4 +1,4 @@
-"""The JSON Schema of our own dialect, for editors, and of the options of rules and optimizers."""
+"""The JSON Schema of our dialect, for editors, and of the options of rules and optimizers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYWORDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum",
 
 
 def config_schema() -> Schema:
-    """Return the JSON Schema of our own dialect, with the options of every registered rule and optimizer.
+    """Return the JSON Schema of our dialect, with the options of every registered rule and optimizer.
 
     It has each name in the spelling in which it was registered. It allows any option of an optimizer whose options
     could be read only by importing its class.

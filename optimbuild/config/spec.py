@@ -97,7 +97,7 @@ class Spec(ConfigPart):
 
     @classmethod
     def of(cls, config: Mapping[str, Any], path: str = "") -> Spec:
-        """Return the spec of a mapping in our own dialect.
+        """Return the spec of a mapping in our dialect.
 
         Args:
             config: The mapping; it is copied.

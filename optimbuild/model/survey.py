@@ -119,7 +119,7 @@ def survey(model: nn.Module) -> Surveyed:
 
 
 def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner]]:
-    """Return the modules with parameters of their own, and the owners of these.
+    """Return the modules that have parameters themselves, with the owners of these.
 
     A list of parameters, and a parametrization, hold parameters for the module above them.
     """

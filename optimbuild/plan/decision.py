@@ -20,7 +20,7 @@ class Setting(NamedTuple):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells two settings apart; 1, 1.0 and True differ."""
+        """The key by which settings are equal; 1, 1.0 and True differ."""
         options = sorted((self.options or {}).items())
         return (self.frozen, self.optimizer, tuple([(name, repr(value)) for name, value in options]))
 

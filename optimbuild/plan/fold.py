@@ -75,7 +75,7 @@ class Fold:
     def _after(self, options: Options, edit: Edit, kind: OptimizerType, position: int) -> Options:
         """Return the options after one edit, computed once."""
         key = (id(options), id(edit))
-        if key not in self._edited:  # the values keep what the ids stand for
+        if key not in self._edited:  # the values keep the objects of the ids alive
             self._edited[key] = (options, edit, _edited(options, edit, kind, f"rules[{position}]"))
         return self._edited[key][2]
 
@@ -91,7 +91,7 @@ def folded(
         base: What to start from.
 
     Returns:
-        The distinct settings, in first-seen order, and for every parameter the index of its own.
+        The distinct settings, in first-seen order, and for every parameter the index of its setting.
 
     Raises:
         ConfigError: As :meth:`Fold.setting`; the error is that of the first parameter that has one.
@@ -121,7 +121,7 @@ def _by_effect(rule: Applied) -> Sequence[int]:
 
 
 def _effect(edit: Edit | None) -> str:
-    """Return what tells edits apart, but for their reasons."""
+    """Return a text that is the same for edits that differ only in their reasons."""
     if edit is None:
         return ""
     return f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{edit.freeze}/{edit.optimizer!r}"

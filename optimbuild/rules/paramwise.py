@@ -41,7 +41,7 @@ class CustomKey(BaseModel):
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """Options that are set as they stand; ``lr`` and ``weight_decay`` here win over the factors."""
+        """Options that are set as they are; ``lr`` and ``weight_decay`` here win over the factors."""
         return self.model_extra or {}
 
 
@@ -60,7 +60,7 @@ class _Wish:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a parameter stands, in the terms in which MMEngine asks.
+    """A parameter in the terms in which MMEngine asks for it.
 
     Args:
         param: The parameter.
@@ -121,7 +121,7 @@ class Paramwise:
     """By a piece of the name: ``lr_mult``, ``decay_mult``, and any option that the optimizer takes. The name
     of a parameter of the root module begins with a dot, so ``.cls_token`` finds it there and anywhere."""
     bias_lr_mult: NonNegative | None = None
-    """LR factor of biases, but for those of norms and of what stands inside a deformable convolution."""
+    """LR factor of biases, but for those of norms and of modules inside a deformable convolution."""
     bias_decay_mult: NonNegative | None = None
     """Weight decay factor of biases, but for those of norms and inside a deformable convolution."""
     norm_decay_mult: NonNegative | None = None

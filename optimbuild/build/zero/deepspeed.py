@@ -12,7 +12,7 @@ from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 
 CLASSES_OF_ITS_OWN = ("Adagrad", "Muon")
-"""Classes of ``torch.optim`` for whose names DeepSpeed has a class of its own, with other options."""
+"""Classes of ``torch.optim`` whose names DeepSpeed gives to its own classes, with other options."""
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     if not by_name:
         return part
     params = {key: value for key, value in kind.complete(plan.spec.optimizer.options).items() if value is not None}
-    if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes an Adam of its own, with other options
+    if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes its own Adam, with other options
         params |= {"torch_adam": True, "adam_w_mode": cls.__name__ == "AdamW"}
     return part | {"optimizer": {"type": cls.__name__, "params": _json(params)}}
 

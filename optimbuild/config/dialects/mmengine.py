@@ -35,13 +35,13 @@ class OwnKeys(ConfigPart):
     """Our own keys under ``paramwise_cfg``, beside MMEngine's."""
 
     rules: tuple[RuleSpec, ...] = ()
-    """Rules, as in our own dialect; they apply after the classic keys."""
+    """Rules, as in our dialect; they apply after the classic keys."""
     zero: Zero = False
-    """``zero`` of our own dialect."""
+    """``zero`` of our dialect."""
     implementation: Literal["auto", "fused", "foreach", "for-loop"] = "auto"
-    """``implementation`` of our own dialect."""
+    """``implementation`` of our dialect."""
     strict: Switch = True
-    """``strict`` of our own dialect."""
+    """``strict`` of our dialect."""
 
 
 def recognises(raw: Mapping[str, Any]) -> bool:

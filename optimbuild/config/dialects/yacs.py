@@ -70,13 +70,13 @@ class OptimizerKeys(ConfigPart):
     DCN_LR_MUL: Annotated[Positive | None, Literal] = None
     """LR factor of deformable convolutions."""
     RULES: Annotated[tuple[Any, ...], Literal] = ()
-    """More rules, as in our own dialect; they apply after those that the other keys stand for."""
+    """More rules, as in our dialect; they apply after the rules of the other keys."""
     ZERO: Annotated[Zero, Literal] = False
-    """``zero`` of our own dialect."""
+    """``zero`` of our dialect."""
     IMPLEMENTATION: str = "auto"
-    """``implementation`` of our own dialect."""
+    """``implementation`` of our dialect."""
     STRICT: Annotated[Switch, Literal] = True
-    """``strict`` of our own dialect."""
+    """``strict`` of our dialect."""
     REFERENCE_QUIRKS: Annotated[Switch, Literal] = False
     """Do what the published code does where it departs from its own documentation."""
 

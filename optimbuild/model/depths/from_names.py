@@ -116,7 +116,7 @@ def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
 
     A module shows it by its name, or by an embedding or a convolution in it; so do the modules between such a one and
     the trunk, such as the norm after the first convolution. A parameter that belongs to the trunk's own parent, or to a
-    module above it, shows it only by its name: a ``logit_scale`` or the weights of losses stand there as well.
+    module above it, shows it only by its name: a ``logit_scale`` or the weights of losses are there as well.
 
     Args:
         params: The parameters before the trunk, in model order.
@@ -250,9 +250,9 @@ def _ambiguous(names: Sequence[str], rivals: Sequence[str]) -> ConfigError:
 
 
 def _towers(names: Sequence[str], rivals: Sequence[str]) -> list[list[list[str]]]:
-    """Return the layers of each tower: for each sequence what stands in its own module, from input to output.
+    """Return the layers of each tower, from input to output: the sequences in its module, and what is around them.
 
-    Sequences in one module are no towers, but what a model has one after the other.
+    Sequences in one module are no towers; a model has them one after the other.
     """
     homes = _homes(rivals)
     if len(homes) < 2:
