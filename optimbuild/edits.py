@@ -66,6 +66,14 @@ class Warned(NamedTuple):
     about: tuple[ParamInfo, ...] | None = None
 
 
+class Noted(NamedTuple):
+    """A note of a rule, the parameters that it is about, and the option; None and empty where it is about none."""
+
+    text: str
+    about: tuple[ParamInfo, ...] | None = None
+    option: str = ""
+
+
 class Edits:
     """The edits of one rule for a whole model, and what the rule noticed.
 
@@ -92,7 +100,7 @@ class Edits:
         self._number_of: dict[int, int] = {}  # by the id of an edit in the table
         self.asked: list[Asked] = []
         self.warnings: list[Warned] = []
-        self.notes: list[str] = []
+        self.notes: list[Noted] = []
         self.kept: list[str] = []
         self.marks: list[str] = []
 
@@ -145,9 +153,17 @@ class Edits:
         """
         self.warnings.append(Warned(text, None if about is None else tuple(about)))
 
-    def note(self, text: str) -> None:
-        """Add where the rule took its knowledge from."""
-        self.notes.append(text)
+    def note(self, text: str, about: Iterable[ParamInfo] | None = None, option: str = "") -> None:
+        """Add where the rule took its knowledge from, or what is good to know.
+
+        Args:
+            text: The note.
+            about: The parameters that it is about, whose names are listed behind it. Frozen ones are left out; where
+                none is left, nothing is said.
+            option: An option, such as ``weight_decay``: parameters that get 0 of it without this rule, from the
+                optimizer or another rule, are left out too.
+        """
+        self.notes.append(Noted(text, None if about is None else tuple(about), option))
 
     def keep_statistics(self, modules: Iterable[str]) -> None:
         """Keep the running statistics of modules as they are: in eval mode through every ``model.train()``.

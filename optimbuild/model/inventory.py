@@ -194,7 +194,6 @@ class Inventory:
         if not isinstance(data, dict) or not isinstance(data.get("params"), list):
             raise ModelError("not an inventory: it must be an object with a list `params`")
         rows, model = data["params"], data.get("model") or ""
-        hints = Hints.from_dict(data)
         if not isinstance(model, str):
             raise ModelError(f"`model` must be a name, not {shown(model)}")
         for i, row in enumerate(rows):
@@ -202,6 +201,7 @@ class Inventory:
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
+        hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
         return cls(params, hints, model, unfused, sharded, statistics=_names_in(data, "statistics"))
 
     @classmethod

@@ -15,6 +15,7 @@ from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
 from optimbuild.plan.fold import folded
+from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unused import shared_tensors, unread_marks
@@ -91,8 +92,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     base(None)
     rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
     told = [*warnings, *complaints(rules, model, spec.strict)]
-    notes = [f"{rule.spec.type}: {text}" for rule in rules for text in rule.edits.notes]
-    notes += [*shared_tensors(rules), *unread_marks(rules, model)]
+    notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     settings, chosen = folded([param.trainable for param in model], rules, base)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
@@ -49,14 +51,9 @@ class NoDecay:
         """Find each parameter's first cause, and ask the model for its hints."""
         edits = Edits(model)
         edits.reads(*[NO_DECAY_MARK] * self.marks)
-        causes: dict[tuple[str, str], list[ParamInfo]] = {}
-        for param in model:
-            for switch, why in reasons_not_to_decay(param):
-                if getattr(self, switch):
-                    causes.setdefault((switch, why), []).append(param)
-                    break
-        for (_, why), params in causes.items():
-            edits.give(params, _because(why))
+        old = [switch for switch in ("norm", "bias", "one_dimensional") if getattr(self, switch)]
+        new = [switch for switch in NEW if getattr(self, switch)]
+        self._give_by_cause(edits, old)
         for i, name in enumerate(self.names):
             found = [model[name]] if name in model else []
             edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
@@ -67,12 +64,23 @@ class NoDecay:
             edits.give(named, _because(why))
         if idle := [hint for hint, named, _ in hinted if not named]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
-        if forgotten := [param.name for param in edits.rest() if is_never_decayed(param)]:
-            edits.note(f"decayed, though recipes for such models leave them out: {listing(forgotten)} (see `names`)")
-        new = [param.name for (switch, _), params in causes.items() if switch in NEW for param in params]
-        if new:
-            edits.note(f"no longer decayed since 0.2: {listing(new)} (switches: {', '.join(NEW)})")
+        given = self._give_by_cause(edits, new)
+        forgotten = [param for param in edits.rest() if is_never_decayed(param)]
+        edits.note("decayed, though recipes for such models leave them out (see `names`)", forgotten, "weight_decay")
+        edits.note(f"no longer decayed since 0.2 (switches: {', '.join(NEW)})", given, "weight_decay")
         return edits
+
+    def _give_by_cause(self, edits: Edits, switches: Sequence[str]) -> list[ParamInfo]:
+        """Give each parameter its first cause among those of the switches; return who had none before."""
+        found: dict[str, list[ParamInfo]] = {}
+        for param in edits.rest():
+            for switch, why in reasons_not_to_decay(param):
+                if switch in switches:
+                    found.setdefault(why, []).append(param)
+                    break
+        for why, params in found.items():
+            edits.give(params, _because(why))
+        return [param for params in found.values() for param in params]
 
 
 def _because(why: str) -> Edit:

@@ -245,3 +245,39 @@ def test_an_inventory_file_carries_the_hints_of_inner_modules() -> None:
     again = Inventory.from_dict(json.loads(json.dumps(found.to_dict())))
     assert make_plan(config, again).fingerprint == make_plan(config, Detector()).fingerprint
     assert make_plan(config, again).notes == make_plan(config, Detector()).notes
+
+
+TABLES = (ParamInfo("pos_embed", (1, 4, 8)), ParamInfo("cls_token", (1, 1, 8)), ParamInfo("head.weight", (4, 4)))
+
+
+def notes_beside(*rules: dict[str, Any], weight_decay: float = 0.5, hooks: Hints | None = None) -> tuple[str, ...]:
+    optimizer = {"type": "adamw", "lr": 1.0, "weight_decay": weight_decay}
+    config = {"optimizer": optimizer, "rules": [{"type": "no_decay"}, *rules]}
+    return make_plan(config, Inventory(TABLES, hooks or Hints(), "Net")).notes
+
+
+DECAYED = "no_decay: decayed, though recipes for such models leave them out (see `names`): pos_embed"
+SPARED = "no_decay: no longer decayed since 0.2 (switches: other_biases, vectors, marks): cls_token"
+
+
+def test_what_recipes_leave_out_and_what_is_new_are_noted_once():
+    assert notes_beside() == (DECAYED, SPARED)
+    assert notes_beside({"type": "no_decay"})[-1:] == (DECAYED,)
+
+
+@pytest.mark.parametrize("rule", [
+    {"type": "freeze", "patterns": ["pos_embed"]},
+    {"type": "no_decay", "names": ["pos_embed"]},
+    {"type": "match", "table": {"pos_embed": {"weight_decay": 0.0}}},
+])  # fmt: skip
+def test_no_note_calls_a_parameter_decayed_that_another_rule_spares(rule: dict[str, Any]) -> None:
+    assert DECAYED not in notes_beside(rule)
+
+
+def test_without_weight_decay_no_note_speaks_of_it():
+    assert notes_beside(weight_decay=0.0) == ()
+
+
+def test_a_hint_is_the_reason_before_the_causes_of_0_2():
+    hinted = Hints({"no_weight_decay": ["cls_token"]})
+    assert notes_beside(hooks=hinted) == (DECAYED,)
