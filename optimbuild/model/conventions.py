@@ -13,12 +13,14 @@ NO_DECAY_MARK = "_no_weight_decay"
 """The attribute that Mamba sets on tensors that shall not be decayed."""
 
 _NEVER_DECAYED = re.compile(
-    r"^((cls|class|dist|distillation|mask|register|reg|query|storage)_?(tokens?|embed(ding)?s?)|"
-    r"(absolute_|abs_)?pos(ition|itional)?_?(emb|embed|embedding|embeddings|embeds)(_\w+)?|"
-    r"(relative|rel)_pos\w*|logit_scale|logit_bias|temperature|(layer_?scale|ls)\d*|gamma\w*)$",
+    r"^((\w+_)?tokens?(_\w+)?|(cls|class|dist|mask|query|level|seg)_?embed(ding)?s?|"
+    r"(\w+_)?pos(ition|itional)?_?(emb|embed|embedding|embeddings|embeds|enc)(_\w+)?|emb_rel_\w+|"
+    r"(relative|rel)_pos\w*|logit_scale|logit_bias|temperature|(layer_?scale|ls)\d*|gamma\w*|A_log|dt_bias)$",
     re.IGNORECASE,
 )
-_WEIGHTS = frozenset(("linear", "conv", "embedding"))
+_WEIGHTS = frozenset(("linear", "conv", "embedding", "deformable"))
+_MAGNITUDE = re.compile(r"(^|_)weight_g$")
+_WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
 
 
 def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
@@ -59,16 +61,20 @@ def hinted_not_to_decay(model: Inventory) -> Iterator[tuple[str, Sequence[ParamI
 def is_vector(param: ParamInfo) -> bool:
     """Say whether a parameter is a vector in another shape: all dimensions but one have length 1.
 
-    The weight of a linear layer, a convolution or an embedding is none, whatever its shape: one output is no vector.
+    The weight of a linear layer, a convolution, an embedding or a recurrent layer is none, whatever its shape: one
+    output, one input or one channel make no vector. Nor is what such a weight is computed from, except for the
+    magnitudes of weight norm.
 
     >>> is_vector(ParamInfo("grn.gamma", (1, 1, 1, 96))), is_vector(ParamInfo("pos_embed", (1, 197, 768)))
     (True, False)
     """
     if len(param.shape) < 2 or sum([size != 1 for size in param.shape]) > 1:
         return False
-    own = param.name.rpartition(".")[2]
-    is_weight = own == "weight" or (own == "original" and role_of(param.name) == "weight")
-    return not is_weight or param.kinds.isdisjoint(_WEIGHTS)
+    own, role = param.name.rpartition(".")[2], role_of(param.name)
+    if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):
+        return True
+    is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))
+    return not (is_layer and _WEIGHT.search(role))
 
 
 def is_never_decayed(param: ParamInfo) -> bool:

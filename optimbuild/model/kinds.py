@@ -17,7 +17,9 @@ _DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")
 _EMBEDDING = re.compile(r"Embedding(Bag)?$")
 _DEFORMABLE = re.compile(r"Deform(able)?_?Conv|^DCN", re.IGNORECASE)
 _LINEAR = re.compile(r"(Linear|^Dense)$|^Linear(8bitLt|4bit|NF4|FP4)$")
-_BIAS = re.compile(r"(^|_)bias(es)?(_|\d|$)")
+_BIAS = re.compile(r"(^|_|(?<=[a-z\d])(?=B))[bB]ias(es)?(_|\d|$|(?=[A-Z]))")
+_BIAS_TABLE = re.compile(r"^rel(ative)?_pos(ition)?(_[a-z])?_bias$")
+_MATRIX_IN_NORM = re.compile(r"proj|kernel|matrix|embed|linear|conv|mlp|query|key|value")
 
 
 class Kinds(NamedTuple):
@@ -56,6 +58,8 @@ def kinds_of(
     frozenset({'linear'})
     """
     kinds, evidence = _class_kinds(owner, bases)
+    if "norm" in evidence and (dimensions or 1) > 1 and _MATRIX_IN_NORM.search(role):
+        kinds, evidence = kinds - {"norm"}, {kind: why for kind, why in evidence.items() if kind != "norm"}
     if owner == "Conv1D" and not bases and (dimensions or 2) <= 2:
         kinds = kinds - {"conv"} | {"linear"}
     if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
@@ -77,6 +81,8 @@ def _class_kinds(owner: str, bases: tuple[str, ...]) -> Kinds:
     }
     called = {"norm": _NORM, "embedding": _EMBEDDING, "linear": _LINEAR, "deformable": _DEFORMABLE}
     by_name = [kind for kind, name in called.items() if not certain.get(kind) and name.search(owner)]
+    if "norm" in by_name and any(certain.values()):  # a linear layer whose weight is normalized, say
+        by_name.remove("norm")
     kinds = [*(kind for kind, holds in certain.items() if holds), *by_name]
     return Kinds(frozenset(kinds), dict.fromkeys(by_name, f"its class is called {owner}"))
 
@@ -107,7 +113,8 @@ def sees_one_channel(weight_shape: Sequence[int]) -> bool:
 def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     """Return what the owner of a parameter calls it, whatever container is between them.
 
-    An embedding has one table, so it is judged by what its own owner calls it.
+    An embedding has one table, so it is judged by what its own owner calls it; so is a linear layer that is a table of
+    biases by relative position, as in LayoutLM.
 
     >>> role_of("conv.parametrizations.weight.original0"), role_of("experts.biases.3"), role_of("fc.bias")
     ('weight', 'biases', 'bias')
@@ -119,6 +126,8 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
         return above[-1]
     if last.isdigit() and above:
         return above[-1]
-    if last == "weight" and above and ("Embedding" in bases or owner == "Embedding") and _BIAS.search(above[-1]):
-        return above[-1]
+    if last == "weight" and above:
+        is_table = _BIAS if "Embedding" in (owner, *bases) else _BIAS_TABLE if "Linear" in (owner, *bases) else None
+        if is_table is not None and is_table.search(above[-1]):
+            return above[-1]
     return last

@@ -65,3 +65,54 @@ class DCNv3(nn.Module):
 )  # fmt: skip
 def test_the_kinds_of_a_parameter_come_from_its_owner_and_its_name(module, expected):
     assert kinds(module) == expected
+
+
+class CosineLinearNorm(nn.Linear):
+    """A linear layer whose class name ends in Norm."""
+
+
+class AdaptiveNorm(nn.Module):
+    """A norm by its name that has a matrix beside its gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(2, 2))
+        self.proj_weight = nn.Parameter(torch.ones(2, 2))
+
+
+class Camel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.outBias = nn.Parameter(torch.ones(2, 2))
+        self.unbiased = nn.Parameter(torch.ones(2, 2))
+
+
+class Tables(nn.Module):
+    """Tables of biases by relative position: of T5, and of LayoutLM; and a layer that computes a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relative_attention_bias = nn.Embedding(3, 2)
+        self.rel_pos_x_bias = nn.Linear(3, 2, bias=False)
+        self.pair_bias = nn.Linear(3, 2, bias=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (CosineLinearNorm(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
+        (AdaptiveNorm(), {"gain": {"norm"}, "proj_weight": set()}),
+        (Camel(), {"outBias": {"bias"}, "unbiased": set()}),
+        (
+            Tables(),
+            {
+                "relative_attention_bias.weight": {"embedding", "bias"},
+                "rel_pos_x_bias.weight": {"linear", "bias"},
+                "pair_bias.weight": {"linear"},
+            },
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_kind_is_what_a_tensor_is_and_not_what_its_owner_is_called(module, expected):
+    assert kinds(module) == expected
