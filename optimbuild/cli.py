@@ -55,6 +55,18 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, in its own dialect. Repeatable."),
 ]
+BothOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of both configs. Repeatable."),
+]
+FirstOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-a", metavar="KEY=VALUE", help="Override a key of CONFIG_A only, after --set. Repeatable."),
+]
+SecondOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-b", metavar="KEY=VALUE", help="Override a key of CONFIG_B only, after --set. Repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -227,7 +239,9 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="CONFIG_A", help="A config file.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="CONFIG_B", help="Another one.", show_default=False)],
     model: Model = None,
-    overrides: Overrides = None,
+    overrides: BothOverrides = None,
+    first_overrides: FirstOverrides = None,
+    second_overrides: SecondOverrides = None,
     as_json: Json = False,
 ) -> None:
     """Compare the plans of two configs.
@@ -235,12 +249,13 @@ def diff(
     The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
     """
     inventory = inventory_for(model, before, after)
-    plans = []
-    for config in (before, after):
+    titles, plans = [], []
+    for config, more in ((before, first_overrides or ()), (after, second_overrides or ())):
+        titles.append(" ".join([config, *(f"--set {override}" for override in more)]))
         try:
-            plans.append(plan_of_file(config, inventory, overrides))
+            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more]))
         except ConfigError as error:
-            raise ConfigError(f"{config}: {error}") from error
+            raise ConfigError(f"{titles[-1]}: {error}") from error
     first, second = plans
     difference = first.diff(second)
     if as_json:
@@ -248,11 +263,11 @@ def diff(
     else:
         from optimbuild.report.diff_text import diff_lines
 
-        print_lines(diff_lines(first, second, (before, after), width=report_width()))
-    for config, made, other in ((before, first, second), (after, second, first)):
+        print_lines(diff_lines(first, second, (titles[0], titles[1]), width=report_width()))
+    for title, made, other in ((titles[0], first, second), (titles[1], second, first)):
         for warning in made.warnings:
             if warning not in other.warnings:  # a warning about both configs is not about their difference
-                print_message("Warning", f"{config}: {warning}")
+                print_message("Warning", f"{title}: {warning}")
     raise typer.Exit(DIFFERENT if difference else SAME)
 
 

@@ -174,6 +174,21 @@ def test_diff_ends_with_2_for_trouble_and_names_the_config(here, capsys):
     assert "unknown key 'ration'. Did you mean 'ratio'?" in err
 
 
+def test_diff_overrides_both_configs_or_one_of_them(here, capsys):
+    model = ("-m", "model.json")
+    both = ("--set", "optimizer.lr=0.5")
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, *both)
+    assert (status, out) == (0, "no difference: every parameter gets the same (8 tensors)\n")
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, *both, "--set-b", "optimizer.lr=0.25")
+    assert status == 1
+    assert out.splitlines()[1].startswith("after   own.yaml --set optimizer.lr=0.25 (")
+    assert re.search(r"^lr +0.5 +0.25 ", out, re.MULTILINE)
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, "--set-a", "optimizer.lr=2e-3")
+    assert re.search(r"^lr +2.00e-03 +1.00e-03 +1 +head.weight$", out, re.MULTILINE)
+    status, _, err = run(capsys, "diff", "own.yaml", "own.yaml", *model, "--set-a", "optimizer.lr=-1")
+    assert (status, err.partition(" must")[0]) == (2, "Error: own.yaml --set optimizer.lr=-1: optimizer.lr:")
+
+
 def test_diff_warns_of_what_only_one_plan_warns_of(here, capsys):
     _, _, err = run(capsys, "diff", "own.yaml", "fine.yaml", "-m", "model.json")
     assert err == ""
