@@ -8,7 +8,7 @@ from typing import Any
 
 from optimbuild.config.parsing import MAX_BYTES, MAX_FILES, Budget, parsed_json, parsed_yaml
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown
+from optimbuild.messages import printable, shown
 from optimbuild.values import plain
 
 Keys = Mapping[str, Collection[str] | None]
@@ -45,12 +45,13 @@ def load(path: str, keys: Keys) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, empty, too large, binary, nested too deep, or neither YAML nor JSON.
     """
-    return _inherited(os.path.abspath(path), path, (), {"BASE": None, **keys}, Budget())
+    return _inherited(os.path.abspath(path), printable(path), (), {"BASE": None, **keys}, Budget())
 
 
 def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget: Budget) -> dict[str, Any]:
     if path in above:
-        raise ConfigError(f"{given} is its own BASE: {' → '.join(os.path.basename(p) for p in (*above, path))}", "BASE")
+        files = " → ".join(printable(os.path.basename(file)) for file in (*above, path))
+        raise ConfigError(f"{given} is its own BASE: {files}", "BASE")
     budget.files -= 1
     if budget.files < 0:
         raise ConfigError(f"more than {MAX_FILES} files inherit from each other", "BASE")
@@ -67,7 +68,7 @@ def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget
     for base in bases:
         if base:
             below = os.path.join(os.path.dirname(path), base)
-            merged = _merged(merged, _inherited(os.path.abspath(below), below, (*above, path), keys, budget))
+            merged = _merged(merged, _inherited(os.path.abspath(below), printable(below), (*above, path), keys, budget))
     return _merged(merged, raw)
 
 
