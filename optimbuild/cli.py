@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from optimbuild.report.table import Line
 
 SAME, DIFFERENT, TROUBLE, BROKEN_PIPE = 0, 1, 2, 141
+TRACEBACK = "--traceback"
 KINDS = ("rules", "optimizers")
+LARGEST_INVENTORY = 2**28
+"""The limit on the size of a file that is read to see whether it is an inventory, in bytes."""
 
 app = typer.Typer(
     name="optimbuild",
@@ -55,6 +58,18 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, in its own dialect. Repeatable."),
 ]
+BothOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of both configs. Repeatable."),
+]
+FirstOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-a", metavar="KEY=VALUE", help="Override a key of CONFIG_A only, after --set. Repeatable."),
+]
+SecondOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-b", metavar="KEY=VALUE", help="Override a key of CONFIG_B only, after --set. Repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -70,19 +85,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # for terminals that cannot show every character
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    left = [argument for argument in given if argument != TRACEBACK]  # so that it may be anywhere
     with warnings.catch_warnings():
         warnings.simplefilter("always", OptimBuildWarning)
         warnings.showwarning = _show_warning
         try:
-            app(args=None if arguments is None else list(arguments), prog_name="optimbuild")
+            app(args=left, prog_name="optimbuild")
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else SAME
-        except OptimBuildError as error:
-            print_message("Error", str(error))
-        except Exception:  # noqa: BLE001  # Python would exit with 1, which means "different"
-            traceback.print_exc()
-            print_message("Error", "this is a mistake in optimbuild itself; please report it with the lines above")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # Python would exit with 1, which means "different"
+            _print_error(error, len(left) < len(given))
     return TROUBLE
+
+
+def _print_error(error: BaseException, with_traceback: bool) -> None:
+    """Write an error to stderr; with its traceback if that was asked for, or if the error is none of ours."""
+    message = str(error)
+    if not isinstance(error, OptimBuildError):
+        with_traceback = True
+        message = "this is a mistake in optimbuild itself; please report it with the lines above"
+        if not isinstance(error, Exception):  # nothing of ours raises such a thing
+            message = f"{type(error).__name__}: {shown(str(error), 300)}, raised by code that optimbuild called"
+    if with_traceback:
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
+    print_message("Error", message)
 
 
 def _show_warning(
@@ -170,6 +200,9 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    traceback: Annotated[  # read by main, which takes it from any place
+        bool, typer.Option(TRACEBACK, help="Print the Python traceback of an error, for authors of rules and models.")
+    ] = False,
 ) -> None:
     pass
 
@@ -227,7 +260,9 @@ def diff(
     before: Annotated[str, typer.Argument(metavar="CONFIG_A", help="A config file.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="CONFIG_B", help="Another one.", show_default=False)],
     model: Model = None,
-    overrides: Overrides = None,
+    overrides: BothOverrides = None,
+    first_overrides: FirstOverrides = None,
+    second_overrides: SecondOverrides = None,
     as_json: Json = False,
 ) -> None:
     """Compare the plans of two configs.
@@ -235,12 +270,13 @@ def diff(
     The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
     """
     inventory = inventory_for(model, before, after)
-    plans = []
-    for config in (before, after):
+    titles, plans = [], []
+    for config, more in ((before, first_overrides or ()), (after, second_overrides or ())):
+        titles.append(printable(" ".join([config, *(f"--set {override}" for override in more)])))
         try:
-            plans.append(plan_of_file(config, inventory, overrides))
+            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more]))
         except ConfigError as error:
-            raise ConfigError(f"{config}: {error}") from error
+            raise ConfigError(f"{titles[-1]}: {error}") from error
     first, second = plans
     difference = first.diff(second)
     if as_json:
@@ -248,11 +284,11 @@ def diff(
     else:
         from optimbuild.report.diff_text import diff_lines
 
-        print_lines(diff_lines(first, second, (before, after), width=report_width()))
-    for config, made, other in ((before, first, second), (after, second, first)):
+        print_lines(diff_lines(first, second, (titles[0], titles[1]), width=report_width()))
+    for title, made, other in ((titles[0], first, second), (titles[1], second, first)):
         for warning in made.warnings:
             if warning not in other.warnings:  # a warning about both configs is not about their difference
-                print_message("Warning", f"{config}: {warning}")
+                print_message("Warning", f"{title}: {warning}")
     raise typer.Exit(DIFFERENT if difference else SAME)
 
 
@@ -309,11 +345,29 @@ def inventory(
     text = _one_row_a_line(found.to_dict())
     if output is None:
         return print_text(text)
+    _refuse_other_file(output)
     try:
         Path(output).write_text(text, "utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot write {shown(output)}: {error.strerror}") from None
-    return print_message("Wrote", f"{output}: {len(found)} tensors")
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        raise ModelError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
+    return print_message("Wrote", f"{printable(output)}: {len(found)} tensors")
+
+
+def _refuse_other_file(output: str) -> None:
+    """Raise a ModelError if writing an inventory would replace a file that is none."""
+    from optimbuild.model.inventory import Inventory
+
+    if not os.path.isfile(output) or not os.path.getsize(output):
+        return
+    try:
+        if os.path.getsize(output) > LARGEST_INVENTORY:
+            raise ModelError(f"it has more than {LARGEST_INVENTORY} bytes")
+        Inventory.read(output)
+    except ModelError as error:
+        raise ModelError(
+            f"{shown(output)} exists and is no inventory file, so it is not replaced ({error}). "
+            "Choose another name, or remove it first."
+        ) from None
 
 
 def _one_row_a_line(data: dict[str, Any]) -> str:

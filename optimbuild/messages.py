@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import traceback
 from collections.abc import Iterable, Sequence
 
 
@@ -78,3 +81,17 @@ def counted(count: int, thing: str) -> str:
     ('1 tensor', '1200 tensors')
     """
     return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+_HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+_NOT_THE_AUTHORS = re.compile(r"^<|importlib|site-packages")
+
+
+def place_raised(error: BaseException) -> str:
+    """Return the file and line that raised an error, such as ``file.py:3``; empty if it is not from foreign code.
+
+    The author's own code comes before that of installed packages, because that is where to look.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_HERE)]
+    authors = [frame for frame in frames if not _NOT_THE_AUTHORS.search(frame.filename)]
+    return "".join(f"{frame.filename}:{frame.lineno}" for frame in (authors or frames)[-1:])

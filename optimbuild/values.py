@@ -14,7 +14,7 @@ from optimbuild.errors import ConfigError
 from optimbuild.messages import shown, suggest
 
 MAX_DEPTH = 64
-MAX_NODES = 1_000_000
+MAX_VALUES = 10_000
 MAX_BITS = 64
 
 
@@ -59,19 +59,19 @@ def plain(value: Any, path: str = "") -> Any:
 
     Raises:
         ConfigError: It contains a value that is not plain data, a whole number of more than 64 bits, two keys with the
-            same text, more than 64 levels, or more than a million values (as YAML aliases of aliases do).
+            same text, more than 64 levels, or more than 10,000 values (as YAML aliases of aliases do).
 
     >>> plain({"betas": [0.9, 0.999]})
     {'betas': (0.9, 0.999)}
     """
-    return _plain(value, path, 0, iter(range(MAX_NODES)))
+    return _plain(value, path, 0, iter(range(MAX_VALUES)))
 
 
 def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
     if depth > MAX_DEPTH:
         raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", path[:200])
     if next(budget, None) is None:
-        raise ConfigError(f"holds more than {MAX_NODES} values")
+        raise ConfigError(f"holds more than {MAX_VALUES} values")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"must be a finite number, not {value}", path)
     if isinstance(value, int) and value.bit_length() > MAX_BITS:

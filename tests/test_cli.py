@@ -57,6 +57,12 @@ def noisy():
 
 def interrupted():
     raise KeyboardInterrupt
+
+class Odd(BaseException):
+    pass
+
+def odd():
+    raise Odd("odd")
 """
 
 
@@ -172,6 +178,21 @@ def test_diff_ends_with_2_for_trouble_and_names_the_config(here, capsys):
     assert (status, out) == (2, "")
     assert err.startswith("Error: misspelt.yaml: rules[1]")
     assert "unknown key 'ration'. Did you mean 'ratio'?" in err
+
+
+def test_diff_overrides_both_configs_or_one_of_them(here, capsys):
+    model = ("-m", "model.json")
+    both = ("--set", "optimizer.lr=0.5")
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, *both)
+    assert (status, out) == (0, "no difference: every parameter gets the same (8 tensors)\n")
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, *both, "--set-b", "optimizer.lr=0.25")
+    assert status == 1
+    assert out.splitlines()[1].startswith("after   own.yaml --set optimizer.lr=0.25 (")
+    assert re.search(r"^lr +0.5 +0.25 ", out, re.MULTILINE)
+    status, out, _ = run(capsys, "diff", "own.yaml", "own.yaml", *model, "--set-a", "optimizer.lr=2e-3")
+    assert re.search(r"^lr +2.00e-03 +1.00e-03 +1 +head.weight$", out, re.MULTILINE)
+    status, _, err = run(capsys, "diff", "own.yaml", "own.yaml", *model, "--set-a", "optimizer.lr=-1")
+    assert (status, err.partition(" must")[0]) == (2, "Error: own.yaml --set optimizer.lr=-1: optimizer.lr:")
 
 
 def test_diff_warns_of_what_only_one_plan_warns_of(here, capsys):
@@ -411,6 +432,84 @@ def test_a_mistake_of_our_own_shows_its_traceback_and_ends_with_2(here, capsys, 
     assert status == 2
     assert "ZeroDivisionError" in err
     assert err.endswith("please report it with the lines above\n")
+
+
+@pytest.mark.parametrize(
+    "command", [("plan", "own.yaml", "-m"), ("diff", "own.yaml", "own.yaml", "-m"), ("inventory",)]
+)
+def test_a_model_that_raises_a_bare_base_exception_ends_with_2(here, capsys, command):
+    status, out, err = run(capsys, *command, "builders_of_cli:odd")
+    assert (status, out) == (2, "")
+    assert err.startswith("Error: builders_of_cli:odd raised Odd: 'odd' (")
+
+
+def test_a_bare_base_exception_of_other_code_ends_with_2(here, capsys):
+    @rule("odd_in_cli")
+    class OddRule:
+        def __call__(self, param: ParamInfo) -> None:
+            raise GeneratorExit("odd")
+
+    status, _, err = run(capsys, *PLAN, "--set", "rules=[{type: odd_in_cli}]")
+    assert status == 2
+    assert err.endswith("Error: GeneratorExit: 'odd', raised by code that optimbuild called\n")
+
+
+@pytest.mark.parametrize("arguments", [("--traceback", *PLAN), (*PLAN, "--traceback")])
+def test_the_traceback_of_an_error_is_printed_where_it_is_asked_for(here, capsys, arguments):
+    @rule("broken_in_cli", force=True)
+    class Broken:
+        def __call__(self, param: ParamInfo) -> None:
+            raise ZeroDivisionError("broken")
+
+    override = ("--set", "rules=[{type: broken_in_cli}]")
+    status, _, plain = run(capsys, *PLAN, *override)
+    assert (status, "Traceback" in plain) == (2, False)
+    assert re.search(r"test_cli.py:\d+, for the parameter 'stem.weight'\)$", plain)
+    status, _, err = run(capsys, *arguments, *override)
+    assert status == 2
+    assert 'raise ZeroDivisionError("broken")' in err
+    assert err.endswith(plain)
+    assert "--traceback" in run(capsys, "--help")[1]
+
+
+FORGED = ["x\nError: forged", "x\r\nError: forged", "x\0", "x\x1b[31m"]
+
+
+@pytest.mark.parametrize("text", FORGED)
+def test_no_path_or_name_can_forge_a_line_of_its_own(here, capsys, text):
+    (here / "based.yaml").write_text(f"BASE: [{json.dumps(text)}]\noptimizer: {{type: adamw}}\n")
+    commands = [
+        ("plan", f"{text}.yaml", "-m", "model.json"),
+        ("plan", f"{text}.py", "-m", "model.json"),
+        ("plan", f"{text}.py"),
+        ("plan", "based.yaml", "-m", "model.json"),
+        ("diff", "own.yaml", f"{text}.yaml", "-m", "model.json"),
+        *[("plan", "own.yaml", "-m", f"{start}{text}{end}") for start, end in (("", ""), ("", ".py"), ("", ".json"))],
+        ("plan", "own.yaml", "-m", f"hf:{text}.json"),
+        (*PLAN, "--set", f"optimizer.{text}=1"),
+        ("explain", "own.yaml", text, "-m", "model.json"),
+        ("list", "rules", text),
+        ("inventory", "model.json", "-o", f"nowhere/{text}.json"),
+    ]
+    for command in commands:
+        status, out, err = run(capsys, *command)
+        assert (status, out) == (2, ""), command
+        assert err.startswith("Error: "), command
+        assert err.rstrip("\n").isprintable(), command
+
+
+def test_an_inventory_replaces_inventories_and_no_other_file(here, capsys):
+    (here / "empty.json").touch()
+    for name in ("new.json", "model.json", "empty.json"):
+        status, _, err = run(capsys, "inventory", "model.json", "-o", name)
+        assert (status, err) == (0, f"Wrote: {name}: 8 tensors\n")
+        assert len(Inventory.read(here / name)) == 8
+    for name in ("own.yaml", "builders_of_cli.py"):
+        before = (here / name).read_bytes()
+        status, _, err = run(capsys, "inventory", "model.json", "-o", name)
+        assert status == 2
+        assert err.startswith(f"Error: '{name}' exists and is no inventory file, so it is not replaced (")
+        assert (here / name).read_bytes() == before
 
 
 class Terminal(io.StringIO):

@@ -1,89 +1,15 @@
-"""Config files: YAML and JSON, read safely, with the inheritance of yacs projects."""
+"""Config files in YAML and JSON, with the inheritance of yacs projects."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
+from optimbuild.config.parsing import MAX_BYTES, MAX_FILES, Budget, parsed_json, parsed_yaml
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown
+from optimbuild.messages import printable, shown
 from optimbuild.values import plain
-
-LARGEST = 2**20
-"""The size limit of a config file, in bytes."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without tags that run code and without repeated keys, and with a limit on merges (``<<``)."""
-
-    merged = 0
-
-    def flatten_mapping(self, node: Any) -> None:
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                for below in value.value if isinstance(value, yaml.SequenceNode) else (value,):
-                    if isinstance(below, yaml.MappingNode):
-                        self.flatten_mapping(below)
-                        self.merged += len(below.value)
-                    if self.merged > MAX_MERGED:  # merges of merges grow exponentially
-                        raise yaml.constructor.ConstructorError(None, None, "too much is merged (<<)", key.start_mark)
-        super().flatten_mapping(node)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                name = self.construct_object(key)
-                if name in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {shown(name)} stands twice", key.start_mark
-                    )
-                seen.add(name)
-        made: dict[Any, Any] = super().construct_mapping(node, deep)
-        return made
-
-
-MAX_MERGED = 10_000
-"""The limit on the number of keys that the merges of a file copy."""
-
-
-def parsed_yaml(text: str) -> Any:
-    """Return the data of a YAML text.
-
-    Raises:
-        ValueError: The text is not YAML, has an impossible value, or is nested too deep; the message is one line.
-    """
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a subclass of SafeLoader
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    except Exception as error:  # noqa: BLE001  # PyYAML lets every exception of its constructors escape
-        raise ValueError(_one_line(error)) from None
-
-
-def parsed_json(text: str) -> Any:
-    """Return the data of a JSON text.
-
-    Raises:
-        ValueError: The text is not JSON, repeats a key, or is nested too deep; the message is one line.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {shown(next(name for name in names if names.count(name) > 1))} stands twice")
-    return made
-
 
 Keys = Mapping[str, Collection[str] | None]
 """The top-level keys that a dialect reads; each with the keys that it reads below, or None for all."""
@@ -119,19 +45,17 @@ def load(path: str, keys: Keys) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, empty, too large, binary, nested too deep, or neither YAML nor JSON.
     """
-    return _inherited(os.path.abspath(path), path, (), {"BASE": None, **keys}, iter(range(MOST_FILES)))
+    return _inherited(os.path.abspath(path), printable(path), (), {"BASE": None, **keys}, Budget())
 
 
-MOST_FILES = 100
-"""The limit on the number of files that a config inherits from, itself included."""
-
-
-def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget: Iterator[int]) -> dict[str, Any]:
+def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget: Budget) -> dict[str, Any]:
     if path in above:
-        raise ConfigError(f"{given} is its own BASE: {' → '.join(os.path.basename(p) for p in (*above, path))}", "BASE")
-    if next(budget, None) is None:
-        raise ConfigError(f"more than {MOST_FILES} files inherit from each other", "BASE")
-    parsed = _parsed(path, given)
+        files = " → ".join(printable(os.path.basename(file)) for file in (*above, path))
+        raise ConfigError(f"{given} is its own BASE: {files}", "BASE")
+    budget.files -= 1
+    if budget.files < 0:
+        raise ConfigError(f"more than {MAX_FILES} files inherit from each other", "BASE")
+    parsed = _parsed(path, given, budget)
     try:
         raw = readable(parsed, keys)
     except ConfigError as error:
@@ -144,7 +68,7 @@ def _inherited(path: str, given: str, above: tuple[str, ...], keys: Keys, budget
     for base in bases:
         if base:
             below = os.path.join(os.path.dirname(path), base)
-            merged = _merged(merged, _inherited(os.path.abspath(below), below, (*above, path), keys, budget))
+            merged = _merged(merged, _inherited(os.path.abspath(below), printable(below), (*above, path), keys, budget))
     return _merged(merged, raw)
 
 
@@ -156,11 +80,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parsed(path: str, given: str) -> dict[str, Any]:
-    text = _text(path, given)
+def _parsed(path: str, given: str, budget: Budget) -> dict[str, Any]:
+    text = _text(path, given, budget)
     is_json = path.endswith(".json")
     try:
-        found = parsed_json(text) if is_json else parsed_yaml(text)
+        found = parsed_json(text) if is_json else parsed_yaml(text, budget)
+    except ConfigError as error:
+        raise ConfigError(f"{error.message} (in {given})") from None
     except ValueError as error:
         raise ConfigError(f"{given} is not {'JSON' if is_json else 'YAML'}: {error}") from None
     if found is None:
@@ -170,22 +96,16 @@ def _parsed(path: str, given: str) -> dict[str, Any]:
     return found
 
 
-def _text(path: str, given: str) -> str:
+def _text(path: str, given: str, budget: Budget) -> str:
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(budget.bytes + 1)
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ConfigError(f"{given}: {getattr(error, 'strerror', None) or error}") from None
-    if len(data) > LARGEST:
-        raise ConfigError(f"{given} is too large: a config has at most {LARGEST} bytes")
+    budget.bytes -= len(data)
+    if budget.bytes < 0:
+        raise ConfigError(f"{given} is too large: a config has at most {MAX_BYTES} bytes")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{given} is not text") from None
-
-
-def _one_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    problem = getattr(error, "problem", None) or str(error)
-    return " ".join(str(problem).split())[:300] + where

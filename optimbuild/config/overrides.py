@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from optimbuild.config.files import parsed_yaml
+from optimbuild.config.parsing import parsed_yaml
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.values import plain

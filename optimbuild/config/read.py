@@ -8,6 +8,7 @@ from typing import Any
 
 from optimbuild.config.dialects import mmengine, own, yacs
 from optimbuild.config.files import load, readable
+from optimbuild.config.omegaconf import is_omegaconf, resolved
 from optimbuild.config.overrides import overridden
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
@@ -23,8 +24,9 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
     """Return the spec that a config describes, whatever its dialect.
 
     Args:
-        config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, or the
-            path of a YAML or JSON file; or of a Python file, which is an MMEngine config and **is run**.
+        config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, an
+            OmegaConf config as Hydra composes it, or the path of a YAML or JSON file; or of a Python file, which is an
+            MMEngine config and **is run**.
         overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
 
     Raises:
@@ -50,6 +52,8 @@ def read_raw(config: Any) -> dict[str, Any]:
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
         return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
+    if is_omegaconf(config):
+        config = resolved(config, KEYS)
     if mmengine.owns(config):
         return mmengine.prepared(config)
     if not isinstance(config, Mapping):

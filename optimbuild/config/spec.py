@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from optimbuild.config.limits import refuse_excess
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.values import Switch, plain, validated
@@ -108,7 +109,9 @@ class Spec(ConfigPart):
         """
         if not isinstance(config, Mapping):
             raise ConfigError(f"must be a mapping, not {shown(config)}", path)
-        spec: Spec = validated(cls, plain(config, path), path)
+        data = plain(config, path)
+        refuse_excess(data, path)
+        spec: Spec = validated(cls, data, path)
         return spec
 
     def to_dict(self) -> dict[str, Any]:

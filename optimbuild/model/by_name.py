@@ -6,16 +6,14 @@ import contextlib
 import importlib
 import json
 import os
-import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from optimbuild.errors import MissingPackageError, ModelError, OptimBuildError
-from optimbuild.messages import shown, suggest
+from optimbuild.messages import place_raised, printable, shown, suggest
 from optimbuild.model.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -62,16 +60,15 @@ def _callable(model: str) -> nn.Module:
     """Import ``package.module:callable`` and call it."""
     name, colon, path = model.partition(":")
     if not colon or not all(map(str.isidentifier, [*name.split("."), *path.split(".")])):
-        file = f" {model} is a file, but its name does not end in .json." if os.path.isfile(model) else ""
+        file = f" {printable(model)} is a file, but its name does not end in .json." if os.path.isfile(model) else ""
         raise ModelError(f"no model can be found under {shown(model)}.{file} {FORMS}")
     found: Any = _imported(name, model)
     for attribute in path.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            raise ModelError(f"{model}: {name} has no {attribute!r}.{suggest(attribute, dir(found))}") from None
-        except Exception as error:  # a module that imports its parts on first use
-            raise _raised(f"importing {name}", error) from error
+        with _foreign(f"importing {name}"):  # a module may import its parts on first use
+            try:
+                found = getattr(found, attribute)
+            except AttributeError:
+                raise ModelError(f"{model}: {name} has no {attribute!r}.{suggest(attribute, dir(found))}") from None
     from torch import nn
 
     if not isinstance(found, nn.Module):
@@ -91,39 +88,47 @@ def _import_from_here() -> None:
 
 def _imported(name: str, model: str) -> ModuleType:
     _import_from_here()
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
+    with _foreign(f"importing {name}"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{name}.".startswith(f"{error.name}."):
+                raise
             raise ModelError(
                 f"{model}: there is no module {error.name!r}, neither installed nor in the current directory"
             ) from None
-        raise _raised(f"importing {name}", error) from error
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise _raised(f"importing {name}", error) from error
 
 
 def _built(build: Callable[[], Any], what: str) -> Any:
     """Call a function that builds a model, on the meta device: it takes no memory and computes no numbers."""
     import torch
 
-    with torch.device("meta"):
+    with torch.device("meta"), _foreign(what):
         try:
             return build()
         except RuntimeError as error:
             if "meta" not in str(error):
-                raise _raised(what, error) from error
+                raise
             first = error
-        except OptimBuildError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise _raised(what, error) from error
         try:
             with _linspace_on_cpu():
                 return build()
-        except (Exception, SystemExit):  # noqa: BLE001  # the first error says more
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001  # the first error says more
             hint = "It was called on the meta device, where tensors have shapes but no numbers."
             raise _raised(what, first, hint) from first
+
+
+@contextlib.contextmanager
+def _foreign(what: str) -> Iterator[None]:
+    """Run foreign code; whatever it raises, but for an interrupt, becomes a ModelError."""
+    try:
+        yield
+    except (OptimBuildError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _raised(what, error) from error
 
 
 def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
@@ -143,17 +148,15 @@ def _linspace_on_cpu() -> contextlib.AbstractContextManager[Any]:
 
 def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
     """Return a ModelError for an exception of foreign code, with the file and line that raised it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    theirs = [frame for frame in frames if not re.search(r"^<|importlib|site-packages", frame.filename)]
-    last = (theirs or frames)[-1:]
-    where = f" ({last[0].filename}:{last[0].lineno})" if last and not isinstance(error, SyntaxError) else ""
-    message = f"{what} raised {type(error).__name__}: {shown(str(error), 300)}{where}"
+    place = "" if isinstance(error, SyntaxError) else place_raised(error)
+    message = f"{what} raised {type(error).__name__}: {shown(str(error), 300)}{f' ({place})' * bool(place)}"
     return ModelError(f"{message}. {hint}" if hint else message)
 
 
 def _hugging_face(model: str) -> nn.Module:
     """Build the model of a local Hugging Face config with transformers' own classes."""
-    data, own_code = _config(model.removeprefix(HF), model)
+    path, model = model.removeprefix(HF), printable(model)
+    data, own_code = _config(path, model)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # some models fetch a backbone while they are built
     try:
         transformers: Any = importlib.import_module("transformers")
@@ -184,7 +187,8 @@ def _mmengine(model: str) -> nn.Module:
     from optimbuild.model.mmengine_config import model_builder
 
     _import_from_here()
-    found = _built(model_builder(model), f"the model of {model}")
+    build, model = model_builder(model), printable(model)
+    found = _built(build, f"the model of {model}")
     if not isinstance(found, nn.Module):
         raise ModelError(f"the model of {model} must be a torch.nn.Module, not {shown(found)}")
     return found

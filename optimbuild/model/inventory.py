@@ -150,7 +150,7 @@ class Inventory:
 
     def matching(self, pattern: Pattern) -> list[ParamInfo]:
         """Return the parameters of which the name or an alias matches."""
-        found = pattern.regex.search
+        found = pattern.search
         return [p for p in self.params if found(p.name) or (p.aliases and any(found(a) for a in p.aliases))]
 
     def containing(self, keyword: str, below: str = "") -> list[ParamInfo]:

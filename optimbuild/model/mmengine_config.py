@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import shown
+from optimbuild.messages import printable, shown
 
 
 def run_config(path: str) -> Config:
@@ -26,13 +26,15 @@ def run_config(path: str) -> Config:
         ConfigError: It is missing, or raises.
     """
     if not os.path.isfile(path):
-        raise ConfigError(f"{path}: no such file")
+        raise ConfigError(f"{printable(path)}: no such file")
     try:
         return Config.fromfile(path, format_python_code=False)
-    except OptimBuildError:
+    except (OptimBuildError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a program may raise anything
-        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {shown(str(error), 300)}") from error
+    except BaseException as error:  # a program may raise anything
+        raise ConfigError(
+            f"{printable(path)} cannot be read: {type(error).__name__}: {shown(str(error), 300)}"
+        ) from error
 
 
 def model_builder(path: str) -> Callable[[], Any]:
@@ -46,7 +48,7 @@ def model_builder(path: str) -> Callable[[], Any]:
     """
     config = run_config(path)
     if not isinstance(config.get("model"), Mapping):
-        raise ConfigError(f"{path} has no `model` to build, so a model must be named beside it")
+        raise ConfigError(f"{printable(path)} has no `model` to build, so a model must be named beside it")
 
     def build() -> Any:
         with MODELS.switch_scope_and_registry(config.get("default_scope", "mmengine")) as registry:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from optimbuild.config.spec import RuleSpec
 from optimbuild.edits import Edit, Edits, refuse_malformed
 from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError
-from optimbuild.messages import shown
+from optimbuild.messages import place_raised, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
-from optimbuild.registry import find_rule
+from optimbuild.registry import RULES, find_rule
 from optimbuild.values import join, validated
 
 T = TypeVar("T")
@@ -92,10 +92,20 @@ def _asked_one_by_one(call: Callable[[ParamInfo], Edit | None], model: Inventory
     """Return the edits of a rule that answers for one parameter."""
     edits = Edits(model)
     for param in model:
-        edit = _edit_for(call, param)
+        try:
+            edit = _edit_for(call, param)
+        except OptimBuildError:
+            raise
+        except Exception as error:
+            error.add_note(f"{_ASKED_FOR}{shown(param.name, 300)}")
+            raise
         if edit is not None:
             edits.give([param], edit)
     return edits
+
+
+_ASKED_FOR = "The rule was asked for the parameter "
+"""The beginning of the note on an error that a rule raises for one parameter."""
 
 
 def _edit_for(call: Callable[[ParamInfo], Edit | None], param: ParamInfo) -> Edit | None:
@@ -115,4 +125,12 @@ def _guarded(work: Callable[[], T], spec: RuleSpec, path: str, did: str = "raise
     except OptimBuildError:
         raise
     except Exception as error:
-        raise ConfigError(f"rule {spec.type!r} {did} {type(error).__name__}: {shown(str(error), 200)}", path) from error
+        asked = [
+            note.removeprefix(_ASKED_FOR) for note in getattr(error, "__notes__", ()) if note.startswith(_ASKED_FOR)
+        ]
+        place = place_raised(error) or str(RULES.origin(spec.type))
+        raise ConfigError(
+            f"rule {spec.type!r} {did} {type(error).__name__}: {shown(str(error), 200)} "
+            f"({place}{f', for the parameter {asked[0]}' if asked else ''})",
+            path,
+        ) from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, Literal
 
 from optimbuild.errors import ConfigError, ModelError
@@ -25,6 +26,8 @@ HOW: Mapping[Sharding, str] = {
 _BITS = re.compile(r"\d+")
 SCALAR = 4
 """Bytes of a single float32 number."""
+MAX_WORLD_SIZE = 100_000
+"""The limit on the number of ranks."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Memory:
         return {
             "world_size": len(self.ranks),
             "sharding": self.sharding,
-            "ranks": [{**asdict(rank), "total": rank.total} for rank in self.ranks],
+            "ranks": [{**vars(rank), "total": rank.total} for rank in self.ranks],
             "largest": self.largest.rank,
             "smallest": self.smallest.rank,
         }
@@ -140,14 +143,18 @@ def memory_of(model: Inventory, groups: Sequence[Group], world_size: int, *, zer
     _check(world_size)
     parameters, sizes, needed = _bytes(model, groups, lambda param: param)
     if model.sharded:
-        shards = [_bytes(model, groups, partial(_shard, model, rank, world_size)) for rank in range(world_size)]
-        return _memory([(whole, sum(grads), sum(state)) for whole, grads, state in shards], sum(needed), "fsdp2")
+        shards = []
+        for first, end in pairwise([*_changes_of_shards(model, world_size), world_size]):
+            whole, grads, state = _bytes(model, groups, partial(_shard, model, first, world_size))
+            shards += [(whole, sum(grads), sum(state))] * (end - first)
+        return _memory(shards, sum(needed), "fsdp2")
     state = [sum(needed)] * world_size
     if zero:
         state = [0] * world_size
         for rank, count in zip(partition(sizes, state), needed, strict=True):
             state[rank] += count
-    held = [(parameters, sum(sizes), mine) for mine in state]
+    gradients = sum(sizes)
+    held = [(parameters, gradients, mine) for mine in state]
     return _memory(held, sum(needed), "zero" if zero else None)
 
 
@@ -176,6 +183,13 @@ def _shard(model: Inventory, rank: int, world_size: int, param: ParamInfo) -> Pa
     return param._replace(shape=(max(0, min(each, rows - rank * each)), *rest))
 
 
+def _changes_of_shards(model: Inventory, world_size: int) -> list[int]:
+    """Return the ranks that hold something else than the rank before them, in order; rank 0 is the first."""
+    rows = {param.shape[0] for param in model if param.name in model.sharded and param.shape and param.shape[0]}
+    full = {count // -(-count // world_size) for count in rows}  # ranks that hold a full share of so many rows
+    return sorted({0} | {rank for end in full for rank in (end, end + 1) if rank < world_size})
+
+
 def _memory(held: Sequence[tuple[int, int, int]], whole: int, sharding: Sharding) -> Memory:
     """Return the figures of every rank: parameters, gradients and state, and the share in the whole state."""
     ranks = [
@@ -188,6 +202,8 @@ def _memory(held: Sequence[tuple[int, int, int]], whole: int, sharding: Sharding
 def _check(world_size: object) -> None:
     if isinstance(world_size, bool) or not isinstance(world_size, int) or world_size < 1:
         raise ConfigError(f"must be a whole number from 1, not {shown(world_size)}", "world_size")
+    if world_size > MAX_WORLD_SIZE:
+        raise ConfigError(f"must be at most {MAX_WORLD_SIZE}, not {shown(world_size)}", "world_size")
 
 
 def nbytes(param: ParamInfo) -> int:

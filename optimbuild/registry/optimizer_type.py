@@ -201,17 +201,26 @@ class OptimizerType:
             if name not in self.fixed
         }
 
+    def refuse_unknown_defaults(self) -> None:
+        """Raise a RegistrationError for a default or fixed option that a declared schema does not have."""
+        if self.schema is None or self.open:
+            return
+        known = fields(self.schema)
+        for key in (*self.defaults, *self.fixed):
+            if key not in known:
+                raise RegistrationError(
+                    f"optimizer {self.name!r} is registered with {shown(key)}, which is not in "
+                    f"{self.schema.__qualname__}.{suggest(key, known)} There are: {', '.join(known)}."
+                )
+
     def refuse_unknown(self, given: Collection[str], path: str) -> None:
         """Raise a ConfigError for the first option that the optimizer does not take."""
         if self.known.issuperset(given):
             return
         for key in given:
             if key not in self.known and not (self.open and key.isidentifier()):
-                raise ConfigError(
-                    f"{self.name} takes no option {shown(key)}.{suggest(key, self.known)} "
-                    f"It takes: {', '.join(sorted(self.known))}.",
-                    path,
-                )
+                takes = f"It takes: {', '.join(sorted(self.known))}." if self.known else "It takes no options."
+                raise ConfigError(f"{self.name} takes no option {shown(key)}.{suggest(key, self.known)} {takes}", path)
 
 
 def _switch(value: object, path: str) -> bool | None:

@@ -30,7 +30,9 @@ def load_plugins() -> None:
         _loaded.add((entry.name, entry.value))
         try:
             entry.load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a plugin may raise anything
             package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
             warnings.warn(
                 f"plugin {entry.name!r} of {package} ({entry.value}) failed to import and is left out: "

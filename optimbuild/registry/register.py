@@ -15,6 +15,7 @@ from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import OptimizerType, State
 from optimbuild.registry.registries import OPTIMIZERS, RULES
+from optimbuild.registry.rule_class import rule_class
 
 T = TypeVar("T")
 
@@ -43,19 +44,21 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     >>> SlowEmbeddings(factor=0.5)
     SlowEmbeddings(factor=0.5)
     """
+    _refuse_missing_name("rule", name)
 
     def register(cls: Any) -> Any:
-        if not inspect.isclass(cls) or not {"__call__", "bind"} & set(dir(cls)):
-            raise RegistrationError(
-                f"rule {name!r}: {shown(cls)} must be a class with __call__(param) or bind(inventory)"
-            )
-        config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
-        again = "__pydantic_fields__" in vars(cls)  # the same class again, perhaps under another name
-        made = cls if again else pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
+        made = rule_class(name, cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
 
     return register
+
+
+def _refuse_missing_name(decorator: str, name: object) -> None:
+    if inspect.isclass(name) or inspect.isfunction(name):
+        raise RegistrationError(f'@{decorator} takes a name: write `@{decorator}("my_name")` above {name.__qualname__}')
+    if not isinstance(name, str):
+        raise RegistrationError(f"@{decorator} takes a name, which is a string, not {shown(name)}")
 
 
 @overload
@@ -118,6 +121,7 @@ def optimizer(
     >>> optimizer("adam_amsgrad", "torch.optim:Adam", defaults={"amsgrad": True}).name
     'adam_amsgrad'
     """
+    _refuse_missing_name("optimizer", name)
     frame = sys._getframe(1)
     made = OptimizerType(
         name,
@@ -142,5 +146,10 @@ def _register(made: OptimizerType, force: bool) -> OptimizerType:
         raise RegistrationError(
             f"optimizer {made.name!r}: the target is `package.module:Class`, not {shown(made.target)}"
         )
+    if not isinstance(made.target, (str, type)):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: the target is `package.module:Class` or a class, not {shown(made.target)}"
+        )
+    made.refuse_unknown_defaults()
     OPTIMIZERS.register_module(name=made.name, module=made, force=force)
     return made

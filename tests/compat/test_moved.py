@@ -36,9 +36,13 @@ def test_an_old_module_has_the_objects_of_the_new_one(old: str, name: str, new: 
     assert getattr(moved, name) is getattr(home, name)
 
 
-def test_the_old_name_of_reading_a_config_is_the_same_function() -> None:
-    dialects = importlib.import_module("optimbuild.dialects")
-    assert dialects.read is importlib.import_module("optimbuild.config.read").read_config
+@pytest.mark.parametrize(
+    ("old", "name", "new", "renamed"),
+    [("dialects", "read", "config.read", "read_config"), ("hooks", "Hooks", "model.hints", "Hints")],
+)
+def test_an_old_name_of_a_renamed_object_is_the_same_object(old: str, name: str, new: str, renamed: str) -> None:
+    moved, home = (importlib.import_module(f"optimbuild.{module}") for module in (old, new))
+    assert getattr(moved, name) is getattr(home, renamed)
 
 
 def test_the_old_name_of_hints_is_the_same_class() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import ConfigError, Inventory, OptimBuildError, ParamInfo, make_plan
-from optimbuild.config.files import LARGEST, load, parsed_yaml, readable
+from optimbuild.config.files import load, readable
+from optimbuild.config.parsing import MAX_BYTES, parsed_yaml
 
 MODEL = Inventory((ParamInfo("levels.0.weight", (2, 2)), ParamInfo("head.weight", (2, 2))))
 KEYS = dict.fromkeys(["optimizer", "rules", "strict", "TRAIN"])
@@ -41,7 +42,7 @@ def test_yaml_and_json_say_the_same(tmp_path):
 
 LAUGHS = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 10))
 MERGES = "".join(f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}], k{i}: 1}}\n" for i in range(1, 12))
-CHAIN = "".join(f"c{i}: &c{i} {{<<: *c{i - 1}, k{i}: 1}}\n" for i in range(1, 3000))
+CHAIN = "".join(f"c{i}: &c{i} {{<<: *c{i - 1}, k{i}: 1}}\n" for i in range(1, 1000))
 
 TAG = "is not YAML: .*constructor for the tag"
 WRONG_FILES: dict[str, tuple[bytes | str | None, str]] = {
@@ -57,12 +58,12 @@ WRONG_FILES: dict[str, tuple[bytes | str | None, str]] = {
     "control characters": ("optimizer: \x07", "is not YAML: .*not allowed"),
     "tabs": ("optimizer:\n\ttype: adamw", "is not YAML: .* in line 2, column 1"),
     "two documents": (VALID + "---\n" + VALID, "is not YAML: .*another document"),
-    "50 MB": (b"#" * 50 * 2**20, f"is too large: a config has at most {LARGEST} bytes"),
+    "50 MB": (b"#" * 50 * 2**20, f"is too large: a config has at most {MAX_BYTES} bytes"),
     "nested lists": ("optimizer: " + "[" * 10_000 + "]" * 10_000, "is not YAML: it is nested too deep"),
     "nested mappings": ("{a: " * 10_000 + "1" + "}" * 10_000, "is not YAML: it is nested too deep"),
-    "nested by indentation": ("".join(" " * i + "a:\n" for i in range(1000)), "nested (too deep|deeper than)"),
+    "nested by indentation": ("".join(" " * i + "a:\n" for i in range(500)), "nested (too deep|deeper than)"),
     "less nested": ("optimizer: " + "[" * 200 + "]" * 200, "nested (too deep|deeper than 64 levels)"),
-    "laughs": ("l0: &l0 [x, x]\n" + LAUGHS + "optimizer: *l9\n", "holds more than 1000000 values"),
+    "laughs": ("l0: &l0 [x, x]\n" + LAUGHS + "optimizer: *l9\n", "holds more than 10000 values"),
     "laughs as a key": ("l0: &l0 [x, x]\n" + LAUGHS + "? *l9\n: 1\n", "is not YAML: .*unhashable"),
     "merged laughs": ("m0: &m0 {k0: 1}\n" + MERGES + "optimizer: *m11\n", r"is not YAML: too much is merged \(<<\)"),
     "a long chain of merges": ("c0: &c0 {k0: 1}\n" + CHAIN, r"is not YAML: (too much is merged|it is nested too deep)"),
@@ -91,6 +92,9 @@ WRONG_FILES: dict[str, tuple[bytes | str | None, str]] = {
     "a truth as a key": ("optimizer: {type: adamw, on: 1}", "optimizer: keys must be names, not True"),
     "a huge number": ("optimizer: {type: adamw, lr: 0x" + "f" * 20_000 + "}", "optimizer.lr: .* at most 64 bits"),
     "a long number": ("optimizer: {type: adamw, lr: " + "9" * 5000 + "}", "is not YAML: .*digits"),
+    "a long number in base 60": ("a: 1" + ":1" * 100_000, "an integer in base 60 has at most 100 characters in line 1"),
+    "a flat list": ("optimizer: [" + "1," * 100_000 + "]", r"holds more than 10000 values \(in "),
+    "a flat mapping": ("".join(f"k{i}: 1\n" for i in range(6000)), "holds more than 10000 values"),
     "no dialect": ("optimiser: {type: adamw}", "of no known dialect.*'optimiser'"),
     "no keys": ("{}", "of no known dialect.*nothing"),
 }  # fmt: skip
@@ -150,6 +154,28 @@ def test_a_path_that_leads_nowhere_is_an_error(path, tmp_path, monkeypatch):
 def test_an_endless_file_is_too_large():
     with pytest.raises(ConfigError, match="is too large"):
         make_plan("/dev/zero", MODEL)
+
+
+def test_the_limits_hold_for_all_inherited_files_together(tmp_path):
+    text = f"BASE: [b.yaml]\noptimizer: {{type: adamw}}\nx: [{'1,' * 3000}]\n"
+    for name, base in (("a", "b"), ("b", "c"), ("c", "d"), ("d", "")):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("b.yaml", f"{base}.yaml" if base else ""))
+    with pytest.raises(ConfigError, match=r"holds more than 10000 values \(in .*d.yaml\)"):
+        load(str(tmp_path / "a.yaml"), {"optimizer": None})
+    for name in "abcd":
+        with (tmp_path / f"{name}.yaml").open("a") as file:
+            file.write("#" * 2**17)
+    with pytest.raises(ConfigError, match=rf"b.yaml is too large: a config has at most {MAX_BYTES} bytes"):
+        load(str(tmp_path / "a.yaml"), {"optimizer": None})
+
+
+def test_a_json_file_of_the_largest_size_is_refused_with_the_limit(tmp_path):
+    (tmp_path / "a.json").write_text('{"optimizer": [' + "0," * 120_000 + "0]}")
+    with pytest.raises(ConfigError, match="holds more than 10000 values"):
+        load(str(tmp_path / "a.json"), {"optimizer": None})
+    (tmp_path / "a.json").write_text("{" + "".join(f'"{i}": 0,' for i in range(20_000)) + '"7": 1}')
+    with pytest.raises(ConfigError, match="is not JSON: key '7' stands twice"):
+        load(str(tmp_path / "a.json"), {"optimizer": None})
 
 
 # --- BASE -------------------------------------------------------------------------------------

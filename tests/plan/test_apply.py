@@ -127,6 +127,8 @@ def test_a_rule_that_fails_is_an_error_at_its_path(cls, message):
 def test_a_rule_that_raises_for_a_parameter_is_an_error_at_its_path():
     with pytest.raises(ConfigError, match=r"^rules\[1\]: rule 'wish_1' raised ZeroDivisionError") as caught:
         make_plan(rules_that(always(Edit()), raising), MODEL)
+    line = raising.__code__.co_firstlineno + 1
+    assert str(caught.value).endswith(f"({__file__}:{line}, for the parameter '{MODEL.names[0]}')")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, ModelError, ParamInfo, Plan, build_optimizer, make_plan, optimizer
@@ -160,6 +163,33 @@ def test_a_dtype_of_unknown_width_is_named():
 def test_a_world_size_that_is_no_whole_number_from_1_is_refused(world_size):
     with pytest.raises(ConfigError, match="world_size: must be a whole number from 1"):
         memory({}, inventory((2,)), world_size)
+
+
+@pytest.mark.parametrize("world_size", [100_001, 99_999_999_999, 10**30])
+def test_a_world_size_above_the_limit_is_refused_with_the_limit(world_size):
+    with pytest.raises(ConfigError, match=rf"^world_size: must be at most 100000, not {world_size}$"):
+        memory({}, inventory((2,)), world_size)
+
+
+def test_at_the_limit_of_ranks_the_figures_still_add_up():
+    model = inventory((7, 2), (1000, 4), (3,))
+    zero = memory({"zero": True}, model, 100_000)
+    assert sum(rank.share for rank in zero.ranks) == pytest.approx(1.0)
+    fsdp2 = memory({}, replace(model, sharded=frozenset(param.name for param in model)), 100_000)
+    assert sum(rank.parameters for rank in fsdp2.ranks) == zero.largest.parameters
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 50))
+def test_shards_of_all_ranks_make_the_whole_parameter(rows, world_size):
+    model = inventory(*[(count, 2) for count in rows])
+    found = memory({}, replace(model, sharded=frozenset(param.name for param in model)), world_size)
+    assert sum(rank.parameters for rank in found.ranks) == sum(rows) * 2 * 4
+    held = [rank.parameters for rank in found.ranks]
+    assert held == [
+        sum(max(0, min(-(-n // world_size), n - rank * -(-n // world_size))) * 8 for n in rows)
+        for rank in range(world_size)
+    ]
 
 
 class Needy(torch.optim.SGD):

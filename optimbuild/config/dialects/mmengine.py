@@ -14,7 +14,7 @@ from mmengine.config import Config
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, OptimizerSpec, RuleSpec, Spec, Zero
 from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import closest, listing, shown, suggest
+from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.registry import find_optimizer, find_rule
 from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
@@ -66,7 +66,7 @@ def from_file(path: str) -> dict[str, Any]:
     """
     config = run_config(path)
     if KEY not in config:
-        raise ConfigError(f"{path} has no `{KEY}`, so no optimizer can be read from it")
+        raise ConfigError(f"{printable(path)} has no `{KEY}`, so no optimizer can be read from it")
     return prepared(config)
 
 
