@@ -1,4 +1,4 @@
-"""Planning from an inventory: time and memory for each tensor, from a thousand tensors to a million."""
+"""Planning from an inventory: time and memory per tensor, from a thousand tensors to a million."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optimbuild import Inventory, ParamInfo, Plan, make_plan
 
 ABOUT = """A plan of a mixture-of-experts language model from its inventory, under three rules: no_decay,
 layer_decay with the depths inferred from names, and a match table. Then what people do with a plan. Figures are
-for each tensor, so a linear cost is the same in every line. Memory is the most that Python held at any moment of
+per tensor, so a linear cost is the same in every line. Memory is the most that Python held at any moment of
 the planning, beyond the inventory itself."""
 
 CONFIG = sides.config(
@@ -63,6 +63,7 @@ def _size(size: int, effort: Effort) -> list[Row]:
     other = make_plan(sides.config(sides.NO_DECAY), inventory)
     jobs: dict[str, Callable[[], Any]] = {
         "plan": lambda: make_plan(CONFIG, inventory),
+        "print": lambda: str(_afresh(plan)),
         "fingerprint": lambda: _afresh(plan).fingerprint,
         "diff": lambda: plan.diff(other),
         "to_json": lambda: _afresh(plan).to_json(),
@@ -77,7 +78,7 @@ def _size(size: int, effort: Effort) -> list[Row]:
 
 
 def _afresh(plan: Plan) -> Plan:
-    """Return an equal plan that has worked nothing out yet."""
+    """Return an equal plan that has computed nothing yet."""
     return replace(plan)
 
 
@@ -94,8 +95,8 @@ def _memory(inventory: Inventory) -> float:
 def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[Target]:
     largest, smaller = f"{sizes[-1]:,} tensors", f"{sizes[1] if len(sizes) > 2 else sizes[0]:,} tensors"
     targets = [
-        Target(f"plan, time for each of {largest}", rows[largest, "plan"].median * 1e6, 12, unit="µs"),
-        Target(f"plan, memory for each of {largest}", rows[largest, "memory of plan"].median, 700, unit="bytes"),
+        Target(f"plan, time per tensor of {largest}", rows[largest, "plan"].median * 1e6, 12, unit="µs"),
+        Target(f"plan, memory per tensor of {largest}", rows[largest, "memory of plan"].median, 700, unit="bytes"),
     ]
     for side in ("plan", "memory of plan", "fingerprint", "diff", "to_json"):
         growth = rows[largest, side].median / rows[smaller, side].median
@@ -104,4 +105,6 @@ def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[T
     if hundred:
         total = hundred.median * hundred.facts["tensors"]
         targets.append(Target("plan of a mixture-of-experts model with 100,000 tensors", total, 1.2, unit="s"))
+        printing = rows[hundred.case, "print"].median / hundred.median
+        targets.append(Target("print of 100,000 tensors, over the time that they plan", printing, 1.0))
     return targets
