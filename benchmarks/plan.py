@@ -63,7 +63,6 @@ def _size(size: int, effort: Effort) -> list[Row]:
     other = make_plan(sides.config(sides.NO_DECAY), inventory)
     jobs: dict[str, Callable[[], Any]] = {
         "plan": lambda: make_plan(CONFIG, inventory),
-        "print": lambda: str(_afresh(plan)),
         "fingerprint": lambda: _afresh(plan).fingerprint,
         "diff": lambda: plan.diff(other),
         "to_json": lambda: _afresh(plan).to_json(),
@@ -105,6 +104,4 @@ def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[T
     if hundred:
         total = hundred.median * hundred.facts["tensors"]
         targets.append(Target("plan of a mixture-of-experts model with 100,000 tensors", total, 1.2, unit="s"))
-        printing = rows[hundred.case, "print"].median / hundred.median
-        targets.append(Target("print of 100,000 tensors, over the time that they plan", printing, 1.0))
     return targets
