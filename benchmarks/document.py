@@ -93,7 +93,9 @@ def _bound(target: Target) -> str:
 
 def _section(result: Result, plots: Sequence[str]) -> str:
     parts = [result.about]
-    parts += [f"![{result.name}: the table below as bars]({plot})" for plot in plots]
+    parts += [
+        f"![{result.name}: the table below as bars from zero, one linear axis per panel]({plot})" for plot in plots
+    ]
     return "\n\n".join([*parts, _table(result.rows), *result.notes])
 
 

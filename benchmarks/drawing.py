@@ -1,4 +1,4 @@
-"""Results as plots: horizontal bars on a logarithmic scale, a panel for each case."""
+"""Results as plots: horizontal bars from zero on a linear scale, one panel per case."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 from benchmarks.results import Result, Row
 
-OURS, OTHERS = "#2a6fdb", "#9aa4b2"
+OURS, OTHERS, TEXT = "#3b7de9", "#9aa2ae", "#7a828d"
+"""Colours that read on a light and on a dark page, for the background is transparent."""
 PANELS = 6
-"""How many cases a plot holds; the rest stand in the table."""
+"""How many cases a plot holds; the others are only in the table."""
+ROOM = 1.25
+"""How far the axis goes beyond the longest bar, for the figure at its end."""
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
@@ -34,24 +37,27 @@ def _panels(cases: Sequence[tuple[str, list[Row]]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    mpl.rcParams.update({"svg.hashsalt": "optimbuild", "svg.fonttype": "none", "font.size": 9})
+    colours = dict.fromkeys(("text.color", "ytick.color", "axes.edgecolor", "axes.titlecolor"), TEXT)
+    mpl.rcParams.update({"svg.hashsalt": "optimbuild", "svg.fonttype": "none", "font.size": 9} | colours)
     heights = [len(rows) + 1 for _, rows in cases]
     figure, axes = plt.subplots(
         len(cases), 1, figsize=(7.5, 0.27 * sum(heights) + 0.3), height_ratios=heights, squeeze=False
     )
     for axis, (case, rows) in zip(axes[:, 0], cases, strict=True):
-        colours = [OURS if row.side.startswith("optimbuild") or row.side == "auto" else OTHERS for row in rows]
-        medians = [row.median for row in rows]
-        bars = axis.barh([row.side for row in rows], medians, xerr=[row.spread / 2 for row in rows], color=colours)
+        medians, spreads = [row.median for row in rows], [row.spread / 2 for row in rows]
+        bars = axis.barh([row.side for row in rows], medians, xerr=spreads, ecolor=TEXT, color=[*map(_colour, rows)])
         axis.bar_label(bars, [f" {row.text.partition(' ±')[0]}" for row in rows], padding=2)
         axis.set_title(case, loc="left", fontsize=9, fontweight="bold")
-        axis.set_xscale("log")
-        axis.set_xlim(min(medians) / 3, max(medians) * 4)
+        axis.set_xlim(0, ROOM * max(map(sum, zip(medians, spreads, strict=True))))
         axis.invert_yaxis()
         axis.tick_params(length=0)
         axis.xaxis.set_visible(False)
         for side in ("top", "right", "bottom"):
             axis.spines[side].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None, "Creator": None}, transparent=False)
+    figure.savefig(path, metadata={"Date": None, "Creator": None}, transparent=True)
     plt.close(figure)
+
+
+def _colour(row: Row) -> str:
+    return OURS if row.side.startswith("optimbuild") or row.side == "auto" else OTHERS

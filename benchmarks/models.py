@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.measuring import device
-from optimbuild import Inventory
+from optimbuild import Inventory, ParamInfo
 
 INVENTORIES = Path(__file__).parent.parent / "configs" / "inventories"
 
@@ -82,39 +82,56 @@ def with_numbers(tensors: list[nn.Parameter]) -> list[nn.Parameter]:
 def from_inventory(name: str, at_most: int | None = None) -> nn.Module:
     """Return a tree of modules with the names, shapes and classes of an inventory file, and its hooks.
 
-    The tensors are stand-ins: each has its real shape and only one number behind it, so that a model of six
-    billion parameters takes no memory. Modules without parameters are not in an inventory; those that
-    the published InternImage has (activations, dropouts, permutations) are put back, because whoever walks the
-    model meets them.
+    Each tensor has its real shape and only one number behind it, so that a model of six billion parameters takes no
+    memory. Modules without parameters are not in an inventory; those that the published InternImage has
+    (activations, dropouts, permutations) are put back, because they take time where a builder walks the model.
 
     Args:
         name: The file's name without its ending.
         at_most: How many tensors, from the first one on; None is all of them.
     """
     inventory = Inventory.read(INVENTORIES / f"{name}.json")
-    classes: dict[tuple[str, tuple[str, ...]], type[nn.Module]] = {}
+    params = inventory.params[:at_most]
+    classes = _classes(params)
     root: nn.Module = type(inventory.model, (nn.Module,), _methods(inventory))()
-    for param in inventory.params[:at_most]:
+    for param in params:
         *path, leaf = param.name.split(".")
         module = root
         for at, segment in enumerate(path):
             if segment not in module._modules:
-                module.add_module(segment, nn.Module())
-                for child in _without_parameters(".".join(path[: at + 1])):
-                    module._modules[segment].add_module(child, nn.Identity())  # type: ignore[union-attr]
-            module = module._modules[segment]  # type: ignore[assignment]
-        if path:
-            key = (param.owner, param.bases)
-            if key not in classes:
-                base = getattr(nn, param.bases[0]) if param.bases else nn.Module
-                classes[key] = base if base.__name__ == param.owner else type(param.owner, (base,), {})
-            module.__class__ = classes[key]
+                module.add_module(segment, _module(".".join(path[: at + 1]), classes))
+            module = module.get_submodule(segment)
         if "conv" in param.kinds and leaf == "weight":  # what MMEngine looks at to find depth-wise ones
             groups = param.shape[0] if "depthwise" in param.kinds else 1
             module.__dict__ |= {"in_channels": param.shape[1] * groups, "groups": groups}
-        stand_in = torch.empty(1).expand(param.shape)
-        module.register_parameter(leaf, nn.Parameter(stand_in, requires_grad=param.trainable))
+        placeholder = torch.empty(1).expand(param.shape)
+        module.register_parameter(leaf, nn.Parameter(placeholder, requires_grad=param.trainable))
     return root
+
+
+def _classes(params: Iterable[ParamInfo]) -> dict[str, type[nn.Module]]:
+    """Return the class of each module that owns parameters, by the module's name."""
+    made: dict[tuple[str, tuple[str, ...]], type[nn.Module]] = {}
+    classes = {}
+    for param in params:
+        key = (param.owner, param.bases)
+        if key not in made:
+            base = getattr(nn, param.bases[0]) if param.bases else nn.Module
+            made[key] = base if base.__name__ == param.owner else type(param.owner, (base,), {})
+        classes[param.name.rpartition(".")[0]] = made[key]
+    return classes
+
+
+def _module(name: str, classes: Mapping[str, type[nn.Module]]) -> nn.Module:
+    """Return a module of the right class without the parameters that its own constructor would make."""
+    kind = classes.get(name, nn.Module)
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    for pattern, children in _PARAMETERLESS:
+        if re.search(pattern, name):
+            for child in children:
+                module.add_module(child, nn.Identity())
+    return module
 
 
 _PARAMETERLESS = (
@@ -129,10 +146,6 @@ _PARAMETERLESS = (
     (r"\.downsample\.norm$", ("0",)),
 )
 """By a pattern over a module's name, its children without parameters in the published InternImage-H."""
-
-
-def _without_parameters(name: str) -> list[str]:
-    return [child for pattern, children in _PARAMETERLESS if re.search(pattern, name) for child in children]
 
 
 def _methods(inventory: Inventory) -> dict[str, Callable[..., Any]]:

@@ -1,4 +1,4 @@
-"""Planning from an inventory: time and memory for each tensor, from a thousand tensors to a million."""
+"""Planning from an inventory: time and memory per tensor, from a thousand tensors to a million."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optimbuild import Inventory, ParamInfo, Plan, make_plan
 
 ABOUT = """A plan of a mixture-of-experts language model from its inventory, under three rules: no_decay,
 layer_decay with the depths inferred from names, and a match table. Then what people do with a plan. Figures are
-for each tensor, so a linear cost is the same in every line. Memory is the most that Python held at any moment of
+per tensor, so a linear cost is the same in every line. Memory is the most that Python held at any moment of
 the planning, beyond the inventory itself."""
 
 CONFIG = sides.config(
@@ -77,7 +77,7 @@ def _size(size: int, effort: Effort) -> list[Row]:
 
 
 def _afresh(plan: Plan) -> Plan:
-    """Return an equal plan that has worked nothing out yet."""
+    """Return an equal plan that has computed nothing yet."""
     return replace(plan)
 
 
@@ -94,8 +94,8 @@ def _memory(inventory: Inventory) -> float:
 def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[Target]:
     largest, smaller = f"{sizes[-1]:,} tensors", f"{sizes[1] if len(sizes) > 2 else sizes[0]:,} tensors"
     targets = [
-        Target(f"plan, time for each of {largest}", rows[largest, "plan"].median * 1e6, 12, unit="µs"),
-        Target(f"plan, memory for each of {largest}", rows[largest, "memory of plan"].median, 700, unit="bytes"),
+        Target(f"plan, time per tensor of {largest}", rows[largest, "plan"].median * 1e6, 12, unit="µs"),
+        Target(f"plan, memory per tensor of {largest}", rows[largest, "memory of plan"].median, 700, unit="bytes"),
     ]
     for side in ("plan", "memory of plan", "fingerprint", "diff", "to_json"):
         growth = rows[largest, side].median / rows[smaller, side].median

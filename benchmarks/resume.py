@@ -45,7 +45,7 @@ def _ratio(rows: list[Row], side: str) -> float:
 
 
 def _loads(name: str) -> dict[str, Callable[[], Any]]:
-    """Return what loads, by side; each one into an optimizer of its own."""
+    """Return what loads, by side; each one into its own optimizer."""
     model = models.hugging_face(name)
     config = sides.config(sides.NO_DECAY, {"type": "layer_decay", "ratio": 0.8})
     trained = build_optimizer(config, model)

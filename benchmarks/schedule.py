@@ -1,4 +1,4 @@
-"""One step of an LR scheduler: it goes over groups, so it pays for each of them."""
+"""One step of an LR scheduler: its time grows with the number of groups."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def run(effort: Effort) -> Result:
     for row in rows:
         row.facts["groups"] = len(optimizers[row.side].param_groups)
     each = next(row for row in rows if row.side == sides.PUBLISHED)
-    return Result("schedule", ABOUT, rows, [Target("time over one group a tensor", 1 / (each.ratio or 1.0), 1.0)])
+    return Result("schedule", ABOUT, rows, [Target("time over one group per tensor", 1 / (each.ratio or 1.0), 1.0)])

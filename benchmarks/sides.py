@@ -18,7 +18,7 @@ from optimbuild.plan.make import plan_of
 LR, WEIGHT_DECAY = 1e-3, 0.05
 
 OURS = "optimbuild"
-PUBLISHED = "one group a tensor"
+PUBLISHED = "one group per tensor"
 MMENGINE = "MMEngine"
 FLOOR = "one single group"
 TIMM = "timm"
@@ -33,7 +33,7 @@ def config(*rules: Mapping[str, Any], kind: str = "adamw", **more: Any) -> dict[
 
 
 def published(model: nn.Module, ratio: float | None = None, dcn_factor: float | None = None) -> torch.optim.Optimizer:
-    """Build as the published code of InternVL and InternImage does: a group for each tensor, torch's default step.
+    """Build as the published code of InternVL and InternImage does: one group per tensor, torch's default step.
 
     It asks the model for its LR factors once for every tensor, and takes the first keyword that is part of the name.
     What that code prints for every tensor is left out.

@@ -15,8 +15,8 @@ from benchmarks import models, sides
 from benchmarks.measuring import Effort, row_of
 from benchmarks.results import Result, Target
 
-ABOUT = """Processor time (user and system) of a whole process. Python itself and importing torch stand beside
-it."""
+ABOUT = """Processor time (user and system) of a whole process. Python itself and importing torch are there to
+compare."""
 
 ROOT = Path(__file__).parent.parent
 HELP, PLAN = "optimbuild --help", "optimbuild plan, 1357 tensors"

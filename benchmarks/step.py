@@ -18,11 +18,11 @@ from optimbuild import build_optimizer
 from optimbuild.registry import find_optimizer
 
 ABOUT = """One step of AdamW over models that hold gradients. *optimbuild* plans no_decay and layer_decay and
-merges equal settings. The same settings with a group for each tensor and torch's default implementation are what
+merges equal settings. The same settings with one group per tensor and torch's default implementation are what
 InternVL, InternImage and MMEngine build. *One single group* with the implementation that we chose is the floor of
 what groups can do. The triad moves as many bytes and computes next to nothing: what memory gives.
 The second half lets our choice of implementation (`auto`) run against each implementation by itself, over numbers
-of tensors and shapes, and says which one it chose. RMSprop stands for the classes that have no fused kernel."""
+of tensors and shapes, and says which one it chose. RMSprop is the example of a class without a fused kernel."""
 
 TRIAD = "triad of the same bytes"
 BYTES = 28
@@ -37,7 +37,7 @@ CHOSEN = "implementation"
 CLOSE = 1.05
 """How much slower than the fastest ``auto`` may be, in what is left of noise."""
 PLAIN_SGD = "sgd without momentum"
-"""One operation on each tensor: there is nothing to fuse."""
+"""One operation per tensor: there is nothing to fuse."""
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": {"type": "adamw", "lr": sides.LR},
     "sgd": {"type": "sgd", "lr": sides.LR},
@@ -80,7 +80,7 @@ def _model(name: str, model: nn.Module, effort: Effort, notes: list[str]) -> lis
     if free_memory() > 24 * numel * 4:
         optimizers[sides.MMENGINE] = sides.mmengine(model)
     else:
-        notes.append(f"{name} without MMEngine, whose layout is the same as one group a tensor: memory is short.")
+        notes.append(f"{name} without MMEngine, whose layout is the same as one group per tensor: memory is short.")
     run_triad, moved = triad(min(BYTES * numel // 12, 50_000_000))
     found: dict[str, Callable[[], Any]] = {side: optimizer.step for side, optimizer in optimizers.items()}
     rows = in_turn(name, {**found, TRIAD: run_triad}, effort.fewer(7) if numel > MANY else effort.more())
@@ -98,7 +98,7 @@ def _with_rate(row: Row, numel: int, moved: int, facts: dict[str, Any]) -> Row:
 
 
 def one_each(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return AdamW with the same settings, a group for each tensor, and torch's default implementation."""
+    """Return AdamW with the same settings, one group per tensor, and torch's default implementation."""
     settings = ("lr", "weight_decay", "betas", "eps")
     groups = [
         {"params": [tensor], **{key: group[key] for key in settings}}
@@ -162,7 +162,7 @@ def _targets(rows: dict[tuple[str, str], Row]) -> list[Target]:
             continue
         each, single = rows[name, sides.PUBLISHED].ratio or 0.0, rows[name, sides.FLOOR].ratio or 1.0
         targets += [
-            Target(f"{name}: throughput over one group a tensor, default implementation", each, 4.0, at_most=False),
+            Target(f"{name}: throughput over one group per tensor, default implementation", each, 4.0, at_most=False),
             Target(f"{name}: time over one single group with the same implementation", 1 / single, 1.03),
         ]
         if device().type == "cpu":

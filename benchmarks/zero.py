@@ -22,7 +22,7 @@ from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
 
 ABOUT = """Two ranks on this machine, joined by gloo on the loopback device; their tensors are on the CPU, and the
-figures are those of rank 0. *One group a tensor* is the published layout: torch's `ZeroRedundancyOptimizer` made
+figures are those of rank 0. *One group per tensor* is the published layout: torch's `ZeroRedundancyOptimizer` made
 from the first group, then `add_param_group` for each other one, without a bucket view. *Plain fused* is AdamW
 without ZeRO on each rank. *Broadcast of the shards* sends as many bytes as a step of ZeRO does, in one message
 from each rank, and computes nothing."""
@@ -101,7 +101,7 @@ def _builds(count: int, effort: Effort) -> list[Row]:
 
 
 def _steps(count: int, shape: tuple[int, ...], effort: Effort, everyone: bool = True) -> list[Row]:
-    """Step so many tensors, each side with tensors of its own."""
+    """Step so many tensors, each side with its own tensors."""
     ours = build_optimizer(_config(zero=True), _model(count, shape))
     plain = build_optimizer(_config(), _model(count, shape))
     numel = sum(tensor.numel() for group in plain.param_groups for tensor in group["params"])

@@ -22,7 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "registered",
-    "layers",
+    "versions",
 ]
 exclude_patterns = ["_build", "_ext"]
 

@@ -59,7 +59,7 @@ class Optimizers(Generated):
 
 
 class Keys(Generated):
-    """The keys that a model holds: ``{keys} optimbuild.config.spec:ZeroSpec zero.``, with what stands before each key."""
+    """The keys of a model, such as ``{keys} optimbuild.config.spec:ZeroSpec zero.``, and what comes before each key."""
 
     required_arguments = 1
     optional_arguments = 1

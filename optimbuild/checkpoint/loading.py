@@ -43,13 +43,10 @@ def load_optimizer_state(
         state: What :func:`~optimbuild.checkpoint.optimizer_state` returned, or an older layout: a
             ``state_dict()`` of torch with ``param_names``, one group per parameter with a ``name`` (InternVL,
             InternImage), one unnamed group per parameter in model order (MMEngine), a consolidated ZeRO state.
-        options: Whose LR, weight decay and so on count from now on: ``config`` keeps what the optimizer has,
-            ``checkpoint`` takes what was saved. A schedule that computes each LR from the last one (most of torch's)
-            needs ``checkpoint`` to go on from its middle.
-        missing: What happens to parameters without saved state, such as unfrozen ones: ``error``, or
-            ``init`` to start them afresh.
-        unexpected: What happens to saved state that the optimizer has no use for, such as that of parameters
-            that are frozen now: ``error``, or ``ignore`` to leave it out.
+        options: Whose LR, weight decay and so on count from now on: those of the ``config``, or of the ``checkpoint``,
+            which a schedule needs that computes each LR from the last one (most of torch's).
+        missing: What happens to parameters without saved state: ``error``, or ``init`` to start them afresh.
+        unexpected: What happens to saved state that nothing here uses: ``error``, or ``ignore`` to leave it out.
 
     Returns:
         What was loaded, and how the options changed since the save.
@@ -58,14 +55,13 @@ def load_optimizer_state(
         CheckpointError: Something does not fit; the message lists names. Nothing was loaded.
 
     >>> import torch
-    >>> from optimbuild import build_optimizer
-    >>> from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+    >>> from optimbuild import build_optimizer, checkpoint
     >>> model = torch.nn.Linear(2, 2)
     >>> first = build_optimizer({"optimizer": {"type": "sgd", "lr": 1e-4}}, model)
     >>> model(torch.ones(2)).sum().backward()
     >>> first.step()
     >>> second = build_optimizer({"optimizer": {"type": "sgd", "lr": 5e-5}}, model)
-    >>> print(load_optimizer_state(second, optimizer_state(first)))
+    >>> print(checkpoint.load_optimizer_state(second, checkpoint.optimizer_state(first)))
     state of 2 parameters loaded (layout: optimbuild, version 1)
     lr of 2 parameters: 0.0001 → 5e-05: weight, bias
     the options of the config count

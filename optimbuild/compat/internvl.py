@@ -26,6 +26,9 @@ from optimbuild.plan.make import plan_of
 
 log = logging.getLogger(__name__)
 
+KEYS = ("params", "lr", "weight_decay", "param_names")
+"""What a group holds."""
+
 
 def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer that a yacs config describes, as the published code does.
@@ -86,7 +89,7 @@ def set_weight_decay_and_lr(
         layerwise_lr: Log the learning rate of every parameter, as the published code prints it.
 
     Returns:
-        Groups with ``params``, ``lr``, ``weight_decay`` and ``param_names``, one for each distinct setting.
+        Groups with ``params``, ``lr``, ``weight_decay`` and ``param_names``, one per distinct setting.
 
     Raises:
         ConfigError: A value is wrong.
@@ -96,29 +99,30 @@ def set_weight_decay_and_lr(
     >>> [(group["param_names"], group["lr"], group["weight_decay"]) for group in groups]
     [(['weight'], 0.1, 0.05), (['bias'], 0.1, 0.0)]
     """
-    reference: dict[str, Any] = {
-        "type": "internvl_reference",
-        "no_decay_names": sorted(skip_list or ()),
-        "no_decay_keywords": list(skip_keywords or ()),
-        "freeze_levels": list(freeze_backbone or ()),
-    }
-    rules = [reference]
+    rules = [_reference(skip_list or (), skip_keywords or (), freeze_backbone or ())]
     if lr_layer_decay:
-        if lr_layer_decay_ratio is None:
-            raise ConfigError("layer decay needs a ratio, such as 0.9", "lr_layer_decay_ratio")
-        reference["layer_decay_ratio"] = lr_layer_decay_ratio
-        if dcn_lr_mul is not None:
-            rules.append({"type": "dcn_lr", "factor": dcn_lr_mul, "optional": True})
+        rules = _with_layer_decay(rules[0], lr_layer_decay_ratio, dcn_lr_mul)
     options = {"type": "sgd", "lr": base_lr, "weight_decay": weight_decay}
     surveyed = survey(model)
     plan = plan_of(read_config({"optimizer": options, "rules": rules}), surveyed.inventory)
-    groups = [{key: group[key] for key in ("params", "lr", "weight_decay", "param_names")}
-              for group in parameter_groups(plan, surveyed)]  # fmt: skip
+    groups = [{key: group[key] for key in KEYS} for group in parameter_groups(plan, surveyed)]
     apply_to_model(plan, surveyed)
     if layerwise_lr:
         for decision in plan:
             log.info("%s: lr %s, weight decay %s", decision.name, decision.lr, decision.weight_decay)
     return groups
+
+
+def _reference(names: Iterable[str], keywords: Iterable[str], levels: Iterable[int]) -> dict[str, Any]:
+    rule = {"type": "internvl_reference", "no_decay_names": sorted(names), "no_decay_keywords": list(keywords)}
+    return {**rule, "freeze_levels": list(levels)}
+
+
+def _with_layer_decay(reference: dict[str, Any], ratio: float | None, dcn_lr_mul: float | None) -> list[dict[str, Any]]:
+    if ratio is None:
+        raise ConfigError("layer decay needs a ratio, such as 0.9", "lr_layer_decay_ratio")
+    dcn_lr = [] if dcn_lr_mul is None else [{"type": "dcn_lr", "factor": dcn_lr_mul, "optional": True}]
+    return [{**reference, "layer_decay_ratio": ratio}, *dcn_lr]
 
 
 def check_keywords_in_name(name: str, keywords: Iterable[str] = ()) -> bool:

@@ -71,7 +71,7 @@ def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
     assert list(dict.fromkeys(chosen)) == list(range(len(settings)))  # in first-seen order
 
 
-def test_equal_effects_share_a_setting_whatever_edit_and_reason_they_come_from():
+def test_equal_effects_share_a_setting_whatever_their_edit_and_reason():
     rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
     settings, chosen = folded([True] * 3, _rules(rows), _base())
     assert chosen == (0, 0, 0)
@@ -112,7 +112,7 @@ def test_an_optimizer_that_is_called_like_none_is_not_none():
         folded([True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
 
 
-def test_the_reason_in_an_error_is_that_of_the_parameter_and_not_of_an_edit_that_nobody_has():
+def test_an_error_gives_the_reason_of_the_parameter_that_it_names():
     (rule,) = _rules([[Edit(scale={"lr": -1.0}, why="somebody")]])
     rule.edits.table.insert(1, Edit(scale={"lr": -1.0}, why="nobody"))
     rule.edits.numbers[:] = [2]

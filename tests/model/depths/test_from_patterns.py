@@ -34,7 +34,7 @@ NET = inventory_of("cls_token", "embed.proj.weight", *BLOCKS, "norm.w", "head.w"
         (["stages.{n}.blocks", "head"], [None, None, 0, 0, None, 1, None, 2]),
     ],
 )
-def test_layers_by_hand_go_from_input_to_output_and_the_first_entry_that_matches_counts(layers, expected):
+def test_layers_by_hand_go_from_input_to_output_and_the_first_match_counts(layers, expected):
     depths = from_patterns(NET, layers)
     assert [depths.layer_of.get(param.name) for param in NET] == expected
     assert depths.layers == max(layer for layer in expected if layer is not None) + 1
