@@ -16,9 +16,7 @@ from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
 
 
-def planned_groups(
-    optimizer: Optimizer, plan: Plan, model: nn.Module | None, group: dict[str, Any]
-) -> list[dict[str, Any]]:
+def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, group: Any) -> list[dict[str, Any]]:
     """Return what is added for a group: with names, and one group per setting of the plan.
 
     Args:

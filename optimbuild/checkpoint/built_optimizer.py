@@ -10,7 +10,7 @@ import copy
 import weakref
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from torch.optim import Optimizer
@@ -108,7 +108,7 @@ def built_class(cls: Any) -> Any:
         return cls
     called = {key: getattr(cls, key) for key in ("__module__", "__qualname__", "__doc__")}
     try:
-        return type(cls)(cls.__name__, (BuiltOptimizer, cls), called)
+        return cast(Any, type(cls))(cls.__name__, (BuiltOptimizer, cls), called)
     except Exception:  # noqa: BLE001  # a class may ask anything of its subclasses
         return cls
 

@@ -122,9 +122,14 @@ def _match_one(
             wrong.lacking.setdefault(", ".join(lacking), []).append(name)
             match.missing.append(name)
             return
-    for key in kept_keys(expected, values):
-        problem = mismatch(values[key], expected[key] if expected is not None else None, param)
-        if problem:
+    shape, entries = param.shape, dict.fromkeys(values) if expected is None else expected
+    for key, entry in entries.items():
+        value = values[key]
+        if entry is not None and type(value) is torch.Tensor and value.dtype is entry.dtype:
+            here = shape if entry.kind == "like" else entry.shape or ()
+            if value.shape == here:
+                continue  # nearly always
+        if problem := mismatch(value, entry, param):
             wrong.shapes.append(f"{name} ({key}): {problem}")
     match.entries[name] = expected
 
