@@ -18,8 +18,7 @@ from optimbuild.build.groups import parameter_groups
 from optimbuild.build.kept_statistics import keep_statistics
 from optimbuild.build.part import restricted
 from optimbuild.build.zero.agreement import agree, report_failure
-from optimbuild.checkpoint import resumable
-from optimbuild.checkpoint.fused_sgd import start_late_momentum
+from optimbuild.checkpoint.built_optimizer import give_plan
 from optimbuild.config import read_config
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.model.survey import Surveyed, survey
@@ -118,9 +117,7 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
     apply_to_model(plan, surveyed)
     if whole is not None:
         plan = whole if whole.notes == plan.notes else replace(whole, notes=plan.notes)
-    optimizer.plan = plan  # type: ignore[attr-defined]
-    start_late_momentum(optimizer)
-    resumable(optimizer)
+    give_plan(optimizer, plan, surveyed.model)
     return optimizer
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from optimbuild.build.groups import class_defaults
+from optimbuild.checkpoint.built_optimizer import built_class
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
 from optimbuild.plan.base_options import base_options
@@ -72,8 +73,8 @@ def _with_groups(cls: Any, groups: list[dict[str, Any]], options: Mapping[str, A
     appendable = cls in APPENDABLE and cls.add_param_group is ADD_PARAM_GROUP
     tensors = chain.from_iterable([group["params"] for group in groups])
     if not appendable or not all(map(attrgetter("is_leaf"), tensors)):
-        return cls(groups, **options)
-    optimizer = cls(groups[:1], **options)
+        return built_class(cls)(groups, **options)
+    optimizer = built_class(cls)(groups[:1], **options)
     defaults = optimizer.defaults
     # the group's keys first, as add_param_group orders them
     optimizer.param_groups += [{**group, **defaults, **group} for group in groups[1:]]

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from optimbuild.checkpoint.named_optimizer import is_dtensor
-from optimbuild.checkpoint.state_entries import StateEntry
+from optimbuild.checkpoint.state_entries import Entries, StateEntry
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
+
+
+def converted_entries(values: Mapping[str, Any], expected: Entries | None, param: torch.Tensor) -> dict[str, Any]:
+    """Return all that is kept for a parameter, ready for the optimizer.
+
+    Args:
+        values: The saved values by key.
+        expected: What the optimizer keeps; None where that is not known.
+        param: The parameter.
+
+    Raises:
+        CheckpointError: As :func:`converted`.
+    """
+    if expected is None:
+        return {key: converted(value, None, param) for key, value in values.items()}
+    device, stride, is_plain = param.device, param.stride(), not is_dtensor(param)
+    found = {}
+    for key, entry in expected.items():
+        value = values[key]
+        if type(value) is torch.Tensor and not value.requires_grad:  # nearly always, and ready nearly always
+            if entry.kind == "like":
+                is_ready = is_plain and value.device == device and value.stride() == stride and _is_whole(value)
+            else:
+                is_ready = value.dtype is entry.dtype and value.device == entry.device and value.ndim == 0
+            if is_ready:
+                found[key] = value
+                continue
+        found[key] = converted(value, entry, param)
+    return found
+
+
+def _is_whole(value: torch.Tensor) -> bool:
+    """Say whether a tensor is all of its storage, and not a part of something larger."""
+    return value.untyped_storage().nbytes() == value.nbytes
 
 
 def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
@@ -36,7 +71,7 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
     if entry is not None and entry.kind == "other":
         return _without_grad(value).to(entry.device)
     alike = value.device == param.device and value.stride() == param.stride()
-    if alike and not value.requires_grad and value.untyped_storage().nbytes() == value.nbytes:
+    if alike and not value.requires_grad and _is_whole(value):
         return value
     # Fused kernels go through parameter and state side by side, so both need the same memory layout.
     # And a view of a larger storage may share it with tensors of somebody else.

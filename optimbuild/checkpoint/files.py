@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import printable, shown
@@ -36,7 +36,7 @@ def path_text(path: Path) -> str:
     return printable(str(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> FileIO:
     """Open a file for reading, unbuffered, and refuse what might never end: a pipe, a socket, a device.
 
     Raises:
@@ -49,7 +49,7 @@ def open_regular(path: Path) -> BinaryIO:
             raise IsADirectoryError(21, "Is a directory")
         if not stat.S_ISREG(mode):
             raise OSError(22, "It is no regular file")
-        return open(descriptor, "rb", buffering=0)
+        return FileIO(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise

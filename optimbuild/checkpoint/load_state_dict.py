@@ -30,14 +30,15 @@ def resumable(optimizer: Optimizer) -> None:
     Args:
         optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO.
     """
-    if is_zero(optimizer):  # it reads the dict by position before torch's hooks see it
-        optimizer.load_state_dict = partial(_load_into_zero, optimizer)  # type: ignore[method-assign]
+    if is_zero(optimizer):  # torch reads the dict by position before any hook sees it, so there is no other way
+        optimizer.load_state_dict = partial(load_into_zero, optimizer)  # type: ignore[method-assign]
         return
     optimizer.register_load_state_dict_pre_hook(_as_torch_loads_it)
     optimizer.register_load_state_dict_post_hook(copy_shared_at_next_step)
 
 
-def _load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
+def load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
+    """Load into an optimizer of ZeRO as ``load_state_dict`` does, by name."""
     _warn_of_changes(load_optimizer_state(optimizer, state_dict, options="checkpoint"))
 
 

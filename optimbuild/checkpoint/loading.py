@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint.conversion import converted
+from optimbuild.checkpoint.conversion import converted_entries
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
 from optimbuild.checkpoint.fused_sgd import complete_momentum
 from optimbuild.checkpoint.group_options import option_changes, restored_options, set_options
@@ -114,14 +114,11 @@ def converted_state(
     Raises:
         CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
     """
-    fresh = {}
-    for name, param in named.owned():
-        if name in match.entries:
-            expected, values = match.entries[name], state[name]
-            if expected is None:
-                fresh[name] = {key: converted(value, None, param) for key, value in values.items()}
-            else:
-                fresh[name] = {key: converted(values[key], entry, param) for key, entry in expected.items()}
+    fresh = {
+        name: converted_entries(state[name], match.entries[name], param)
+        for name, param in named.owned()
+        if name in match.entries
+    }
     complete_momentum(named, fresh)
     return fresh
 

@@ -11,7 +11,7 @@ import torch
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import StateEntry, expected_state
+from optimbuild.checkpoint.state_entries import Entries, StateEntry, depends_on_shape, expected_state, starts_with_state
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 
@@ -29,7 +29,7 @@ class Match:
         ignored: What was saved and is not used: parameters, and entries of parameters.
     """
 
-    entries: dict[str, Mapping[str, StateEntry] | None] = field(default_factory=dict)
+    entries: dict[str, Entries | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
@@ -55,18 +55,14 @@ def match_state(
             f"{shown(unexpected)}"
         )
     match, wrong = Match(), Mismatches()
-    kept: dict[tuple[int, int, torch.dtype, torch.device], Mapping[str, StateEntry] | None] = {}
+    kept = _Kept(named)
     for name, param in named.params.items():
         values = saved.state.get(name)
         if values is None:
-            if name not in saved.groups:
+            if name not in saved.groups or kept.starts_with_state(name, param):
                 match.missing.append(name)
-            continue
-        index = named.group_of[name]
-        place = (index, param.ndim, param.dtype, param.device)
-        if place not in kept:
-            kept[place] = expected_state(named.local, named.optimizer.param_groups[index], param)
-        _match_one(name, param, values, kept[place], match, wrong)
+        else:
+            _match_one(name, param, values, kept.entries(name, param), match, wrong)
     strangers = [
         name for name in saved.groups if name not in named.params and (name in saved.state or name not in names.frozen)
     ]
@@ -82,11 +78,37 @@ def match_state(
     return match
 
 
+class _Kept:
+    """What the optimizer keeps for its parameters, looked up once for each group and form of a tensor."""
+
+    def __init__(self, named: NamedOptimizer) -> None:
+        self._named = named
+        self._known: dict[Any, Entries | None] = {}
+        self._starts: dict[int, bool] = {}
+
+    def entries(self, name: str, param: torch.Tensor) -> Entries | None:
+        index = self._named.group_of[name]
+        form = (index, param.ndim, param.dtype, param.device)
+        if form not in self._known:
+            found = expected_state(self._named.local, self._named.optimizer.param_groups[index], param)
+            if depends_on_shape(self._named.local, found):
+                return found
+            self._known[form] = found
+        return self._known[form]
+
+    def starts_with_state(self, name: str, param: torch.Tensor) -> bool:
+        index = self._named.group_of[name]
+        if index not in self._starts:
+            group = self._named.optimizer.param_groups[index]
+            self._starts[index] = starts_with_state(self._named.local, group, param)
+        return self._starts[index]
+
+
 def _match_one(
     name: str,
     param: torch.Tensor,
     values: Mapping[str, Any],
-    expected: Mapping[str, StateEntry] | None,
+    expected: Entries | None,
     match: Match,
     wrong: Mismatches,
 ) -> None:
@@ -100,14 +122,19 @@ def _match_one(
             wrong.lacking.setdefault(", ".join(lacking), []).append(name)
             match.missing.append(name)
             return
-    for key in kept_keys(expected, values):
-        problem = mismatch(values[key], expected[key] if expected is not None else None, param)
-        if problem:
+    shape, entries = param.shape, dict.fromkeys(values) if expected is None else expected
+    for key, entry in entries.items():
+        value = values[key]
+        if entry is not None and type(value) is torch.Tensor and value.dtype is entry.dtype:
+            here = shape if entry.kind == "like" else entry.shape or ()
+            if value.shape == here:
+                continue  # nearly always
+        if problem := mismatch(value, entry, param):
             wrong.shapes.append(f"{name} ({key}): {problem}")
     match.entries[name] = expected
 
 
-def kept_keys(expected: Mapping[str, StateEntry] | None, values: Mapping[str, Any]) -> Collection[str]:
+def kept_keys(expected: Entries | None, values: Mapping[str, Any]) -> Collection[str]:
     """Return the keys of the entries that are loaded: all saved ones where it is not known what the optimizer keeps."""
     return values.keys() if expected is None else expected.keys()
 
@@ -131,6 +158,8 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
         if value.dtype != entry.dtype:
             return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
     elif entry.kind == "other":
+        if entry.shape is not None and value.shape != entry.shape:
+            return f"{tuple(value.shape)} saved, {entry.shape} here"
         if value.dtype != entry.dtype:
             return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
     elif value.numel() != 1:

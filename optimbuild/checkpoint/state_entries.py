@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.group_options import NO_OPTIONS
-from optimbuild.plan.state_probe import state_after_step
+from optimbuild.plan.state_probe import state_after_step, state_before_step, state_made_on_meta
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,32 @@ class StateEntry:
             ``number``: a plain number; ``other``: a tensor of another shape.
         dtype: The dtype of the tensor; None for a number.
         device: The device of the tensor; None for a number.
+        shape: The shape of a tensor of another shape; None where it is not known.
     """
 
     kind: str
     dtype: torch.dtype | None = None
     device: torch.device | None = None
+    shape: tuple[int, ...] | None = None
 
+
+Entries = Mapping[str, StateEntry]
 
 INDIFFERENT: Mapping[str, float] = {"lr": 1e-3, "weight_decay": 0.0}
 """Options that differ from group to group and do not decide what is kept; the probe takes these values."""
 
 
-def expected_state(
-    optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor
-) -> Mapping[str, StateEntry] | None:
+@dataclass(frozen=True)
+class _Class:
+    """An optimizer class with the options of a group, and the form of a tensor: all that decides what is kept."""
+
+    cls: Any
+    options: tuple[tuple[str, Any], ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+def expected_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> Entries | None:
     """Return what an optimizer keeps for a parameter after a step, or None where that cannot be found out.
 
     Args:
@@ -49,29 +63,93 @@ def expected_state(
     >>> {key: entry.kind for key, entry in expected_state(optimizer, optimizer.param_groups[0], weight).items()}
     {'step': 'scalar', 'exp_avg': 'like', 'exp_avg_sq': 'like'}
     """
+    asked = _asked(optimizer, group, param)
+    tiny = _cached(_of_tiny)(asked, param.ndim)
+    if tiny is None or not depends_on_shape(optimizer, tiny):
+        return tiny
+    return _cached(_of_shape)(asked, tuple(param.shape))
+
+
+def depends_on_shape(optimizer: Optimizer, entries: Entries | None) -> bool:
+    """Say whether what is kept may depend on more of a shape than its number of dimensions.
+
+    It does where tensors of other shapes are kept, and may for any class that is not torch's own.
+    """
+    if entries is None:
+        return False
+    return any(entry.kind == "other" for entry in entries.values()) or not _is_torchs(type(optimizer))
+
+
+def starts_with_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> bool:
+    """Say whether the constructor makes state for a parameter, without which no step can be taken."""
+    return bool(_cached(_starts_with_state)(_asked(optimizer, group, param), param.ndim))
+
+
+def _is_torchs(cls: type) -> bool:
+    return cls.__module__.startswith("torch.optim.")
+
+
+def _asked(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> _Class:
     known = optimizer.defaults.keys() - NO_OPTIONS
     given = {key: INDIFFERENT.get(key, value) for key, value in group.items() if key in known}
-    tensor = (param.ndim, param.dtype, param.device)
-    try:
-        return _expected(cast(Any, type(optimizer)), tuple(given.items()), *tensor)
-    except TypeError:  # an option that has no hash, such as a list
-        return _expected.__wrapped__(type(optimizer), tuple(given.items()), *tensor)
+    return _Class(type(optimizer), tuple(given.items()), param.dtype, param.device)
+
+
+def _cached(probe: Callable[..., T]) -> Callable[..., T]:
+    """Return a cached function that also takes options without a hash, such as a list."""
+
+    def call(asked: _Class, shape: Any) -> T:
+        try:
+            hash(asked)
+        except TypeError:
+            return cast(Any, probe).__wrapped__(asked, shape)  # type: ignore[no-any-return]
+        return probe(asked, shape)
+
+    return call
 
 
 @lru_cache(maxsize=1024)
-def _expected(
-    cls: type[Optimizer], options: tuple[tuple[str, Any], ...], ndim: int, dtype: torch.dtype, device: torch.device
-) -> Mapping[str, StateEntry] | None:
+def _of_tiny(asked: _Class, ndim: int) -> Entries | None:
     shape = tuple(range(2, 2 + ndim))
     try:
-        found = state_after_step(cls, dict(options), shape, dtype, device)
+        found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return None
-    return {key: _entry(value, shape) for key, value in found.items()}
+    return {key: replace(_entry(value, shape), shape=None) for key, value in found.items()}
+
+
+@lru_cache(maxsize=65536)
+def _of_shape(asked: _Class, shape: tuple[int, ...]) -> Entries:
+    """Return what is kept for a tensor of this very shape, whatever it takes to find out."""
+    tiny = _cached(_of_tiny)(asked, len(shape)) or {}
+    try:
+        found, finished = state_made_on_meta(asked.cls, dict(asked.options), shape, asked.dtype)
+        if not finished and found.keys() != tiny.keys():
+            if not any(entry.kind == "other" for entry in tiny.values()):
+                return tiny  # a step on a real tensor of this size, only to see what a tiny one showed already
+            found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
+    except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
+        return tiny
+    return {key: _placed(_entry(value, shape), tiny.get(key), asked.device) for key, value in found.items()}
+
+
+@lru_cache(maxsize=1024)
+def _starts_with_state(asked: _Class, ndim: int) -> bool:
+    try:
+        return bool(state_before_step(asked.cls, dict(asked.options), (2,) * ndim, asked.dtype, asked.device))
+    except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
+        return False
 
 
 def _entry(value: Any, shape: tuple[int, ...]) -> StateEntry:
     if not isinstance(value, torch.Tensor):
         return StateEntry("number")
     kind = "scalar" if value.ndim == 0 else "like" if value.shape == shape else "other"
-    return StateEntry(kind, value.dtype, value.device)
+    return StateEntry(kind, value.dtype, value.device, tuple(value.shape) if kind == "other" else None)
+
+
+def _placed(entry: StateEntry, tiny: StateEntry | None, device: torch.device) -> StateEntry:
+    """Return an entry on the device where a real step keeps it, and not on the meta device."""
+    if entry.device is None:
+        return entry
+    return replace(entry, device=device if tiny is None or tiny.device is None else tiny.device)

@@ -52,20 +52,22 @@ def locked(directory: Path) -> BaseFileLock | None:
             "the other one first. Nothing was saved."
         ) from None
     except NotImplementedError:
-        return _without_lock(directory)
+        _warn_of_no_locks(directory)
+        return None
     except OSError as error:
         if error.errno in NO_LOCKS:
-            return _without_lock(directory)
+            _warn_of_no_locks(directory)
+            return None
         raise CheckpointError(f"{path_text(path)}: {error.strerror}") from error
     return lock
 
 
-def _without_lock(directory: Path) -> None:
+def _warn_of_no_locks(directory: Path) -> None:
     warnings.warn(
         f"{path_text(directory)}: this file system has no locks, so nothing keeps two processes from saving here at "
         "the same time. Give each run its own directory.",
         OptimBuildWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

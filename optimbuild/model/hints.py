@@ -49,6 +49,10 @@ class Hints:
         inner = {path: hints.copy() for path, hints in self.inner.items()}
         return Hints(self.answers, self._live, inner, self.of)
 
+    def recorded(self) -> Hints:
+        """Return the hints with what was answered so far, without the model whose methods answered."""
+        return Hints(self.answers, None, {path: hints.recorded() for path, hints in self.inner.items()}, self.of)
+
     def offering(self, *hooks: str) -> Iterator[tuple[str, Hints]]:
         """Yield each module that has one of the hooks: what its names begin with, and its hints; the root first.
 

@@ -23,7 +23,8 @@ def test_the_optimizer_has_one_named_group_for_each_setting():
     model = Net()
     optimizer = build_optimizer(CONFIG, model)
     named = dict(model.named_parameters())
-    assert type(optimizer) is torch.optim.AdamW
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert type(optimizer).__name__ == "AdamW"
     assert len(optimizer.param_groups) == len({(g["lr"], g["weight_decay"]) for g in optimizer.param_groups})
     for group, planned in zip(optimizer.param_groups, optimizer.plan.groups, strict=True):
         assert group["param_names"] == list(planned.params)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -185,3 +187,73 @@ def test_a_rank_killed_during_a_save_leaves_the_last_save_whole(tmp_path: Path) 
         save(optimizer, home)
         assert content(home) == {MANIFEST_FILE, LOCK_FILE, Manifest.read(home).data}
     assert left_behind
+
+
+# --- what ranks must agree on, and groups that are added later --------------------------------
+
+
+def load_with_other_arguments(directory: str) -> list[str]:
+    _, optimizer = trained(zero(CONFIG), steps=1)
+    save(optimizer, directory)
+    before = plain(optimizer_state(optimizer))
+    first = dist.get_rank() == 0
+    messages = []
+    for choices in (
+        {"options": "checkpoint" if first else "config"},
+        {"missing": "init" if first else "error"},
+        {"unexpected": "ignore" if first else "error"},
+    ):
+        with pytest.raises(CheckpointError) as caught:
+            load(optimizer, directory, **choices)  # type: ignore[arg-type]
+        messages.append(str(caught.value))
+    assert plain(optimizer_state(optimizer)) == before
+    return messages
+
+
+def test_ranks_that_load_with_different_arguments_are_refused(tmp_path: Path) -> None:
+    for messages in run(2, load_with_other_arguments, str(tmp_path)):
+        assert [message.split(":")[0].split()[-1] for message in messages] == ["options", "missing", "unexpected"]
+        assert "'checkpoint' on rank 0, 'config' on rank 1" in messages[0]
+
+
+def load_different_saves(directory: str) -> str:
+    _, optimizer = trained(steps=1)
+    group = [dist.new_group([rank]) for rank in range(2)][dist.get_rank()]
+    home = Path(directory) / str(dist.get_rank())
+    del group
+    for each in range(2):
+        save(optimizer, Path(directory) / str(each))
+    with pytest.raises(CheckpointError) as caught:
+        load(optimizer, home)
+    return str(caught.value)
+
+
+def test_ranks_that_see_different_saves_are_refused(tmp_path: Path) -> None:
+    assert all("must be given the same save" in message for message in run(2, load_different_saves, str(tmp_path)))
+
+
+def unfreeze_later(sharded: bool) -> dict[str, Any]:
+    config = {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["blocks.0"]}]}
+    model, optimizer = trained(zero(config) if sharded else config, steps=2)
+    model.blocks[0].requires_grad_(True)
+    optimizer.add_param_group({"params": model.blocks[0].parameters()})
+    train(model, optimizer, range(2, 5))
+    state = optimizer_state(optimizer)
+    assert {name for name, _ in model.named_parameters()} == state["state"].keys()
+    return plain(weights(model))
+
+
+def test_parameters_that_are_unfrozen_under_zero_train_as_without() -> None:
+    whole = unfreeze_later(False)
+    assert all(found == whole for found in run(2, unfreeze_later, True))
+
+
+def copy_under_zero() -> None:
+    _, optimizer = trained(zero(CONFIG), steps=1)
+    for copied in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(CheckpointError, match="belongs to its ranks"):
+            copied(optimizer)
+
+
+def test_an_optimizer_of_zero_is_not_copied() -> None:
+    run(2, copy_under_zero)

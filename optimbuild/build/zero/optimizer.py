@@ -9,6 +9,9 @@ import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from optimbuild.build.zero.agreement import refuse_failure_on_any_rank
+from optimbuild.checkpoint.built_optimizer import BuiltOptimizer
+from optimbuild.checkpoint.load_state_dict import load_into_zero
+from optimbuild.errors import CheckpointError
 from optimbuild.plan.partition import partition
 
 
@@ -37,7 +40,7 @@ def sharded_optimizer(
     return optimizer
 
 
-class ZeroOptimizer(ZeroRedundancyOptimizer):
+class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
     """Torch's ``ZeroRedundancyOptimizer``, its shards balanced over all groups, its buckets kept in place.
 
     Every rank holds all parameters and gradients, and the optimizer state of its own shard. A step
@@ -54,6 +57,21 @@ class ZeroOptimizer(ZeroRedundancyOptimizer):
         self._rank_of: dict[torch.Tensor, int] = {}
         self._addresses: list[int] = []
         super().__init__(groups, optimizer_class=cls, **options)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load by name; every rank passes the whole state and keeps its own part."""
+        load_into_zero(self, state_dict)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Refuse copies and pickles, which would lose the ranks and their shards.
+
+        Raises:
+            CheckpointError: Always.
+        """
+        raise CheckpointError(
+            "an optimizer of ZeRO belongs to its ranks, so it cannot be copied or pickled. Keep its state: "
+            "optimizer_state(optimizer), or save(optimizer, directory)."
+        )
 
     def fill_buckets(self) -> None:
         """Move the parameters of each rank into one flat buffer, of which they become views."""

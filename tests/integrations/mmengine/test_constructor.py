@@ -252,7 +252,7 @@ def test_each_module_gets_its_own_optimizer_and_plan(tmp_path: Path) -> None:
         ("2.weight", 0.005, 0.1),
         ("2.bias", 0.005, 0.1),
     ]
-    assert type(wrappers["critic"].optimizer) is torch.optim.SGD
+    assert isinstance(wrappers["critic"].optimizer, torch.optim.SGD)
     assert [g["lr"] for g in wrappers["generator"].optimizer.param_groups] == [0.005, 0.005, 0.0025]
     assert [g["lr"] for g in wrappers["critic"].optimizer.param_groups] == [0.010000000000000002]
     assert wrappers["critic"].clip_grad_kwargs == {"max_norm": 1}

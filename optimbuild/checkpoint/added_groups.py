@@ -1,0 +1,91 @@
+"""Groups that are added to a built optimizer later: names from its model, options from its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import listing, shown
+from optimbuild.model.survey import survey
+from optimbuild.plan.plan import Plan
+from optimbuild.plan.unfreezing import settings_if_trained
+
+
+def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, group: Any) -> list[dict[str, Any]]:
+    """Return what is added for a group: with names, and one group per setting of the plan.
+
+    Args:
+        optimizer: The optimizer that the group is for.
+        plan: Its plan.
+        model: The module in which names are found; None where the optimizer does not know it.
+        group: The group as its author gave it. What torch refuses anyhow is returned unchanged.
+
+    Raises:
+        CheckpointError: A tensor without a name is not in the model.
+    """
+    given = group.get("params") if isinstance(group, dict) else None
+    if given is None or isinstance(given, set):
+        return [group]
+    params = [given] if isinstance(given, torch.Tensor) else list(given)
+    pairs = [param if isinstance(param, tuple) else None for param in params]
+    tensors = [param if pair is None else pair[-1] for param, pair in zip(params, pairs, strict=True)]
+    if not params or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        return [group | {"params": params}]
+    if len(group.get("param_names") or ()) == len(params):
+        names = [str(name) for name in group["param_names"]]
+    else:
+        names = _names(params, model)
+    options = [_options(optimizer, settings.get(name)) for settings in [_settings(plan, names)] for name in names]
+    return _split(group, names, tensors, options)
+
+
+def _names(params: list[Any], model: nn.Module | None) -> list[str]:
+    """Return the names that were given, and those of the model for tensors that have none."""
+    known: dict[int, str] = {}
+    if model is not None and not all(isinstance(param, tuple) for param in params):
+        surveyed = survey(model)
+        known = {id(tensor): name for tensor, name in zip(surveyed.tensors, surveyed.inventory.names, strict=True)}
+    names = [param[0] if isinstance(param, tuple) else known.get(id(param)) for param in params]
+    unknown = [str(tuple(param.shape)) for param, name in zip(params, names, strict=True) if name is None]
+    if unknown:
+        where = "the optimizer's model" if model is not None else "a model that the optimizer still knows"
+        raise CheckpointError(
+            f"{len(unknown)} tensors of the new group are not parameters of {where}, so they have no names: shapes "
+            f"{listing(unknown, 5)}. Give each with its name: "
+            'optimizer.add_param_group({"params": [("head.weight", head.weight), ("head.bias", head.bias)]})'
+        )
+    return [str(name) for name in names]
+
+
+def _settings(plan: Plan, names: list[str]) -> Mapping[str, Any]:
+    known = [name for name in names if name in plan]
+    return settings_if_trained(plan, known) if known else {}
+
+
+def _options(optimizer: Optimizer, setting: Any) -> dict[str, Any]:
+    """Return the options of a setting that this optimizer has."""
+    options = {} if setting is None else setting.options
+    return {key: value for key, value in options.items() if key in optimizer.defaults}
+
+
+def _split(
+    group: dict[str, Any], names: list[str], tensors: list[torch.Tensor], options: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return a group for each distinct set of options; what its author gave counts for all of them."""
+    found: list[dict[str, Any]] = []
+    for name, tensor, planned in zip(names, tensors, options, strict=True):
+        complete = {**planned, **{key: value for key, value in group.items() if key not in ("params", "param_names")}}
+        for one in found:
+            if shown(one["options"], 10_000) == shown(complete, 10_000):
+                break
+        else:
+            one = {"options": complete, "params": [], "param_names": []}
+            found.append(one)
+        one["params"].append(tensor)
+        one["param_names"].append(name)
+    return [{"params": one["params"], "param_names": one["param_names"], **one["options"]} for one in found]
