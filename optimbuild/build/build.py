@@ -17,6 +17,7 @@ from optimbuild.build.freezing import freeze
 from optimbuild.build.groups import parameter_groups
 from optimbuild.build.kept_statistics import keep_statistics
 from optimbuild.build.part import restricted
+from optimbuild.build.watch import watch
 from optimbuild.build.zero.agreement import agree, report_failure
 from optimbuild.checkpoint.built_optimizer import give_plan
 from optimbuild.config import read_config
@@ -115,6 +116,7 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
         plan, bucket_view = agree(plan, surveyed)
     optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed), bucket_view)
     apply_to_model(plan, surveyed)
+    watch(optimizer, plan, surveyed)
     if whole is not None:
         plan = whole if whole.notes == plan.notes else replace(whole, notes=plan.notes)
     give_plan(optimizer, plan, surveyed.model)
@@ -129,4 +131,4 @@ def apply_to_model(plan: Plan, surveyed: Surveyed) -> None:
         surveyed: The module.
     """
     freeze(plan, surveyed)
-    keep_statistics(surveyed.modules if plan.kept_statistics else {}, plan.kept_statistics)
+    keep_statistics(surveyed.modules, plan.kept_statistics)

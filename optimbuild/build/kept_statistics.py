@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 
 from torch import nn
+
+from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import listing
+from optimbuild.model.walk import unwrapped
 
 CHILD = "kept_statistics"
 """The name of the child that keeps a norm in eval mode."""
@@ -14,9 +19,9 @@ class KeptStatistics(nn.Module):
     """A child of a norm that keeps the norm in eval mode.
 
     ``nn.Module.train`` sets the flag of a module and then calls ``train`` of its children; this child sets the flag
-    of its norm back. So the running statistics stay as they are through every ``model.train()``, also in a copy, a
-    pickle, under DDP and under ``torch.compile``. It has neither parameters nor buffers, so a ``state_dict`` does not
-    show it; ``print(model)`` does.
+    of its norm back. So the running statistics stay as they are through every ``model.train()``, also in a copy, in a
+    pickle, under DDP, FSDP and ``torch.compile``. It has neither parameters nor buffers, so a ``state_dict`` is the
+    same without it; ``print(model)`` shows it.
 
     Args:
         norm: The norm.
@@ -35,13 +40,110 @@ class KeptStatistics(nn.Module):
 
 
 def keep_statistics(modules: Mapping[str, nn.Module], names: Iterable[str]) -> None:
-    """Keep norms in eval mode through every later ``model.train()``.
+    """Keep the running statistics of some norms, and no others: those that an earlier build kept change again.
 
     Args:
-        modules: The modules of a model, by canonical name.
-        names: The names of the norms.
+        modules: All modules of a model by canonical name, that of the model itself is empty.
+        names: The names of the norms; those that are not in the model are left out.
     """
-    for name in names:
+    kept = {id(modules[name]): name for name in names if name in modules}
+    for name, child in modules.items():
+        if not isinstance(child, KeptStatistics):
+            continue
+        norm = modules[name.rpartition(".")[0]]
+        if id(norm) not in kept or child.norm[0] is not norm:  # a child of a converted norm has the norm of before
+            _give_back(norm, modules[""].training)
+    for name in kept.values():
         norm = modules[name]
-        norm.add_module(CHILD, KeptStatistics(norm))
+        if CHILD not in dict(norm.named_children()):
+            norm.add_module(CHILD, KeptStatistics(norm))
         norm.train()
+    running = [name for name in kept.values() if modules[name].training]
+    if running:
+        warnings.warn(
+            f"the running statistics of {listing(running, 5)} go on changing: train() of the class does not call "
+            "train() of its children, as torch.nn.Module.train does",
+            OptimBuildWarning,
+            stacklevel=2,
+        )
+
+
+class KeptNorms:
+    """The norms whose running statistics a build keeps, and where they are in the model.
+
+    Args:
+        places: By name the module above a norm, the norm's name there, and the norm.
+    """
+
+    def __init__(self, places: Mapping[str, tuple[nn.Module, str, nn.Module]]) -> None:
+        self._places = places
+
+    @classmethod
+    def of(cls, modules: Mapping[str, nn.Module], names: Iterable[str]) -> KeptNorms:
+        """Note where norms are.
+
+        Args:
+            modules: All modules of a model by canonical name.
+            names: The names of the norms.
+        """
+        split = [(name, *name.rpartition(".")[::2]) for name in names if name and name in modules]
+        return cls({name: (modules[parent], key, modules[name]) for name, parent, key in split})
+
+    def lost(self) -> str:
+        """Return which statistics change although they should not, and why; empty where all are kept."""
+        replaced, training = [], []
+        for name, (parent, key, norm) in self._places.items():
+            now = unwrapped(getattr(parent, key, norm))
+            if now is not norm and now.training and hasattr(now, "running_mean"):
+                replaced.append(name)
+            elif now is norm and norm.training:
+                training.append(name)
+        found = [
+            f"{listing(names, 5)} {how}"
+            for names, how in (
+                (replaced, "was replaced by another module, as SyncBatchNorm.convert_sync_batchnorm does"),
+                (training, "was set to train mode without calling train()"),
+            )
+            if names
+        ]
+        if not found:
+            return ""
+        return (
+            f"running statistics that the plan keeps are changing: {'; '.join(found)}. Convert a model before "
+            "build_optimizer, or build once more"
+        )
+
+
+def give_back_statistics(model: nn.Module) -> list[str]:
+    """Let the running statistics change again that a build keeps, and leave no trace of optimbuild in a model.
+
+    Call it before ``torch.save(model, path)`` of a whole model that must load without optimbuild, and before
+    ``torch.optim.swa_utils.update_bn``, which resets all running statistics and expects all norms to learn them anew.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        The names of the norms.
+
+    >>> import torch
+    >>> from optimbuild import build_optimizer
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2))
+    >>> rules = [{"type": "freeze", "patterns": ["0", "1"]}]
+    >>> optimizer = build_optimizer({"optimizer": {"type": "sgd", "lr": 0.1}, "rules": rules}, model)
+    >>> model.train()[1].training
+    False
+    >>> give_back_statistics(model), model.train()[1].training
+    (['1'], True)
+    """
+    found = [(name, child) for name, child in model.named_modules() if isinstance(child, KeptStatistics)]
+    parents = [name.partition(f".{CHILD}")[0] if "." in name else "" for name, _ in found]
+    for name in parents:
+        _give_back(model.get_submodule(name), model.training)
+    return parents
+
+
+def _give_back(norm: nn.Module, mode: bool) -> None:
+    if CHILD in dict(norm.named_children()):
+        delattr(norm, CHILD)
+        norm.train(mode)

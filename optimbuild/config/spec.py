@@ -88,6 +88,9 @@ class Spec(ConfigPart):
     """How the step is computed; ``auto`` takes the fastest that the optimizer and the tensors support."""
     strict: Switch = True
     """Whether a rule or pattern that touches no parameter is an error (else a warning)."""
+    watch: Switch = True
+    """Whether training warns once if a scheduler changes the ratios between the LRs of the groups, or if running
+    statistics change that are kept."""
 
     @property
     def sharding(self) -> ZeroSpec | None:

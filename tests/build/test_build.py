@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import pickle
 from typing import Any
 
 import pytest
@@ -285,39 +284,6 @@ def test_frozen_parameters_have_no_gradient_and_no_group():
     assert not any(tensor.requires_grad for tensor in model.stem.parameters())
     assert all(tensor.requires_grad for tensor in model.blocks.parameters())
     assert not {id(t) for t in model.stem.parameters()} & {id(t) for g in optimizer.param_groups for t in g["params"]}
-
-
-FREEZE_STATS = {**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"], "keep_norm_stats": True}]}
-
-
-@pytest.mark.parametrize("copied", [lambda m: m, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_kept_batch_norms_stay_in_eval_mode_also_in_a_copy(copied):
-    model = Net()
-    build_optimizer(FREEZE_STATS, model)
-    original, model = model, copied(model)
-    model.train()
-    norm = model.stem[1]
-    before = norm.running_mean.clone()
-    model(torch.randn(16, 8))
-    assert (model.training, model.stem[0].training, norm.training) == (True, True, False)
-    assert torch.equal(before, norm.running_mean)
-    assert norm.train() is norm
-    assert model is original or norm is not original.stem[1]
-
-
-def test_batch_norms_update_statistics_that_no_rule_keeps():
-    model = Net()
-    build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"]}]}, model)
-    model.train()
-    assert model.stem[1].training
-
-
-def test_a_batch_norm_without_parameters_is_kept_too():
-    model = nn.ModuleDict(
-        {"stem": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)), "head": nn.Linear(2, 2)}
-    )
-    build_optimizer(FREEZE_STATS, model)
-    assert not model.train()["stem"][1].training
 
 
 def test_a_tied_tensor_is_optimized_once_and_a_rule_for_its_alias_applies():

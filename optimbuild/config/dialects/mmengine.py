@@ -42,6 +42,8 @@ class OwnKeys(ConfigPart):
     """``implementation`` of our dialect."""
     strict: Switch = True
     """``strict`` of our dialect."""
+    watch: Switch = True
+    """``watch`` of our dialect."""
 
 
 def recognises(raw: Mapping[str, Any]) -> bool:
@@ -176,6 +178,7 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
             "zero": own.zero if isinstance(own.zero, bool) else own.zero.model_dump(),
             "implementation": own.implementation,
             "strict": own.strict,
+            "watch": own.watch,
         }
     )
     return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))

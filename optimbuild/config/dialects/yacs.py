@@ -77,6 +77,8 @@ class OptimizerKeys(ConfigPart):
     """``implementation`` of our dialect."""
     STRICT: Annotated[Switch, Literal] = True
     """``strict`` of our dialect."""
+    WATCH: Annotated[Switch, Literal] = True
+    """``watch`` of our dialect."""
     REFERENCE_QUIRKS: Annotated[Switch, Literal] = False
     """Do what the published code does where it departs from its own documentation."""
 
@@ -151,6 +153,7 @@ PATHS = {
     "zero": f"{NODE}.ZERO",
     "implementation": f"{NODE}.IMPLEMENTATION",
     "strict": f"{NODE}.STRICT",
+    "watch": f"{NODE}.WATCH",
 }
 """For keys of the canonical config their paths in this dialect."""
 
@@ -196,6 +199,7 @@ def _reading(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, A
         "zero": zero if isinstance(zero, bool) else zero.model_dump(),
         "implementation": node.IMPLEMENTATION,
         "strict": node.STRICT,
+        "watch": node.WATCH,
     }
     try:
         return Reading(Spec.of(spec), paths=paths)
