@@ -33,4 +33,4 @@ def _is_concerned(param: ParamInfo, option: str, others: Sequence[tuple[int, App
     """Say whether a parameter is trained, and gets more than 0 of an option from the rules but one."""
     edits = [(i, edit) for i, rule in others if (edit := rule.edits[param.name]) is not None]
     setting = fold.setting(param.trainable, edits)
-    return not setting.frozen and (not option or setting.options.get(option) != 0)
+    return not setting.frozen and (not option or (setting.options or {}).get(option) != 0)
