@@ -13,6 +13,7 @@ from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.keywords import keyword_in
+from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
 from optimbuild.values import NonNegative, Switch
@@ -66,25 +67,27 @@ class _Place:
         param: The parameter.
         module: The dotted name of the module that owns it.
         name: Its name in that module.
+        bases: The ``torch.nn`` ancestors of that module's class. A parametrization, or a list of parameters, has none.
         in_deformable: Whether that module is a child of a deformable convolution.
     """
 
     param: ParamInfo
     module: str
     name: str
+    bases: tuple[str, ...]
     in_deformable: bool
 
     @property
     def is_norm(self) -> bool:
-        return not NORMS.isdisjoint(self.param.bases)
+        return not NORMS.isdisjoint(self.bases)
 
     @property
     def is_depthwise(self) -> bool:
-        return "Conv2d" in self.param.bases and "depthwise" in self.param.kinds
+        return "Conv2d" in self.bases and "depthwise" in self.param.kinds
 
     @property
     def is_offset(self) -> bool:
-        return self.in_deformable and "conv_offset" in self.module and "Conv2d" in self.param.bases
+        return self.in_deformable and "conv_offset" in self.module and "Conv2d" in self.bases
 
     @property
     def dotted(self) -> str:
@@ -94,13 +97,13 @@ class _Place:
 
 def _places(inventory: Inventory) -> Iterator[_Place]:
     split = [param.name.rpartition(".") for param in inventory.params]
-    deformable = {
-        module
-        for param, (module, _, _) in zip(inventory.params, split, strict=True)
-        if not DEFORMABLE.isdisjoint(param.bases)
-    }
-    for param, (module, _, name) in zip(inventory.params, split, strict=True):
-        yield _Place(param, module, name, bool(module) and module.rpartition(".")[0] in deformable)
+    bases = [
+        () if role_of(param.name) != name else param.bases
+        for param, (_, _, name) in zip(inventory.params, split, strict=True)
+    ]
+    deformable = {module for (module, _, _), own in zip(split, bases, strict=True) if not DEFORMABLE.isdisjoint(own)}
+    for param, (module, _, name), own in zip(inventory.params, split, bases, strict=True):
+        yield _Place(param, module, name, own, bool(module) and module.rpartition(".")[0] in deformable)
 
 
 @rule("paramwise")

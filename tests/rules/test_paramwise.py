@@ -131,6 +131,13 @@ def test_one_dimensional_and_transposed_convolutions_are_no_depthwise_ones() -> 
     assert [d.weight_decay for d in plan] == [0.5, 0.5, 0.0]
 
 
+@pytest.mark.parametrize("name", ["c.parametrizations.weight.original0", "c.taps.0"])
+def test_mmengine_does_not_see_what_holds_a_parametrized_tensor(name: str) -> None:
+    norm = ParamInfo(name.replace("c.", "n."), (4,), owner="BatchNorm2d", bases=("BatchNorm2d",))
+    found = planned(conv(name, depthwise=True), norm, dwconv_decay_mult=0.0, norm_decay_mult=0.0)
+    assert {decision.weight_decay for decision in found} == {0.5}
+
+
 def test_biases_of_norms_keep_their_lr() -> None:
     plan = planned(norm("norm.bias"), linear("fc.bias", 4), linear("fc.weight"), bias_lr_mult=2.0)
     assert [d.lr for d in plan] == [0.1, 0.2, 0.1]
