@@ -37,6 +37,7 @@ class Inventory:
         on_cpu: Whether all tensors are on the CPU, where kernels for many tensors pay only within bounds. An inventory
             file does not say; its model is planned as for an accelerator.
         statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
+        packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -53,6 +54,7 @@ class Inventory:
     sharded: frozenset[str] = field(default=frozenset(), compare=False)
     on_cpu: bool = field(default=False, compare=False)
     statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
@@ -182,6 +184,7 @@ class Inventory:
             **({"unfused": sorted(self.unfused)} if self.unfused else {}),
             **({"sharded": sorted(self.sharded)} if self.sharded else {}),
             **({"statistics": list(self.statistics)} if self.statistics else {}),
+            **({"packages": list(self.packages)} if self.packages else {}),
         }
 
     @classmethod
@@ -202,7 +205,8 @@ class Inventory:
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
-        return cls(params, hints, model, unfused, sharded, statistics=_names_in(data, "statistics"))
+        statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
+        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:
