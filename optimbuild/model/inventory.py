@@ -14,7 +14,7 @@ from typing import Any
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import closest, listing, shown
-from optimbuild.model.hints import Hints
+from optimbuild.model.hints import RATIOS, Hints
 from optimbuild.model.inventory_file import param_from_dict, param_to_dict, refuse_wrong_row
 from optimbuild.model.names import refuse_unreadable
 from optimbuild.model.param_info import ParamInfo
@@ -174,6 +174,15 @@ class Inventory:
             if any(alias.startswith(below) and alias.find(keyword, start) >= 0 for alias in aliases):
                 found[position] = None
         return [self.params[position] for position in sorted(found)]
+
+    def record(self, ratios: Iterable[float] = ()) -> None:
+        """Ask the hooks of all modules what an inventory file keeps of them.
+
+        Args:
+            ratios: Ratios for which ``lr_decay_keywords`` is asked, beside the usual ones.
+        """
+        aliases = {param.name: param.aliases for param in self.params if param.aliases}
+        self.hints.record(self.names, [*RATIOS, *ratios], aliases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""

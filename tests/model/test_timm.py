@@ -63,7 +63,7 @@ def test_a_model_of_timm_gets_timms_own_lr_scales_and_weight_decay(name: str) ->
 def test_the_file_of_a_model_of_timm_gives_the_plan_of_the_model(name: str) -> None:
     model = built(name)
     known = inventory(model)
-    known.hints.record([param.name for param in known])
+    known.record()
     from_file = make_plan(CONFIG, Inventory.from_dict(known.to_dict()))
     plan = make_plan(CONFIG, model)
     assert (from_file, from_file.notes, from_file.fingerprint) == (plan, plan.notes, plan.fingerprint)
