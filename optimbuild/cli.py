@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -334,14 +335,14 @@ def inventory(
     It holds the model's parameters and what its own methods answer.
     """
     from optimbuild.model.by_name import inventory_named
-    from optimbuild.model.hints import RATIOS
 
     found = inventory_named(model)
-    if ratios and not found.hints.offers("lr_decay_keywords"):
+    asked = [hints for _, hints in found.hints.offering("lr_decay_keywords")]
+    if ratios and not asked:
         raise ModelError(f"{found.model or model} has no lr_decay_keywords(ratio), so --ratio asks for nothing")
-    found.hints.record([param.name for param in found.params], [*RATIOS, *(ratios or ())])
-    for ratio in ratios or ():
-        found.hints.lr_decay_keywords(ratio)  # raises if the model is an inventory file without this ratio
+    found.record(ratios or ())
+    for hints, ratio in product(asked, ratios or ()):
+        hints.lr_decay_keywords(ratio)  # raises if the model is an inventory file without this ratio
     text = _one_row_a_line(found.to_dict())
     if output is None:
         return print_text(text)

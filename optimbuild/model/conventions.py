@@ -44,12 +44,18 @@ def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
         yield "marks", f"its mark {NO_DECAY_MARK}"
 
 
-def hinted_not_to_decay(model: Inventory) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:
+def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:
     """Yield what the hints of all modules name: the hint, its parameters, and the reason.
 
     What a module names holds below it, and is relative to it.
+
+    Args:
+        model: The model.
+        inner: Whether the modules inside it are asked as well.
     """
     for prefix, hints in model.hints.offering("no_weight_decay", "no_weight_decay_keywords"):
+        if prefix and not inner:
+            break  # the root comes first
         for name in sorted(hints.no_weight_decay()):
             found = [model[prefix + name]] if prefix + name in model else []
             yield prefix + name, found, f"{hints.of}'s no_weight_decay() names it"

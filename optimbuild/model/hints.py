@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from optimbuild.errors import ModelError
@@ -106,12 +107,18 @@ class Hints:
         found = self._ask_for("group_matcher", name, name)
         return (float("inf"),) if found is None else tuple(found)
 
-    def record(self, names: Sequence[str], ratios: Sequence[float] = RATIOS) -> None:
+    def record(
+        self,
+        names: Sequence[str],
+        ratios: Sequence[float] = RATIOS,
+        aliases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Ask everything that an inventory file keeps, so that :attr:`answers` holds it.
 
         Args:
             names: The names of the parameters below the module, as the module calls them.
             ratios: The ratios for which ``lr_decay_keywords`` is asked.
+            aliases: The other names of shared parameters, by which a module inside may know them.
         """
         for hook in ("no_weight_decay", "no_weight_decay_keywords"):
             self._ask(hook)
@@ -122,7 +129,8 @@ class Hints:
                 self._ask_for(hook, name, name)
         for path, hints in self.inner.items():
             below = f"{path}."
-            hints.record([name.removeprefix(below) for name in names if name.startswith(below)], ratios)
+            known = [[each for each in (name, *aliases.get(name, ())) if each.startswith(below)] for name in names]
+            hints.record([found[0].removeprefix(below) for found in known if found], ratios)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is known as JSON data: the part of an inventory file that holds hooks."""

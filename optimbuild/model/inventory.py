@@ -14,7 +14,7 @@ from typing import Any
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import closest, listing, shown
-from optimbuild.model.hints import Hints
+from optimbuild.model.hints import RATIOS, Hints
 from optimbuild.model.inventory_file import param_from_dict, param_to_dict, refuse_wrong_row
 from optimbuild.model.names import refuse_unreadable
 from optimbuild.model.param_info import ParamInfo
@@ -37,6 +37,7 @@ class Inventory:
         on_cpu: Whether all tensors are on the CPU, where kernels for many tensors pay only within bounds. An inventory
             file does not say; its model is planned as for an accelerator.
         statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
+        packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -53,6 +54,7 @@ class Inventory:
     sharded: frozenset[str] = field(default=frozenset(), compare=False)
     on_cpu: bool = field(default=False, compare=False)
     statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
@@ -173,6 +175,15 @@ class Inventory:
                 found[position] = None
         return [self.params[position] for position in sorted(found)]
 
+    def record(self, ratios: Iterable[float] = ()) -> None:
+        """Ask the hooks of all modules what an inventory file keeps of them.
+
+        Args:
+            ratios: Ratios for which ``lr_decay_keywords`` is asked, beside the usual ones.
+        """
+        aliases = {param.name: param.aliases for param in self.params if param.aliases}
+        self.hints.record(self.names, [*RATIOS, *ratios], aliases)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""
         return {
@@ -182,6 +193,7 @@ class Inventory:
             **({"unfused": sorted(self.unfused)} if self.unfused else {}),
             **({"sharded": sorted(self.sharded)} if self.sharded else {}),
             **({"statistics": list(self.statistics)} if self.statistics else {}),
+            **({"packages": list(self.packages)} if self.packages else {}),
         }
 
     @classmethod
@@ -201,8 +213,9 @@ class Inventory:
         shapes = {row["name"]: row["shape"] for row in rows}
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
+        statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
-        return cls(params, hints, model, unfused, sharded, statistics=_names_in(data, "statistics"))
+        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

@@ -114,6 +114,7 @@ def survey(model: nn.Module) -> Surveyed:
         sharded=_sharded(params, tensors),
         on_cpu=all(tensor.is_cpu for tensor in tensors),
         statistics=tuple([prefix.removesuffix(".") for prefix, module in modules if _keeps_statistics(module)]),
+        packages=_packages(_class_of(type(root))),
     )
     return Surveyed(made, tensors, model)
 
@@ -243,6 +244,12 @@ def _class_of(cls: type) -> type:
     if cls.__module__ == "torch.nn.utils.parametrize" and cls.__name__.startswith("Parametrized"):
         return _class_of(cls.__bases__[0])
     return cls
+
+
+def _packages(cls: type) -> tuple[str, ...]:
+    """Return the top-level packages of a class and its ancestors; Python's own and torch's say nothing."""
+    found = dict.fromkeys([base.__module__.partition(".")[0] for base in cls.__mro__])
+    return tuple([package for package in found if package not in ("builtins", "typing", "abc", "torch")])
 
 
 def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:

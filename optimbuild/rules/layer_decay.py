@@ -18,6 +18,9 @@ from optimbuild.model.patterns import PatternText
 from optimbuild.registry import rule
 from optimbuild.values import Ratio, Share
 
+TIMMS_OWN = "timm itself would give other scales: without a group_matcher it takes every 12 tensors as one layer"
+"""The note for models of timm whose depths come from names; see ``auto_group_layers`` in timm."""
+
 
 def _is_list(value: Any) -> str:
     return "list" if isinstance(value, (list, tuple)) else "one"
@@ -75,6 +78,8 @@ class LayerDecay:
                 self._give(edits, depths_of(part))
         if not found:
             self._give(edits, from_names(model) if self.layers == "auto" else from_patterns(model, self.layers))
+            if self.layers == "auto" and "timm" in model.packages:
+                edits.note(TIMMS_OWN)
         whole = not found or any(not part.prefix for part in found)
         if whole and edits:
             edits.warn("no layer claims these parameters, so they keep the full LR", about=edits.rest())

@@ -44,6 +44,8 @@ class NoDecay:
     """Pieces of names."""
     hints: Switch = True
     """Whatever ``no_weight_decay()`` and ``no_weight_decay_keywords()`` of the model, and of modules in it, name."""
+    inner_hints: Switch = True
+    """Among the hints those of modules inside the model; timm asks the model alone."""
     marks: Switch = True
     """Tensors on which ``_no_weight_decay`` was set, as Mamba does."""
 
@@ -59,7 +61,7 @@ class NoDecay:
             edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
         for i, keyword in enumerate(self.keywords):
             edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
-        hinted = list(hinted_not_to_decay(model)) if self.hints else []
+        hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
         for _, named, why in hinted:
             edits.give(named, _because(why))
         if idle := [hint for hint, named, _ in hinted if not named]:

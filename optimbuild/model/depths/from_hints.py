@@ -40,10 +40,7 @@ class Part:
 
     def own_name(self, param: ParamInfo) -> str:
         """Return what the module itself calls a parameter."""
-        if not self.prefix:
-            return param.name
-        below = next(name for name in param.names if name.startswith(self.prefix))
-        return below[len(self.prefix) :]
+        return _own_name(param, self.prefix)
 
 
 def parts(model: Inventory) -> list[Part]:
@@ -81,7 +78,12 @@ def _is_placed(above: Hints, prefix: str, inner: Hints, params: Sequence[ParamIn
     """Say whether a matcher of timm places all parameters of a matcher inside."""
     if not params or {_hook(above), _hook(inner)} != {"group_matcher"}:
         return False
-    return all(above.group_of(param.name.removeprefix(prefix)) != NOWHERE for param in params)
+    return all(above.group_of(_own_name(param, prefix)) != NOWHERE for param in params)
+
+
+def _own_name(param: ParamInfo, prefix: str) -> str:
+    """Return what a module calls a parameter of which a name begins with the module's."""
+    return next(name for name in param.names if name.startswith(prefix))[len(prefix) :]
 
 
 def depths_of(part: Part) -> Depths:

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import typing
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,23 +170,3 @@ def test_callables_group_as_timms_own_helper_does(places):
     theirs = timms_own_helper()([(name, None) for name in names], places.__getitem__, reverse=True)
     depths = answered(inventory_of(*names, group_matcher=lambda coarse: places.__getitem__))
     assert depths.layer_of == theirs
-
-
-@pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "cait_xxs24_224", "resnet18", "efficientnet_b0", "inception_v3"]
-)
-def test_a_live_model_of_timm_gets_what_timm_gives(name):
-    """Runs where timm can be imported: it needs a torchvision, of which the part in Python is enough."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the parts of torchvision that are compiled
-            import timm
-            from timm.optim import param_groups_layer_decay
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"timm cannot be imported here: {error}")
-    model = timm.create_model(name)
-    name_of = {id(tensor): name for name, tensor in model.named_parameters()}
-    spared = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
-    groups = param_groups_layer_decay(model, 0.05, no_weight_decay_list=spared, layer_decay=0.75)
-    theirs = {name_of[id(p)]: (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
-    assert {d.name: (d.lr, d.weight_decay) for d in make_plan(CONFIG, model)} == theirs
