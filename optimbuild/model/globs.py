@@ -80,7 +80,7 @@ def _first_alternatives(text: str) -> tuple[int, int, list[str]] | None:
 def _expression(text: str) -> str:
     r"""Return the regular expression of a pattern without alternatives.
 
-    Matching is linear, because no part of a name is tried in two ways. What stands between two ``*`` of a segment takes
+    Matching is linear, because no part of a name is tried in two ways. The text between two ``*`` of a segment takes
     the first place where it fits, and keeps it (an atomic group, ``(?>...)``): if the rest fits after a later place, it
     fits after the first one too. The same holds for the segments between two ``**``. What follows the last ``**`` takes
     the last place where it fits, so that ``{n}`` is the index of the innermost module.

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from optimbuild.messages import shown
+from optimbuild.messages import printable
 from optimbuild.model.globs import EMPTY_SEGMENT, WILDCARDS, glob_expression
 
 REGEX = "re:"
@@ -105,7 +105,7 @@ def _regex_hint(text: str) -> str:
     """Return a hint where the author may have meant a regular expression."""
     if not looks_like_regex(text):
         return ""
-    return f". A regular expression has `re:` in front: {shown(REGEX + text)}"
+    return f". A regular expression has `re:` in front: '{printable(REGEX + text)}'"
 
 
 def looks_like_regex(text: str) -> bool:

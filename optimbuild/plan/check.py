@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from optimbuild.edits import Asked
 from optimbuild.errors import ConfigError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import listing, printable, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import REGEX, Pattern, looks_like_regex, widened
@@ -101,7 +101,7 @@ def _hint(asked: Asked, model: Inventory) -> str:
     if looks_like_regex(text):
         count = len(model.matching(Pattern(f"{REGEX}{text}")))
         if count:
-            return f" As a regular expression it would match {count}: {shown(REGEX + text)}."
+            return f" As a regular expression it would match {count}: '{printable(REGEX + text)}'."
     for wider in widened(text):
         count = len(model.matching(Pattern(wider)))
         if count:

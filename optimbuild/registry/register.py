@@ -106,8 +106,7 @@ def optimizer(
         target: ``package.module:Class``, which is imported when it is needed, or the class itself.
         defaults: Options that differ from the class's own defaults; a config may change them.
         fixed: Options that a config may not change; every plan shows them.
-        options: A pydantic model of the options. Without it they are read from the signature, for which the class is
-            imported at the first plan.
+        options: A pydantic model of the options. Without it the class is imported and its signature is read.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
         force: Replace an optimizer of the same name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -307,3 +308,18 @@ def test_a_pattern_that_matches_only_frozen_parameters_is_a_warning():
     model = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
     found = make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "looks", "optional": True}]}, model)
     assert found.warnings == ("rules[0] (looks): only frozen parameters match patterns[0] 'a'",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        (r"a\.\w+", re.escape(r"As a regular expression it would match 2: 're:a\.\w+'.")),
+        ("^a$|^b", "As a regular expression it would match "),
+        (r"zzz\d+", r"'zzz\\\\d\+' matches no parameter\. (Closest|The model consists)"),
+        ("*.nothing", r"(Closest|The model consists|would match)"),
+    ],
+)
+def test_a_pattern_that_is_a_regular_expression_is_hinted_at(pattern, hint):
+    model = Inventory((ParamInfo("a.weight", (2,)), ParamInfo("a.bias", (2,)), ParamInfo("b.bias", (2,))))
+    with pytest.raises(ConfigError, match=hint):
+        make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "freeze", "patterns": [pattern]}]}, model)
