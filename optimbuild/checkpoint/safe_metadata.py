@@ -75,6 +75,8 @@ def _differences(metadata: Any, manifest: Manifest) -> list[str]:
         stored[index.fqn] = stored.get(index.fqn, 0) + 1
         if info.relative_path not in manifest.files:
             wrong.append(f"{shown(index.fqn)} is in {shown(info.relative_path)}, which has no checksum")
+    known = {tensor_key(name, key) for name, found in manifest.tensors.items() for key in found}
+    wrong += [f"{shown(fqn)} is not in the manifest" for fqn in metadata.state_dict_metadata if fqn not in known]
     for name, found in manifest.tensors.items():
         for key, (dtype, shape) in found.items():
             fqn = tensor_key(name, key)
