@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -19,6 +20,8 @@ from optimbuild.checkpoint.added_groups import planned_groups
 from optimbuild.checkpoint.fused_sgd import start_late_momentum
 from optimbuild.checkpoint.load_state_dict import resumable
 from optimbuild.checkpoint.named_optimizer import is_zero
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import shown
 from optimbuild.plan.plan import Plan
 
 
@@ -46,6 +49,19 @@ class BuiltOptimizer(Optimizer):
         model = None if self._model is None else self._model()
         for group in planned_groups(self, self.plan, model, param_group):
             super().add_param_group(group)
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Load by name, see :func:`~optimbuild.checkpoint.resumable`.
+
+        Args:
+            state_dict: The state, in any layout that :func:`~optimbuild.checkpoint.load_optimizer_state` reads.
+
+        Raises:
+            CheckpointError: Something does not fit; the message lists names. Nothing was loaded.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise CheckpointError(f"optimizer state must be a mapping, not {shown(state_dict)}")
+        super().load_state_dict(dict(state_dict))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copy and pickle with the plan; the class is made again from the one that it was made from."""

@@ -60,6 +60,8 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
     Raises:
         CheckpointError: The dtype in which the optimizer keeps a number cannot hold it exactly.
     """
+    if isinstance(value, torch.Tensor) and value.is_meta and not param.is_meta:
+        raise CheckpointError(f"a saved tensor of shape {tuple(value.shape)} has no data; nothing was loaded")
     if entry is not None and entry.kind in ("scalar", "number"):
         return _number(value, entry)
     if not isinstance(value, torch.Tensor):

@@ -124,7 +124,7 @@ def restored_options(saved: Mapping[str, Mapping[str, Any]], named: NamedOptimiz
             for key, value in saved[name].items():
                 if key not in group and not key.startswith(INITIAL) and key not in SCHEDULES:
                     continue  # unknown to this optimizer, such as a factor for another project's scheduler
-                if not _fits(value, group.get(key, value)):
+                if not _fits(value, group.get(key, 0.0)):
                     raise CheckpointError(
                         f"{key} was saved as {shown(value)} for {name}, and is {shown(group.get(key))} here"
                     )
@@ -141,8 +141,10 @@ def restored_options(saved: Mapping[str, Mapping[str, Any]], named: NamedOptimiz
 
 def _fits(value: Any, current: Any) -> bool:
     """Say whether a saved option can replace the current one: it has the same type and is finite."""
-    if current is None or isinstance(current, str):
-        return True
+    if current is None:
+        return value is None or isinstance(value, (str, bool)) or _fits(value, 0.0)
+    if isinstance(current, str):
+        return isinstance(value, str)
     if isinstance(current, (list, tuple)):
         return isinstance(value, tuple) and len(value) == len(current) and all(map(_fits, value, current))
     if isinstance(current, bool):

@@ -7,7 +7,7 @@ from typing import Any
 
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 
 VERSION = 1
@@ -40,14 +40,7 @@ def read_state(state: Any, names: KnownNames) -> SavedState:
             f"this is no optimizer state: it must have `state` and either `params` or `param_groups`, and has "
             f"{listing([shown(key) for key in state], 10)}.{hint}"
         )
-    try:
-        found = _torch_layout(state, names) if "param_groups" in state else _our_layout(state, names)
-    except OptimBuildError:
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {shown(str(error), 200)}"
-        raise CheckpointError(f"this is no optimizer state: {why}") from error
-    return found
+    return _torch_layout(state, names) if "param_groups" in state else _our_layout(state, names)
 
 
 def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
@@ -116,4 +109,7 @@ def _entries(name: str, found: Any) -> dict[str, Any]:
         return {}
     if not isinstance(found, Mapping):
         raise CheckpointError(f"the saved state of {shown(name)} must be a mapping, not {shown(found)}")
+    for key in found:
+        if type(key) is not str:
+            raise CheckpointError(f"the saved state of {shown(name)} has the key {shown(key)}, which is no text")
     return {key: value for key, value in found.items() if value is not None}

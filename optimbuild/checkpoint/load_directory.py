@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path
 from optimbuild.checkpoint.known_names import KnownNames
-from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.loading import WhoseOptions, assign, converted_state, make_report, option_updates
+from optimbuild.checkpoint.loading import assign
 from optimbuild.checkpoint.manifest import METADATA, Manifest, sealed
-from optimbuild.checkpoint.matching import Match, Missing, Unexpected, kept_keys, match_state
+from optimbuild.checkpoint.matching import Match, Missing, Unexpected, kept_keys
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.prepared_load import Choices, WhoseOptions, converted_state, prepare
 from optimbuild.checkpoint.ranks import Ranks
 from optimbuild.checkpoint.safe_metadata import compare_metadata, read_metadata
 from optimbuild.checkpoint.save_directory import tensors_by_key
@@ -60,21 +60,15 @@ def load(
     manifest = ranks.together(lambda: Manifest.read(path))
     ranks.agree({"save": sealed(asdict(manifest))["sha256"]})
     ranks.together(lambda: _verify(manifest, path, ranks))
-
-    def check() -> tuple[SavedState, Match, list[dict[str, Any]]]:
-        saved = read_state(manifest.state(), names)
-        return saved, match_state(named, saved, names, missing, unexpected), option_updates(named, saved, options)
-
-    saved, match, updates = ranks.together(check)
-    report = make_report(named, saved, match, options)
-    empty = ranks.together(lambda: _empty_state(named, saved, match))
+    found = ranks.together(lambda: prepare(named, names, manifest.state(), Choices(options, missing, unexpected)))
+    empty = ranks.together(lambda: _empty_state(named, found.saved, found.match))
     saved_name = {names.canonical(name): name for name in manifest.params}
     data_files.read(
-        tensors_by_key({saved_name[name]: found for name, found in empty.items()}), path / manifest.data, ranks
+        tensors_by_key({saved_name[name]: values for name, values in empty.items()}), path / manifest.data, ranks
     )
-    fresh = ranks.together(lambda: converted_state(named, match, empty))
-    assign(named, fresh, match, updates)
-    return report
+    fresh = ranks.together(lambda: converted_state(named, found.match, empty))
+    assign(named, fresh, found.match, found.updates)
+    return found.report
 
 
 def _verify(manifest: Manifest, directory: Path, ranks: Ranks) -> None:

@@ -13,11 +13,10 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
 from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames
-from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.loading import converted_state, load_optimizer_state, make_report, option_updates
-from optimbuild.checkpoint.matching import match_state
+from optimbuild.checkpoint.loading import load_optimizer_state
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
+from optimbuild.checkpoint.prepared_load import Choices, converted_state, prepare
 from optimbuild.errors import OptimBuildWarning
 
 
@@ -51,20 +50,17 @@ def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict
     Hooks that were registered later see what this returns.
     """
     named = NamedOptimizer.of(optimizer)
-    names = KnownNames(named)
-    saved = read_state(state_dict, names)
-    match = match_state(named, saved, names, "error", "error")
-    updates = option_updates(named, saved, "checkpoint")
-    _warn_of_changes(make_report(named, saved, match, "checkpoint"))
-    fresh = converted_state(named, match, saved.state)
+    load = prepare(named, KnownNames(named), state_dict, Choices(options="checkpoint"))
+    _warn_of_changes(load.report)
+    fresh = converted_state(named, load.match, load.saved.state)
     groups, position = [], 0
-    for group, update in zip(optimizer.param_groups, updates, strict=True):
+    for group, update in zip(optimizer.param_groups, load.updates, strict=True):
         taken = {key: _copied_option(value) for key, value in group.items() if key not in ("params", "param_names")}
         set_options(taken, update)
         groups.append({**taken, "params": list(range(position, position + len(group["params"])))})
         position += len(group["params"])
     places = {name: place for place, name in enumerate(named.params)}
-    state = {places[n] if match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
+    state = {places[n] if load.match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
     return {"state": state, "param_groups": groups}
 
 
@@ -79,5 +75,5 @@ def _warn_of_changes(report: LoadReport) -> None:
             "the options of the save count, and they are not those of the config: "
             f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's.",
             OptimBuildWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

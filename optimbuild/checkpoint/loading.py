@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint.conversion import converted_entries
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
-from optimbuild.checkpoint.fused_sgd import complete_momentum
-from optimbuild.checkpoint.group_options import option_changes, restored_options, set_options
+from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames
-from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
+from optimbuild.checkpoint.matching import Match, Missing, Unexpected
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
-from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.errors import CheckpointError
-from optimbuild.messages import shown
-from optimbuild.plan.diff import PlanDiff
-
-WhoseOptions = Literal["config", "checkpoint"]
-"""Whose LR, weight decay and so on count after a load."""
+from optimbuild.checkpoint.prepared_load import Choices, WhoseOptions, converted_state, prepare
 
 
 def load_optimizer_state(
@@ -67,60 +58,9 @@ def load_optimizer_state(
     the options of the config count
     """
     named = NamedOptimizer.of(optimizer)
-    names = KnownNames(named)
-    saved = read_state(state, names)
-    match = match_state(named, saved, names, missing, unexpected)
-    updates = option_updates(named, saved, options)
-    report = make_report(named, saved, match, options)
-    fresh = converted_state(named, match, saved.state)
-    assign(named, fresh, match, updates)
-    return report
-
-
-def option_updates(named: NamedOptimizer, saved: SavedState, options: str) -> list[dict[str, Any]]:
-    """Return, for each group, the options that come back from the save: none where those of the config count.
-
-    Raises:
-        CheckpointError: ``options`` is neither, or parameters of one group were saved with different options.
-    """
-    if options not in ("config", "checkpoint"):
-        raise CheckpointError(f"options must be 'config' or 'checkpoint', not {shown(options)}")
-    return restored_options(saved.options, named) if options == "checkpoint" else []
-
-
-def make_report(named: NamedOptimizer, saved: SavedState, match: Match, options: str) -> LoadReport:
-    """Return the report of a load that is about to happen."""
-    same = named.plan is not None and saved.fingerprint == named.plan.fingerprint
-    return LoadReport(
-        layout=saved.layout,
-        loaded=tuple(match.entries),
-        changes=PlanDiff({}) if same else option_changes(saved.options, named),
-        options=options,
-        missing=tuple(match.missing),
-        ignored=tuple(match.ignored),
-    )
-
-
-def converted_state(
-    named: NamedOptimizer, match: Match, state: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return the state that this rank keeps, by name, with every value ready for the optimizer.
-
-    Args:
-        named: The optimizer.
-        match: The saved state that fits it.
-        state: The saved values by name.
-
-    Raises:
-        CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
-    """
-    fresh = {
-        name: converted_entries(state[name], match.entries[name], param)
-        for name, param in named.owned()
-        if name in match.entries
-    }
-    complete_momentum(named, fresh)
-    return fresh
+    load = prepare(named, KnownNames(named), state, Choices(options, missing, unexpected))
+    assign(named, converted_state(named, load.match, load.saved.state), load.match, load.updates)
+    return load.report
 
 
 def assign(

@@ -110,6 +110,9 @@ class Manifest:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"{where} was altered: {type(error).__name__}: {shown(str(error))}") from None
+        twice = [n for n, found in manifest.numbers.items() if found.keys() & manifest.tensors.get(n, {}).keys()]
+        if twice:
+            raise CheckpointError(f"{where} was altered: the same is a tensor and a number: {listing(twice)}")
         if manifest.tensors and METADATA not in manifest.files:
             raise CheckpointError(f"{where} was altered: it has tensors, and names no {METADATA}")
         return manifest

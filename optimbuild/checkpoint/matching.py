@@ -15,6 +15,9 @@ from optimbuild.checkpoint.state_entries import Entries, StateEntry, depends_on_
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""The whole numbers that a tensor can hold."""
+
 Missing = Literal["error", "init"]
 Unexpected = Literal["error", "ignore"]
 
@@ -148,8 +151,9 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
     if not isinstance(value, torch.Tensor):
         if not isinstance(value, (int, float, str)):
             return f"{shown(value)} saved, which is neither tensor nor number"
-        fits = entry is None or entry.kind == "number" or (entry.kind == "scalar" and not isinstance(value, str))
-        return "" if fits else f"the number {shown(value)} saved, a tensor of shape {tuple(param.shape)} here"
+        return _number_mismatch(value, entry, param)
+    if value.layout != torch.strided or (value.is_complex() and not param.is_complex()):
+        return f"a tensor saved that is {'complex' if value.is_complex() else 'sparse'}"
     if entry is None:
         return ""
     if entry.kind == "like":
@@ -162,9 +166,20 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
             return f"{tuple(value.shape)} saved, {entry.shape} here"
         if value.dtype != entry.dtype:
             return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
-    elif value.numel() != 1:
-        return f"{tuple(value.shape)} saved, a single number here"
+    elif value.numel() != 1 or entry.kind == "text":
+        return f"{tuple(value.shape)} saved, a {'text' if entry.kind == 'text' else 'single number'} here"
     return ""
+
+
+def _number_mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
+    if isinstance(value, int) and not LOWEST <= value <= HIGHEST:
+        return f"the number {shown(value)} saved, which has more than 64 bits"
+    if entry is None or entry.kind == ("text" if isinstance(value, str) else "number"):
+        return ""
+    if entry.kind == "scalar" and not isinstance(value, str):
+        return ""
+    here = f"a {entry.kind}" if entry.kind in ("number", "text") else f"a tensor of shape {tuple(param.shape)}"
+    return f"the number {shown(value)} saved, {here} here"
 
 
 def _dtype_name(dtype: torch.dtype | None) -> str:

@@ -96,7 +96,7 @@ class NamedOptimizer:
         for name, tensor in self.owned():
             entries = {key: value for key, value in state.get(tensor, {}).items() if value is not None}
             for key, value in entries.items():
-                if not isinstance(value, (torch.Tensor, int, float, str)):
+                if not _is_savable(value) or not isinstance(key, str):
                     raise CheckpointError(
                         f"{type(self.local).__name__} keeps {shown(value)} as {key!r} of {name!r}; only tensors and "
                         "numbers can be saved by name"
@@ -110,6 +110,12 @@ class NamedOptimizer:
                 f"{listing(foreign)}"
             )
         return found
+
+
+def _is_savable(value: Any) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63  # which a tensor can hold, and so every release of every optimizer
+    return isinstance(value, (torch.Tensor, float, str))
 
 
 def _names(group: Mapping[str, Any], index: int) -> list[str]:

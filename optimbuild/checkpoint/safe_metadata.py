@@ -69,21 +69,50 @@ def compare_metadata(metadata: Any, manifest: Manifest) -> None:
 
 
 def _differences(metadata: Any, manifest: Manifest) -> list[str]:
-    stored: dict[str, int] = {}
-    wrong = []
-    for index, info in metadata.storage_data.items():
-        stored[index.fqn] = stored.get(index.fqn, 0) + 1
-        if info.relative_path not in manifest.files:
-            wrong.append(f"{shown(index.fqn)} is in {shown(info.relative_path)}, which has no checksum")
+    wrong = _unplaced(metadata, manifest)
+    stored = {(index.fqn, tuple(index.offset or ())) for index in metadata.storage_data}
+    described = dict(metadata.state_dict_metadata)
     for name, found in manifest.tensors.items():
         for key, (dtype, shape) in found.items():
             fqn = tensor_key(name, key)
-            described = metadata.state_dict_metadata.get(fqn)
-            if described is None:
+            tensor = described.pop(fqn, None)
+            if tensor is None:
                 wrong.append(f"{shown(fqn)} is missing")
                 continue
-            is_same = list(described.size) == shape and described.properties.dtype is getattr(torch, dtype)
-            chunks = [math.prod(chunk.sizes) for chunk in described.chunks]
-            if not is_same or sum(chunks) != math.prod(shape) or stored.get(fqn) != len(chunks):
+            is_same = list(tensor.size) == shape and tensor.properties.dtype is getattr(torch, dtype)
+            places = {(fqn, tuple(chunk.offsets)) for chunk in tensor.chunks}
+            if not is_same or not _is_tiled(shape, tensor.chunks) or not places <= stored:
                 wrong.append(f"{shown(fqn)} has another shape, dtype or number of parts")
+            stored -= places
+    wrong += [f"{shown(fqn)} is not in the manifest" for fqn in [*described, *sorted({fqn for fqn, _ in stored})]]
     return wrong
+
+
+def _unplaced(metadata: Any, manifest: Manifest) -> list[str]:
+    """Return the parts that are in no file of the manifest, beyond its end, or where another part is."""
+    wrong = []
+    ends: dict[str, int] = {}
+    for index, info in sorted(metadata.storage_data.items(), key=lambda item: (item[1].relative_path, item[1].offset)):
+        file = info.relative_path
+        if file not in manifest.files:
+            wrong.append(f"{shown(index.fqn)} is in {shown(file)}, which has no checksum")
+        elif not ends.get(file, 0) <= info.offset <= info.offset + info.length <= manifest.files[file][0]:
+            wrong.append(f"{shown(index.fqn)} has a wrong place in {shown(file)}")
+        else:
+            ends[file] = info.offset + info.length
+    return wrong
+
+
+def _is_tiled(shape: list[int], chunks: Any) -> bool:
+    """Say whether chunks cover a tensor, each part once."""
+    boxes = [list(zip(chunk.offsets, chunk.sizes, strict=True)) for chunk in chunks]
+    if any(len(box) != len(shape) for box in boxes) or sum(math.prod(c.sizes) for c in chunks) != math.prod(shape):
+        return False
+    for i, box in enumerate(boxes):
+        if not all(0 <= start <= start + size <= end for (start, size), end in zip(box, shape, strict=True)):
+            return False
+        for other in boxes[:i]:
+            pairs = zip(box, other, strict=True)
+            if math.prod(shape) and all(a < b + n and b < a + m for (a, m), (b, n) in pairs):
+                return False
+    return True

@@ -22,7 +22,7 @@ class StateEntry:
 
     Args:
         kind: ``like``: a tensor of the parameter's shape; ``scalar``: a tensor without dimensions;
-            ``number``: a plain number; ``other``: a tensor of another shape.
+            ``number``: a plain number; ``text``: a text; ``other``: a tensor of another shape.
         dtype: The dtype of the tensor; None for a number.
         device: The device of the tensor; None for a number.
         shape: The shape of a tensor of another shape; None where it is not known.
@@ -143,7 +143,7 @@ def _starts_with_state(asked: _Class, ndim: int) -> bool:
 
 def _entry(value: Any, shape: tuple[int, ...]) -> StateEntry:
     if not isinstance(value, torch.Tensor):
-        return StateEntry("number")
+        return StateEntry("text" if isinstance(value, str) else "number")
     kind = "scalar" if value.ndim == 0 else "like" if value.shape == shape else "other"
     return StateEntry(kind, value.dtype, value.device, tuple(value.shape) if kind == "other" else None)
 

@@ -183,6 +183,25 @@ def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:  # noqa: A
 
 
 def fill(registry: mmengine.registry.Registry) -> None:
-    """Import ``mmengine.optim``, which registers the optimizers of torch."""
-    if registry is MMENGINE_OPTIMIZERS:
-        import mmengine.optim  # noqa: F401
+    """Import ``mmengine.optim``, which registers the optimizers of torch.
+
+    An import that is interrupted leaves names registered and modules half imported, and the next one would fail
+    with "already registered". So both are put back as they were.
+    """
+    if registry is not MMENGINE_OPTIMIZERS or "mmengine.optim" in sys.modules:
+        return
+    modules = set(sys.modules)
+    registered = [(each, set(each.module_dict)) for each in _mmengine_registries()]
+    try:
+        importlib.import_module("mmengine.optim")
+    except BaseException:
+        for name in [name for name in set(sys.modules) - modules if name.startswith("mmengine.")]:
+            del sys.modules[name]
+        for each, names in registered:
+            for name in set(each.module_dict) - names:
+                del each.module_dict[name]
+        raise
+
+
+def _mmengine_registries() -> list[mmengine.registry.Registry]:
+    return [each for each in vars(mmengine.registry).values() if isinstance(each, mmengine.registry.Registry)]

@@ -54,9 +54,9 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 1) -> 
         optimizer.zero_grad()
 
 
-def resumes(old: torch.optim.Optimizer, name: str, options: dict[str, Any], how: str, **choices: Any) -> None:
+def resumes(old: torch.optim.Optimizer, name: str, settings: dict[str, Any], how: str, **choices: Any) -> None:
     """Load, and step; whatever does not fit must be a CheckpointError that changes nothing."""
-    model, optimizer = made(name, options)
+    model, optimizer = made(name, settings)
     if how == "load_state_dict":
         resumable(optimizer)
     before = {key: dict(value) for key, value in optimizer.state.items()}
@@ -79,7 +79,8 @@ def test_every_pair_of_options_of_a_class_loads_or_is_refused(name: str) -> None
         old = made(name, one, steps=2)[1]
         for how in ("load_state_dict", "load_optimizer_state"):
             resumes(old, name, other, how)
-        resumes(old, name, other, "load_optimizer_state", missing="init", unexpected="ignore")
+        for options in ("config", "checkpoint"):
+            resumes(old, name, other, "load_optimizer_state", missing="init", unexpected="ignore", options=options)
 
 
 def test_state_of_every_class_loads_into_every_other_or_is_refused() -> None:

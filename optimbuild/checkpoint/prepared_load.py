@@ -1,0 +1,165 @@
+"""A load before it happens: saved state read, matched, and converted, so that what follows cannot fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optimbuild.checkpoint.conversion import converted_entries
+from optimbuild.checkpoint.fused_sgd import complete_momentum
+from optimbuild.checkpoint.group_options import option_changes, plain_option, restored_options
+from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.layouts import read_state
+from optimbuild.checkpoint.load_report import LoadReport
+from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.saved_state import SavedState
+from optimbuild.checkpoint.state_entries import expected_state
+from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.messages import shown
+from optimbuild.plan.diff import PlanDiff
+
+WhoseOptions = Literal["config", "checkpoint"]
+"""Whose LR, weight decay and so on count after a load."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the caller of a load chose, as :func:`~optimbuild.checkpoint.load_optimizer_state` describes it.
+
+    Args:
+        options: Whose options count after the load.
+        missing: What happens to parameters without saved state.
+        unexpected: What happens to saved state that the optimizer has no use for.
+    """
+
+    options: WhoseOptions = "config"
+    missing: Missing = "error"
+    unexpected: Unexpected = "error"
+
+
+@dataclass(frozen=True)
+class PreparedLoad:
+    """State that was read and fits.
+
+    Args:
+        saved: The saved state by name.
+        match: What of it fits.
+        updates: For each group, the options that come back from the save; none where those of the config count.
+        report: The report of the load that is about to happen.
+    """
+
+    saved: SavedState
+    match: Match
+    updates: list[dict[str, Any]]
+    report: LoadReport
+
+
+def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choices) -> PreparedLoad:
+    """Read saved state in any layout, and match it to an optimizer. Nothing is changed.
+
+    Args:
+        named: The optimizer that resumes.
+        names: The names of its model.
+        state: The saved state.
+        choices: What the caller chose.
+
+    Raises:
+        CheckpointError: It is no state, or does not fit; the message lists every kind of mismatch, with names.
+    """
+    with damage_is_ours():
+        saved = read_state(state, names)
+        match = match_state(named, saved, names, choices.missing, choices.unexpected)
+        updates = option_updates(named, saved, match, choices.options)
+        return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options))
+
+
+@contextmanager
+def damage_is_ours() -> Iterator[None]:
+    """Turn what damaged state breaks, in whatever way, into a CheckpointError.
+
+    Saved state comes from outside and may hold anything. All of this happens before the optimizer is touched.
+    """
+    try:
+        yield
+    except OptimBuildError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {shown(str(error), 200)}"
+        raise CheckpointError(f"this is no optimizer state: {why}. Nothing was loaded.") from error
+
+
+def option_updates(named: NamedOptimizer, saved: SavedState, match: Match, options: str) -> list[dict[str, Any]]:
+    """Return, for each group, the options that come back from the save: none where those of the config count.
+
+    Options that decide what is kept, such as ``amsgrad``, stay those of the config where state is loaded for the group:
+    the state was matched to them.
+
+    Raises:
+        CheckpointError: ``options`` is neither, or parameters of one group were saved with different options.
+    """
+    if options not in ("config", "checkpoint"):
+        raise CheckpointError(f"options must be 'config' or 'checkpoint', not {shown(options)}")
+    if options == "config":
+        return []
+    updates = restored_options(saved.options, named)
+    for group, update in zip(named.optimizer.param_groups, updates, strict=True):
+        loaded = [i for i, name in enumerate(group["param_names"]) if match.entries.get(name) is not None]
+        if loaded:
+            _keep_deciding_options(named, group, update, group["params"][loaded[0]])
+    return updates
+
+
+def _keep_deciding_options(named: NamedOptimizer, group: Mapping[str, Any], update: dict[str, Any], param: Any) -> None:
+    changed = [key for key, value in update.items() if key in group and not _is_same(group[key], value)]
+    if not changed or _kept_keys(named, {**group, **update}, param) == _kept_keys(named, group, param):
+        return
+    for key in changed:
+        if _kept_keys(named, {**group, key: update[key]}, param) != _kept_keys(named, group, param):
+            del update[key]
+
+
+def _is_same(current: Any, saved: Any) -> bool:
+    return bool(plain_option(current) == saved)
+
+
+def _kept_keys(named: NamedOptimizer, group: Mapping[str, Any], param: Any) -> frozenset[str]:
+    return frozenset(expected_state(named.local, group, param) or ())
+
+
+def make_report(named: NamedOptimizer, saved: SavedState, match: Match, options: str) -> LoadReport:
+    """Return the report of a load that is about to happen."""
+    same = named.plan is not None and saved.fingerprint == named.plan.fingerprint
+    return LoadReport(
+        layout=saved.layout,
+        loaded=tuple(match.entries),
+        changes=PlanDiff({}) if same else option_changes(saved.options, named),
+        options=options,
+        missing=tuple(match.missing),
+        ignored=tuple(match.ignored),
+    )
+
+
+def converted_state(
+    named: NamedOptimizer, match: Match, state: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the state that this rank keeps, by name, with every value ready for the optimizer.
+
+    Args:
+        named: The optimizer.
+        match: The saved state that fits it.
+        state: The saved values by name.
+
+    Raises:
+        CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
+    """
+    with damage_is_ours():
+        fresh = {
+            name: converted_entries(state[name], match.entries[name], param)
+            for name, param in named.owned()
+            if name in match.entries
+        }
+        complete_momentum(named, fresh)
+        return fresh
