@@ -24,6 +24,7 @@ from transformers import SchedulerType, get_scheduler
 
 from optimbuild import OptimBuildWarning, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from tests import distributed
 from tests.models import CONFIG, Net
 
 STEPS = 120
@@ -416,6 +417,22 @@ def test_a_watch_looks_ever_more_rarely():
     assert sum(look <= 1000 for look in looks) < 100
     assert len(looks) < 250
     assert max(new - old for old, new in itertools.pairwise(looks)) <= 1000
+
+
+def under_zero() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    torch.manual_seed(0)
+    model, other = Net(), Net()
+    optimizer = build_optimizer({**CONFIG, "zero": True}, model)
+    scheduler = sched.CosineAnnealingLR(optimizer, STEPS)
+    silent = train(optimizer, model, lambda _: scheduler.step(), 20)
+    optimizer = build_optimizer({**CONFIG, "zero": True}, other)
+    scheduler = sched.OneCycleLR(optimizer, 1e-3, total_steps=STEPS)
+    return silent, train(optimizer, other, lambda _: scheduler.step(), 20)
+
+
+def test_a_sharded_optimizer_is_watched_on_each_rank():
+    for silent, told in distributed.run(2, under_zero):
+        assert (silent, len(told)) == ([], 1)
 
 
 # --- the page about schedulers ---------------------------------------------------------------------
