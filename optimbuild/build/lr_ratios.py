@@ -61,9 +61,8 @@ class LrRatios:
             groups: The optimizer's groups; those that were added later are left out.
         """
         planned = self._planned
-        rates = [group.get("lr") for group in groups[: len(planned)]]
-        if not PLAIN.issuperset(map(type, rates)):
-            rates = [_rate(rate) for rate in rates]
+        found = [group.get("lr") for group in groups[: len(planned)]]
+        rates: list[Any] = found if PLAIN.issuperset(map(type, found)) else [_rate(rate) for rate in found]
         before, self._last = self._last, rates
         factor = rates[0] / planned[0] if rates and planned[0] else 0.0
         low, high = factor / TOLERANCE, factor * TOLERANCE

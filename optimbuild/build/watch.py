@@ -66,6 +66,7 @@ def watch(optimizer: torch.optim.Optimizer, plan: Plan, surveyed: Surveyed) -> N
     """
     if not plan.spec.watch:
         return
-    its_watch = Watch(LrRatios(plan.groups), KeptNorms.of(surveyed.modules, plan.kept_statistics))
+    modules = surveyed.modules if plan.kept_statistics else {}
+    its_watch = Watch(LrRatios(plan.groups), KeptNorms.of(modules, plan.kept_statistics))
     optimizer.register_step_pre_hook(its_watch.before_step)
     optimizer.register_load_state_dict_post_hook(its_watch.after_loading)

@@ -41,8 +41,8 @@ def probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ..
 def _probed(cls: type, options: tuple[tuple[str, Any], ...], shape: tuple[int, ...], dtype: str, name: str) -> int:
     for device in ("meta", "cpu"):
         try:
-            given = dict(options)
-            return _nbytes(state_after_step(cls, given, shape, getattr(torch, dtype), device, arguments=given))
+            # to the constructor, and not into the group, where they would override what it computes
+            return _nbytes(state_after_step(cls, {}, shape, getattr(torch, dtype), device, arguments=dict(options)))
         except Exception as error:  # noqa: BLE001  # a foreign optimizer may raise anything
             refusal = error
     raise ConfigError(

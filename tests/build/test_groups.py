@@ -89,7 +89,9 @@ class Works(torch.optim.Optimizer):
         super().__init__(params, {**defaults, "eps": eps, "warm": warm, "decay": decay})
 
     def step(self, closure=None):
-        return None
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                self.state[tensor] = {str(beta): torch.zeros_like(tensor) for beta in group["betas_1d"]}
 
 
 GIVEN = st.fixed_dictionaries(
@@ -115,6 +117,13 @@ def test_what_a_constructor_works_out_is_left_to_it(given):
     expected = {key: value for key, value in by_hand.param_groups[0].items() if key != "params"}
     found = {key: value for key, value in built.param_groups[0].items() if key not in ("params", "param_names")}
     assert found == expected
+
+
+def test_the_memory_of_a_plan_counts_what_a_constructor_works_out():
+    with registered(Works) as name:
+        plan = make_plan({"optimizer": {"type": name}}, nn.Linear(2, 2))
+        (rank,) = plan.memory().ranks
+    assert rank.state == 2 * rank.parameters
 
 
 def test_an_option_that_a_rule_changes_is_in_its_group_only():

@@ -6,8 +6,10 @@ import copy
 import itertools
 import math
 import pickle
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,11 @@ from mmengine.optim import scheduler as mm
 from torch import nn
 from torch.optim import lr_scheduler as sched
 from torch.optim.swa_utils import SWALR
-from transformers import get_scheduler
+from transformers import SchedulerType, get_scheduler
 
 from optimbuild import OptimBuildWarning, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from tests import distributed
 from tests.models import CONFIG, Net
 
 STEPS = 120
@@ -97,6 +100,9 @@ KEEPS: dict[str, Callable[[Optimizer], Any]] = {
     "HF cosine_with_min_lr": hf("cosine_with_min_lr", min_lr=1e-4),
     "HF cosine_warmup_with_min_lr": hf("cosine_warmup_with_min_lr", min_lr=1e-4, warmup_lr_rate=0.1),
     "HF warmup_stable_decay": hf("warmup_stable_decay", num_decay_steps=40, min_lr_ratio=0.1),
+    "HF greedy, lists": lambda o: get_scheduler(
+        "greedy", o, scheduler_specific_kwargs={"min_lr": lrs(o, 0.1), "max_lr": lrs(o, 10.0), "patience": 2}
+    ),
     "MMEngine ConstantLR": lambda o: mm.ConstantLR(o, end=WARM),
     "MMEngine LinearLR": lambda o: mm.LinearLR(o, 0.001, end=WARM),
     "MMEngine ExponentialLR": lambda o: mm.ExponentialLR(o, 0.9),
@@ -125,6 +131,7 @@ BREAKS: dict[str, Callable[[Optimizer], Any]] = {
         o, [sched.LinearLR(o, 0.01, total_iters=WARM), sched.CosineAnnealingLR(o, STEPS - WARM, 1e-4)], [WARM]
     ),
     "HF reduce_lr_on_plateau, min_lr": hf("reduce_lr_on_plateau", patience=2, min_lr=1e-4),
+    "HF greedy": hf("greedy", patience=2, min_lr=1e-4),
     "MMEngine OneCycleLR": lambda o: mm.OneCycleLR(o, 1e-3, total_steps=STEPS + 1),
     "MMEngine CosineAnnealingLR, eta_min": lambda o: mm.CosineAnnealingLR(o, T_max=STEPS, eta_min=1e-4),
     "MMEngine CosineRestartLR, eta_min": lambda o: mm.CosineRestartLR(o, [30] * 4, [1] * 4, eta_min=1e-4),
@@ -410,6 +417,51 @@ def test_a_watch_looks_ever_more_rarely():
     assert sum(look <= 1000 for look in looks) < 100
     assert len(looks) < 250
     assert max(new - old for old, new in itertools.pairwise(looks)) <= 1000
+
+
+def under_zero() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    torch.manual_seed(0)
+    model, other = Net(), Net()
+    optimizer = build_optimizer({**CONFIG, "zero": True}, model)
+    scheduler = sched.CosineAnnealingLR(optimizer, STEPS)
+    silent = train(optimizer, model, lambda _: scheduler.step(), 20)
+    optimizer = build_optimizer({**CONFIG, "zero": True}, other)
+    scheduler = sched.OneCycleLR(optimizer, 1e-3, total_steps=STEPS)
+    return silent, train(optimizer, other, lambda _: scheduler.step(), 20)
+
+
+def test_a_sharded_optimizer_is_watched_on_each_rank():
+    for silent, told in distributed.run(2, under_zero):
+        assert (silent, len(told)) == ([], 1)
+
+
+# --- the page about schedulers ---------------------------------------------------------------------
+
+
+def row_names(library: str) -> set[str]:
+    """Return the schedulers in the first column of a table on the page."""
+    page = Path("docs/schedulers.md").read_text("utf-8")
+    section = page.split(f"### {library}\n")[1].split("###")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def tried(library: str) -> set[str]:
+    return {re.split(r"[ ,]", name)[1] for name in (*KEEPS, *BREAKS) if name.startswith(library)}
+
+
+def test_the_page_has_a_row_for_every_scheduler_of_torch_and_each_was_tried():
+    every = {name for name, cls in vars(sched).items() if isinstance(cls, type) and issubclass(cls, sched.LRScheduler)}
+    assert row_names("PyTorch") == tried("torch") == every - {"LRScheduler", "_LRScheduler"} | {"SWALR"}
+
+
+def test_the_page_has_a_row_for_every_scheduler_of_hugging_face_and_each_was_tried():
+    assert row_names("Hugging Face") == tried("HF") == {kind.value for kind in SchedulerType}
+
+
+def test_the_page_has_a_row_for_every_scheduler_of_mmengine_and_each_was_tried():
+    every = {name for name in mm.__all__ if name.endswith("LR")}
+    assert row_names("MMEngine") == tried("MMEngine") == every
 
 
 # --- timm, where it is installed -------------------------------------------------------------------

@@ -37,6 +37,7 @@ CONFIGS = st.fixed_dictionaries(
         "zero": st.booleans() | st.fixed_dictionaries({}, optional={"stage": st.just(1), "bucket_view": st.booleans()}),
         "implementation": st.sampled_from(["auto", "fused", "foreach", "for-loop"]),
         "strict": st.booleans(),
+        "watch": st.booleans(),
     },
 )
 
@@ -81,7 +82,7 @@ def test_zero_is_a_switch_or_a_mapping_of_options(zero, sharding):
     assert Spec.of({"optimizer": {"type": "adamw"}, "zero": zero}).sharding == sharding
 
 
-KNOWN = "Known: optimizer, rules, zero, implementation, strict."
+KNOWN = "Known: optimizer, rules, zero, implementation, strict, watch."
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ KNOWN = "Known: optimizer, rules, zero, implementation, strict."
         ({"zero": {"bucket_view": "yes"}}, "zero.bucket_view: must be true or false (given: 'yes')"),
         ({"implementation": 1}, "implementation: must be 'auto', 'fused', 'foreach' or 'for-loop' (given: 1)"),
         ({"strict": "no"}, "strict: must be true or false (given: 'no')"),
+        ({"watch": "no"}, "watch: must be true or false (given: 'no')"),
         ({"rule": []}, "unknown key 'rule'. Did you mean 'rules'? " + KNOWN),
         ({"for-loop": 1}, "unknown key 'for-loop'. " + KNOWN),
         ({"a.b[0]": 1}, "unknown key 'a.b[0]'. " + KNOWN),

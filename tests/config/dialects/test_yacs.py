@@ -94,6 +94,7 @@ def test_the_defaults_are_those_of_the_published_configs():
         ("zero", "ZERO", {"bucket_view": False}),
         ("implementation", "IMPLEMENTATION", "for-loop"),
         ("strict", "STRICT", False),
+        ("watch", "WATCH", False),
     ],
 )
 def test_our_own_keys_stand_under_optimizer(ours, key, value):
