@@ -97,8 +97,7 @@ def bomb(levels: int) -> Any:
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_is_no_plain_data_is_refused_with_its_place(value, message, monkeypatch):
-    monkeypatch.setattr("optimbuild.values.MAX_NODES", 10_000)
+def test_what_is_no_plain_data_is_refused_with_its_place(value, message):
     with pytest.raises(ConfigError, match=message) as caught:
         plain({"a": [0, {"b": value}]})
     assert len(str(caught.value)) < 400

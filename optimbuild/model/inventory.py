@@ -92,6 +92,11 @@ class Inventory:
         """The parameters' names, aliases left out."""
         return tuple([param.name for param in self.params])
 
+    @cached_property
+    def trainable(self) -> tuple[ParamInfo, ...]:
+        """The parameters with ``requires_grad`` before the build, in model order."""
+        return tuple([param for param in self.params if param.trainable])
+
     def position(self, name: str) -> int:
         """Return the position of a parameter in model order, by its name or an alias.
 

@@ -57,7 +57,7 @@ def test_a_state_of_mmengines_own_constructor_resumes() -> None:
         {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0, "flat_decay_mult": 0.0},
     )(whole)
     train(whole, wrapper.optimizer, range(5))
-    config = {**CONFIG, "rules": [{"type": "no_decay"}]}
+    config = {**CONFIG, "rules": [{"type": "no_decay", "vectors": False}]}
     again, fresh = resumed(whole, config)
     fresh.load_state_dict(copy.deepcopy(wrapper.state_dict()))
     train(again, fresh, range(5, 10))

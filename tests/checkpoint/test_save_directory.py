@@ -78,7 +78,7 @@ def test_a_directory_that_does_not_fit_is_refused_like_a_file(tmp_path: Path) ->
     slower = {**CONFIG, "optimizer": {**CONFIG["optimizer"], "weight_decay": 0.01}}
     _, fresh = resumed(whole, slower)
     report = load(fresh, tmp_path)
-    assert "weight_decay of 9 parameters: 0.05 → 0.01: " in str(report)
+    assert "weight_decay of 8 parameters: 0.05 → 0.01: " in str(report)
     load(fresh, tmp_path, options="checkpoint")
     assert {group["weight_decay"] for group in fresh.param_groups} == {0.0, 0.05}
 

@@ -161,7 +161,7 @@ def test_a_class_can_be_decorated_and_a_plainly_registered_rule_works():
         pass
 
     built = build_optimizer({"optimizer": {"type": "decorated", "lr": 0.1}}, Net())
-    assert type(built) is Decorated
+    assert isinstance(built, Decorated)
     assert built.param_groups[0]["momentum"] == 0.5
 
     @RULES.register_module()

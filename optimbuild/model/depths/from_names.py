@@ -71,22 +71,37 @@ def from_names(model: Inventory) -> Depths:
         ConfigError: No numbered blocks, or several sequences that could be the trunk; shows how to
             write ``layers`` by hand.
     """
-    params = [param for param in model if param.trainable] or list(model)
-    names = [param.name for param in params]
-    trunk, cuts = _trunk(names)
+    params, trunk, cuts = _trunk_of(model)
     nested = _nested([(number, rest) for container, number, rest in filter(None, cuts) if container == trunk])
     blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
     start = next(i for i, block in enumerate(blocks) if block is not None)
     end = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block is not None)
     stem = _stem(params[:start], _parent(trunk))
     places = {
-        name: block or _place_outside(name, position, end, stem)
-        for position, (name, block) in enumerate(zip(names, blocks, strict=True))
+        param.name: block or _place_outside(param.name, position, end, stem)
+        for position, (param, block) in enumerate(zip(params, blocks, strict=True))
+        if param.trainable or not model.trainable
     }
     layer_at = {place: layer for layer, place in enumerate(sorted({place for place in places.values() if place}))}
     layer_of = {name: layer_at[place] for name, place in places.items() if place is not None}
     within = _pattern(trunk) + ("" if nested is None else f".{_pattern(nested)}")
     return Depths(layer_of, len(layer_at), f"names: {len(layer_at)} layers around {within}{_ends(layer_of)}")
+
+
+def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[_Numbered | None]]:
+    """Return the parameters among which there is one trunk, its container, and how the names are cut.
+
+    These are all parameters, or the trainable ones where all have no one trunk or a frozen one, such as a teacher.
+    """
+    try:
+        trunk, cuts = _trunk(model.names)
+        pairs = zip(model, cuts, strict=True)
+        if not model.trainable or any(param.trainable for param, cut in pairs if cut is not None and cut[0] == trunk):
+            return model.params, trunk, cuts
+    except ConfigError:
+        if not model.trainable or len(model.trainable) == len(model):
+            raise
+    return (model.trainable, *_trunk([param.name for param in model.trainable]))
 
 
 def _place_outside(name: str, position: int, end: int, stem: frozenset[str]) -> Place | None:

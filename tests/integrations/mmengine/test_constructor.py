@@ -70,7 +70,7 @@ def test_transformers_beside_it_does_no_harm() -> None:
         "from mmengine.optim import build_optim_wrapper; "
         "wrapper = build_optim_wrapper(nn.Linear(2, 2), {'constructor': 'optimbuild.OptimBuildConstructor', "
         "'optimizer': {'type': 'Adafactor', 'scale_parameter': False, 'relative_step': False, 'lr': 1e-3}}); "
-        "assert type(wrapper.optimizer) is transformers.Adafactor; "
+        "assert isinstance(wrapper.optimizer, transformers.Adafactor); "
         "assert OPTIMIZERS.get('TorchAdafactor').__module__.startswith('torch.optim')"
     )
     pytest.importorskip("transformers")
@@ -379,7 +379,7 @@ def test_what_a_wrapper_of_ones_own_refuses_has_the_path_of_the_key() -> None:
         build(model, type=Picky, accumulative_counts=2, speed="fast", paramwise_cfg={"rules": rules})
     assert e.value.path == "optim_wrapper.speed"
     assert model.head.weight.requires_grad
-    assert type(build(model, type=Picky, speed="slow")) is Picky
+    assert isinstance(build(model, type=Picky, speed="slow"), Picky)
 
 
 def test_a_wrapper_that_takes_any_option_gets_them_all() -> None:
