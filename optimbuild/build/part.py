@@ -51,7 +51,7 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
             f"the plan freezes every parameter of {_called(part)}, so there is nothing to optimize. Frozen: "
             + listing(restricted_plan.frozen, 5)
         )
-    return restricted_plan, Surveyed(inventory, [part.tensors[i] for i in order], part.model)
+    return restricted_plan, Surveyed(inventory, [part.tensors[i] for i in order], part.walked)
 
 
 def _called(part: Surveyed) -> str:

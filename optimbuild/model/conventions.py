@@ -29,7 +29,7 @@ def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
     >>> [switch for switch, _ in reasons_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})))]
     ['other_biases']
     """
-    is_bias = any(name.endswith(".bias") or name == "bias" for name in param.names)
+    is_bias = f".{param.name}".endswith(".bias") or any(f".{alias}".endswith(".bias") for alias in param.aliases)
     if "norm" in param.kinds:
         yield "norm", f"parameter of a normalization layer, {param.owner}"
     if is_bias:
@@ -74,7 +74,7 @@ def is_vector(param: ParamInfo) -> bool:
     >>> is_vector(ParamInfo("grn.gamma", (1, 1, 1, 96))), is_vector(ParamInfo("pos_embed", (1, 197, 768)))
     (True, False)
     """
-    if len(param.shape) < 2 or sum([size != 1 for size in param.shape]) > 1:
+    if len(param.shape) < 2 or param.shape.count(1) < len(param.shape) - 1:
         return False
     own, role = param.name.rpartition(".")[2], role_of(param.name)
     if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):

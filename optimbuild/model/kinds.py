@@ -121,7 +121,10 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     >>> role_of("attn.relative_attention_bias.weight", "Embedding", ("Embedding",))
     'relative_attention_bias'
     """
-    *above, last = name.split(".")
+    last = name.rpartition(".")[2]
+    if last != "weight" and not last.startswith("original") and not last.isdigit():
+        return last
+    above = name.split(".")[:-1]
     if len(above) >= 2 and above[-2] == "parametrizations" and last.startswith("original"):
         return above[-1]
     if last.isdigit() and above:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -50,17 +50,22 @@ class Surveyed:
     Args:
         inventory: What a plan may know.
         tensors: The parameters themselves.
-        model: The module.
+        walked: Every module in pre-order, with what the canonical names of its parameters begin with.
     """
 
     inventory: Inventory
     tensors: list[nn.Parameter]
-    model: nn.Module
+    walked: Sequence[tuple[str, nn.Module]]
 
     @property
+    def model(self) -> nn.Module:
+        """The module."""
+        return self.walked[0][1]
+
+    @cached_property
     def modules(self) -> dict[str, nn.Module]:
         """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
-        return {prefix.removesuffix("."): module for prefix, module in walk(self.model)}
+        return {prefix.removesuffix("."): module for prefix, module in self.walked}
 
 
 def inventory(model: nn.Module) -> Inventory:
@@ -116,7 +121,7 @@ def survey(model: nn.Module) -> Surveyed:
         statistics=tuple([prefix.removesuffix(".") for prefix, module in modules if _keeps_statistics(module)]),
         packages=_packages(_class_of(type(root))),
     )
-    return Surveyed(made, tensors, model)
+    return Surveyed(made, tensors, modules)
 
 
 def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner]]:

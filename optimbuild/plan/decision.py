@@ -21,8 +21,7 @@ class Setting(NamedTuple):
     @property
     def key(self) -> tuple[Any, ...]:
         """The key by which settings are equal; 1, 1.0 and True differ."""
-        options = sorted((self.options or {}).items())
-        return (self.frozen, self.optimizer, tuple([(name, repr(value)) for name, value in options]))
+        return (self.frozen, self.optimizer, repr(sorted((self.options or {}).items())))
 
 
 FROZEN = Setting(True, None, None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
@@ -53,9 +51,9 @@ class NoDecay:
         """Find each parameter's first cause, and ask the model for its hints."""
         edits = Edits(model)
         edits.reads(*[NO_DECAY_MARK] * self.marks)
-        old = [switch for switch in ("norm", "bias", "one_dimensional") if getattr(self, switch)]
-        new = [switch for switch in NEW if getattr(self, switch)]
-        self._give_by_cause(edits, old)
+        old, new = self._causes(model)
+        for why, params in old.items():
+            edits.give(params, _because(why))
         for i, name in enumerate(self.names):
             found = [model[name]] if name in model else []
             edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
@@ -66,23 +64,23 @@ class NoDecay:
             edits.give(named, _because(why))
         if idle := [hint for hint, named, _ in hinted if not named]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
-        given = self._give_by_cause(edits, new)
+        given = [param for params in new.values() for param in params if not edits[param.name]]
+        for why, params in new.items():
+            edits.give(params, _because(why))
         forgotten = [param for param in edits.rest() if is_never_decayed(param)]
         edits.note("decayed, though recipes for such models leave them out (see `names`)", forgotten, "weight_decay")
         edits.note(f"no longer decayed since 0.2 (switches: {', '.join(NEW)})", given, "weight_decay")
         return edits
 
-    def _give_by_cause(self, edits: Edits, switches: Sequence[str]) -> list[ParamInfo]:
-        """Give each parameter its first cause among those of the switches; return who had none before."""
-        found: dict[str, list[ParamInfo]] = {}
-        for param in edits.rest():
+    def _causes(self, model: Inventory) -> tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]]:
+        """Return the parameters by the first cause that is in them and is not switched off: the old, and the new."""
+        found: tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]] = {}, {}
+        for param in model:
             for switch, why in reasons_not_to_decay(param):
-                if switch in switches:
-                    found.setdefault(why, []).append(param)
+                if getattr(self, switch):
+                    found[switch in NEW].setdefault(why, []).append(param)
                     break
-        for why, params in found.items():
-            edits.give(params, _because(why))
-        return [param for params in found.values() for param in params]
+        return found
 
 
 def _because(why: str) -> Edit:

@@ -296,11 +296,14 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> list[list[str]]:
     entries: list[list[str]] = []
     seen: set[str] = set()
     was_numbered = True
+    unplaced = {name for name in names if "." not in name and not (_TAKES_INPUT.search(name) or _TOP.search(name))}
+    if len(unplaced) == len(names):  # else they are such as a logit_scale, which nothing places
+        unplaced = set()
     for name in names:
-        if "." not in name and not (_TAKES_INPUT.search(name) or _TOP.search(name)):
-            continue  # such as a logit_scale, which nothing places
         cuts = (_cut(name, digits_at_end) for digits_at_end in (False, True))
         container = next((found for found, _, _ in filter(None, cuts) if found in rivals), None)
+        if container is None and name in unplaced:
+            continue
         pattern = _pattern(container) if container is not None else _outside(name, rivals)
         if pattern not in seen:
             seen.add(pattern)

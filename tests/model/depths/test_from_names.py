@@ -261,6 +261,8 @@ def test_several_trunks_are_an_error_whose_example_works(name: str) -> None:
          ["b.{n}", ["x", "y", "z"]]),
         (("x.0.w", "x.1.w", "y.0.w", "y.1.w", "head"), "could be the trunk: y.{n}, x.{n}",
          ["x.{n}", "y.{n}", "head"]),
+        (("weight", "bias"), "no sequence of numbered modules is in them", ["weight", "bias"]),
+        (("w_l0", "v_l0", "w_l1", "v_l1"), "could be the trunk: w_l{n}, v_l{n}", ["w_l{n}", "v_l{n}"]),
     ],
 )  # fmt: skip
 def test_depths_that_cannot_be_inferred_are_an_error_with_an_example(
