@@ -249,16 +249,19 @@ def _packages(cls: type) -> tuple[str, ...]:
 
 
 def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
-    """Return the hooks of the root, and those of every module inside that has some."""
-    inner = {}
+    """Return the hooks of the root, and those of every module inside that has some.
+
+    A wrapper that passes on what the module inside answers (with ``__getattr__``, say) has no hooks: that module has.
+    """
+    inner, known = {}, {id(module) for _, module in modules}
     for prefix, module in modules:
         cls: Any = type(module)
         if prefix and (_class_has_hooks(cls) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
             path = prefix.removesuffix(".")
-            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path))}
+            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path, known))}
             if live:
                 inner[path] = Hints(live=live, of=path)
-    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model")) is not None}
+    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model", known)) is not None}
     for hook, method in live.items():
         if not callable(method):
             raise ModelError(f"{hook} of the model must be a method, not {shown(method)}")
@@ -270,12 +273,13 @@ def _class_has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 
-def _hook(module: nn.Module, name: str, of: str) -> Any:
+def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
     for spelling in (name, OLD_SPELLING.get(name, name)):
         try:
             method = getattr(module, spelling, None)
         except Exception as error:  # a property may raise anything
             raise ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}") from error
         if method is not None:
-            return method
+            bound_to = getattr(method, "__self__", module)
+            return method if bound_to is module or id(bound_to) not in known else None
     return None
