@@ -171,8 +171,6 @@ def check_loaded(state: Any, optimizer: torch.optim.Optimizer, layout: str) -> N
         groups = state["param_groups"]
         pairs = [pair for group in groups for pair in zip(group["params"], group["param_names"], strict=False)]
         names = dict(pairs)
-            key: name for group in groups for key, name in zip(group["params"], group["param_names"], strict=False)
-        }
         said = {names[key]: value for key, value in state["state"].items() if key in names}
     else:
         said = state["state"]
