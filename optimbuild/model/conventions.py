@@ -21,6 +21,7 @@ _NEVER_DECAYED = re.compile(
 _WEIGHTS = frozenset(("linear", "conv", "embedding", "deformable"))
 _MAGNITUDE = re.compile(r"(^|_)weight_g$")
 _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
+_WEIGHT_OF_CONTAINER = re.compile(r"(^|\.)(weight|lora_\w+)\.[^.]+$")
 
 
 def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
@@ -80,7 +81,7 @@ def is_vector(param: ParamInfo) -> bool:
     if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):
         return True
     is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))
-    return not (is_layer and _WEIGHT.search(role))
+    return not (is_layer and (_WEIGHT.search(role) or _WEIGHT_OF_CONTAINER.search(param.name)))
 
 
 def is_never_decayed(param: ParamInfo) -> bool:

@@ -16,7 +16,7 @@ from optimbuild.errors import ModelError
 from optimbuild.messages import shown
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
+from optimbuild.model.kinds import kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
 from optimbuild.model.param_info import NOTHING, ParamInfo
 from optimbuild.model.walk import unwrapped, walk
@@ -95,22 +95,22 @@ def survey(model: nn.Module) -> Surveyed:
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
     modules = list(walk(model))
     names: dict[int, list[str]] = {}  # by the id of a tensor, since a shared one has several
-    found: list[tuple[nn.Parameter, Owner]] = []
+    found: list[tuple[nn.Parameter, Owner, str]] = []
     sparse: set[int] = set()
-    for prefix, module, owner in _owners(modules):
+    for prefix, module, owner, role in _owners(modules):
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
             known = names.get(id(tensor))
             if known is None:
                 names[id(tensor)] = [prefix + key]
-                found.append((tensor, owner))
+                found.append((tensor, owner, role))
             elif prefix + key not in known:
                 known.append(prefix + key)
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
-    root, tensors = unwrapped(model), [tensor for tensor, _ in found]
-    params = [_param(tensor, owner, names[id(tensor)]) for tensor, owner in found]
+    root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
+    params = [_param(tensor, owner, role, names[id(tensor)]) for tensor, owner, role in found]
     made = Inventory(
         params,
         hints=_hints(root, modules),
@@ -124,10 +124,11 @@ def survey(model: nn.Module) -> Surveyed:
     return Surveyed(made, tensors, modules)
 
 
-def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner]]:
-    """Return the modules that have parameters themselves, with the owners of these.
+def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner, str]]:
+    """Return the modules with parameters of their own, the owners of these, and what they call them.
 
-    A list of parameters, and a parametrization, hold parameters for the module above them.
+    A list of parameters, and a parametrization, hold parameters for the module above them, which calls them by the
+    name of the container; what a module itself holds it calls by the parameter's own name, for which this is empty.
     """
     found = []
     by_prefix: dict[str, nn.Module] = {}
@@ -135,25 +136,25 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
         by_prefix[prefix] = module
         if not module._parameters:
             continue
-        holder = module
-        if isinstance(module, _CONTAINERS):
-            above = prefix[:-1].rpartition(".")[0]
-            if isinstance(module, ParametrizationList):
-                above = above.rpartition(".")[0]
-            holder = by_prefix.get(f"{above}." if above else "", module)
+        holder, role, path = module, "", prefix[:-1]
+        while isinstance(holder, _CONTAINERS) and path:
+            above, _, role = path.rpartition(".")
+            path = above.rpartition(".")[0] if isinstance(holder, ParametrizationList) else above
+            holder = by_prefix.get(f"{path}." if path else "", module)
         cls: Any = type(holder)
-        found.append((prefix, module, _owner(cls, _is_depthwise(holder))))
+        found.append((prefix, module, _owner(cls, _is_depthwise(holder)), role))
     return found
 
 
-def _param(tensor: nn.Parameter, owner: Owner, names: Sequence[str]) -> ParamInfo:
+def _param(tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str]) -> ParamInfo:
     try:
         shape = tuple(getattr(tensor, "ds_shape", None) or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
     except RuntimeError:
         raise ModelError(
             f"parameter {names[0]!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
-    kinds = _kinds(names[0], owner, len(shape))
+    role = role or role_of(names[0], owner.name, owner.bases)
+    kinds = kinds_of(role, owner.name, owner.bases, len(shape), owner.one_channel)
     return ParamInfo(
         names[0],
         shape,
@@ -166,11 +167,6 @@ def _param(tensor: nn.Parameter, owner: Owner, names: Sequence[str]) -> ParamInf
         marks_of(tensor) if tensor.__dict__ else NOTHING,
         kinds.evidence,
     )
-
-
-def _kinds(name: str, owner: Owner, dimensions: int) -> Kinds:
-    role = role_of(name, owner.name, owner.bases)
-    return kinds_of(role, owner.name, owner.bases, dimensions, owner.one_channel)
 
 
 @lru_cache(maxsize=256)
@@ -258,16 +254,19 @@ def _packages(cls: type) -> tuple[str, ...]:
 
 
 def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
-    """Return the hooks of the root, and those of every module inside that has some."""
-    inner = {}
+    """Return the hooks of the root, and those of every module inside that has some.
+
+    A wrapper that passes on what the module inside answers (with ``__getattr__``, say) has no hooks: that module has.
+    """
+    inner, known = {}, {id(module) for _, module in modules}
     for prefix, module in modules:
         cls: Any = type(module)
         if prefix and (_class_has_hooks(cls) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
             path = prefix.removesuffix(".")
-            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path))}
+            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path, known))}
             if live:
                 inner[path] = Hints(live=live, of=path)
-    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model")) is not None}
+    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model", known)) is not None}
     for hook, method in live.items():
         if not callable(method):
             raise ModelError(f"{hook} of the model must be a method, not {shown(method)}")
@@ -279,12 +278,13 @@ def _class_has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 
-def _hook(module: nn.Module, name: str, of: str) -> Any:
+def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
     for spelling in (name, OLD_SPELLING.get(name, name)):
         try:
             method = getattr(module, spelling, None)
         except Exception as error:  # a property may raise anything
             raise ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}") from error
         if method is not None:
-            return method
+            bound_to = getattr(method, "__self__", module)
+            return method if bound_to is module or id(bound_to) not in known else None
     return None

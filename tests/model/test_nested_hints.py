@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,3 +180,52 @@ def test_hints_of_nested_modules_hold_as_the_naive_reading_says(model: nn.Module
     known.record([RATIO])
     from_file = make_plan(CONFIG, Inventory.from_dict(known.to_dict()))
     assert (from_file, from_file.notes, from_file.warnings) == (plan, plan.notes, plan.warnings)
+
+
+class Backbone(nn.Module):
+    """A model with hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(2, 2))
+        self.top = nn.Linear(2, 2)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"table"}
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        return {"table": 0, "top.weight": 1, "top.bias": 1}[name], 2
+
+
+class Delegating(nn.Module):
+    """A wrapper that passes on what the model inside has, as PEFT's does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = Backbone()
+        self.head = nn.Linear(2, 2)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base"), name)
+
+
+class Passing(Delegating):
+    """A wrapper with the methods of the model inside as its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.no_weight_decay = self.base.no_weight_decay
+        self.get_layer_depth = self.base.get_layer_depth
+
+
+@pytest.mark.parametrize("wrapper", [Delegating, Passing])
+def test_hooks_that_a_wrapper_passes_on_are_those_of_the_module_inside(wrapper: type[nn.Module]) -> None:
+    plan = make_plan(CONFIG, wrapper())
+    assert plan["base.table"].weight_decay == 0
+    assert {d.name: d.lr for d in plan} == {
+        "base.table": 0.5, "base.top.weight": 1.0, "base.top.bias": 1.0, "head.weight": 1.0, "head.bias": 1.0,
+    }  # fmt: skip
+    assert not any("match nothing" in note for note in plan.notes)

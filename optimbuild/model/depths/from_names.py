@@ -125,6 +125,11 @@ _TAKES_INPUT = re.compile(
 )
 """Names of what takes the input of a model."""
 
+_OF_A_LOSS = re.compile(
+    r"(^|_)(loss(es)?|weights?|scales?|(log_)?vars?|temp(erature)?|margin|queue|mean|std)(_|$)", re.IGNORECASE
+)
+"""Names of what belongs to a loss or to a normalization of inputs, such as ``pos_weight`` and ``cls_loss_weight``."""
+
 
 def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
     """Return the names of the parameters before the trunk that show that they take the input.
@@ -141,13 +146,17 @@ def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
     for module, members in groupby(params, key=lambda param: _module_beside(param.name, home)):
         found = list(members)
         if module is None:
-            taken += [param.name for param in found if _TAKES_INPUT.search(param.name)]
+            taken += [param.name for param in found if _shows_input(param.name.rpartition(".")[2])]
             continue
         own = module.rpartition(".")[2]
         shows = any(not param.kinds.isdisjoint(("embedding", "conv")) for param in found)
         seen_input = seen_input or shows or _TAKES_INPUT.search(own) is not None
         taken += [param.name for param in found if seen_input or _TAKES_INPUT.search(param.name)]
     return frozenset(taken)
+
+
+def _shows_input(own: str) -> bool:
+    return _TAKES_INPUT.search(own) is not None and _OF_A_LOSS.search(own) is None
 
 
 def _module_beside(name: str, home: str) -> str | None:

@@ -170,3 +170,11 @@ def test_callables_group_as_timms_own_helper_does(places):
     theirs = timms_own_helper()([(name, None) for name in names], places.__getitem__, reverse=True)
     depths = answered(inventory_of(*names, group_matcher=lambda coarse: places.__getitem__))
     assert depths.layer_of == theirs
+
+
+def test_an_outer_matcher_places_a_shared_tensor_by_the_name_that_it_knows():
+    inner = Hints({"group_matcher": {"blocks.0.w": [0.0]}}, of="outer.inner")
+    outer = Hints(live={"group_matcher": lambda coarse: {"all": r"^inner\.blocks\.(\d+)"}}, of="outer")
+    tied = ParamInfo("alias.w", (2, 2), aliases=("outer.inner.blocks.0.w",))
+    model = Inventory((tied,), Hints(inner={"outer": outer, "outer.inner": inner}))
+    assert [part.hints.of for part in parts(model)] == ["outer"]

@@ -252,6 +252,24 @@ def test_several_trunks_are_an_error_whose_example_works(name: str) -> None:
         assert (len(first), {lr * 2 for lr in first}) == (1, second)
 
 
+def test_both_forms_that_the_error_about_clips_towers_prints_work_as_pasted() -> None:
+    model = surveyed("clip")
+    with pytest.raises(ConfigError) as caught:
+        plan(model)
+    first, second = re.findall(r":\n((?:  .*\n?)+)", str(caught.value))
+    config = {"optimizer": {"type": "adamw", "lr": 1.0}}
+    parallel = make_plan({**config, "rules": yaml.safe_load(textwrap.dedent(first))}, model)
+    stacked_rule = {"type": "layer_decay", "ratio": 0.75, **yaml.safe_load(textwrap.dedent(second))}
+    one = make_plan({**config, "rules": [stacked_rule]}, model)
+    above = {"vision_model": 0, "text_model": 4}  # text comes first in the model: below the three blocks and the ends
+    for tower, distance in above.items():
+        for i in range(3):
+            blocks = f"{tower}.encoder.layers.{i}."
+            assert {d.lr for d in parallel if d.name.startswith(blocks)} == {0.75 ** (3 - i)}
+            assert {d.lr for d in one if d.name.startswith(blocks)} == {0.75 ** (distance + 3 - i)}
+        assert {d.lr for d in parallel if d.name.startswith(f"{tower}.embeddings")} == {0.75**4}
+
+
 @pytest.mark.parametrize(
     ("texts", "reason", "example"),
     [
