@@ -9,7 +9,10 @@ from typing import Any
 from optimbuild.config.parsing import parsed_yaml
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
-from optimbuild.values import plain
+from optimbuild.values import MAX_DEPTH, plain
+
+MAX_PATH = 10_000
+"""The limit on the length of the key of an override, in characters."""
 
 _KEY = re.compile(r"""(?:^|(?<=.)\.)(?P<name>[^.\[\]]+)|\[(?P<place>\d+)\]|\[(['"])(?P<quoted>.+?)\3\]""")
 
@@ -24,11 +27,17 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """
     for override in overrides:
         path, equals, text = str(override).partition("=")
+        if len(path) > MAX_PATH:
+            raise ConfigError(f"the key of --set {shown(override)} has at most {MAX_PATH} characters, not {len(path)}")
         keys = [found["name"] or found["place"] or found["quoted"] for found in _KEY.finditer(path)]
         if not equals or not keys or _KEY.sub("", path):
             raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=1e-4, not {shown(override)}")
+        if len(keys) > MAX_DEPTH:
+            raise ConfigError(f"the key of --set {shown(override)} is deeper than {MAX_DEPTH} levels")
         try:
             value = parsed_yaml(text)
+        except ConfigError as error:
+            raise ConfigError(f"the value of --set {shown(override)} {error}") from None
         except ValueError as error:
             raise ConfigError(f"the value of --set {shown(override)} is not YAML: {error}") from None
         raw = _with(raw, keys, plain(value, path), path)

@@ -158,3 +158,17 @@ def test_whatever_is_overridden_there_is_a_plan_or_an_error_of_ours(config, over
         message = ""
     assert len(message) < 1500
     assert config == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("a." * 400 + "a=1", "is deeper than 64 levels$"),
+        ("['" * 30_000 + "=1", "has at most 10000 characters, not 60000$"),
+        ("optimizer.betas=[" + "1," * 60_000 + "]", r"^the value of --set '.*\.\.\. holds more than 10000 values$"),
+        ("optimizer.lr=1" + ":1" * 60_000, "an integer in base 60 has at most 100 characters"),
+    ],
+)
+def test_an_override_above_a_limit_is_refused_with_the_limit(override, message):
+    with pytest.raises(ConfigError, match=message):
+        overridden({"optimizer": {"type": "adamw"}}, [override])
