@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
+import torch
+
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.state_entries import Entries, expected_state
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 from optimbuild.model.names import WRAPPED
@@ -24,6 +27,7 @@ class KnownNames:
     def __init__(self, named: NamedOptimizer, rename: Rename = None) -> None:
         if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
             raise CheckpointError(f"rename must be a mapping of prefixes or a function, not {shown(rename)}")
+        self._named = named
         self._params = named.params
         self.plan = named.plan
         self.model = getattr(named.optimizer, "model", None)
@@ -92,6 +96,17 @@ class KnownNames:
                 f"rename: no saved name starts with {listing([shown(old) for old in idle])}. The saved names are: "
                 f"{listing(list(saved), 5)}"
             )
+
+    def param(self, name: str) -> torch.Tensor:
+        """Return one of the optimizer's parameters."""
+        return self._params[name]
+
+    def kept_entries(self, name: str) -> Entries | None:
+        """Return what the optimizer keeps for a parameter; None where it is not in the optimizer, or nobody knows."""
+        if name not in self._params:
+            return None
+        group = self._named.optimizer.param_groups[self._named.group_of[name]]
+        return expected_state(self._named.local, group, self._params[name])
 
     def in_model_order(self, count: int) -> list[str] | None:
         """Return the names of the model's parameters in its own order, where this many were saved."""

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.known_splits import Split, known_splits
+from optimbuild.checkpoint.state_entries import mismatch
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 from optimbuild.model.survey import survey
@@ -123,7 +124,7 @@ def proved_names(
     fitting: dict[tuple[tuple[str, ...], ...], str] = {}
     for order in {tuple(order): order for order in names.orders if len(order) == _count(groups)}.values():
         for split in known_splits(names.plan, order):
-            if _fits(split, groups, state):
+            if _fits(split, groups, state, names):
                 fitting.setdefault(split.groups, split.called)
     if len(fitting) == 1:
         ((found, called),) = fitting.items()
@@ -143,7 +144,7 @@ def _count(groups: Sequence[Mapping[str, Any]]) -> int:
     return sum(len(group["params"]) for group in groups)
 
 
-def _fits(split: Split, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> bool:
+def _fits(split: Split, groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any], names: KnownNames) -> bool:
     """Say whether a split has the saved number of parameters in each group, with their shapes and weight decay."""
     if [len(group) for group in split.groups] != [len(group["params"]) for group in groups]:
         return False
@@ -151,25 +152,19 @@ def _fits(split: Split, groups: Sequence[Mapping[str, Any]], state: Mapping[Any,
     if True in decay and not decay[True] and decay.get(False):
         return False  # whoever leaves parameters without weight decay does so to these, and not to the others
     keys = [key for group in groups for key in group["params"]]
-    shapes = [split.shapes[name] for group in split.groups for name in group]
-    return all(_has_shape_of(state.get(key), shape) for key, shape in zip(keys, shapes, strict=True))
+    called = [name for group in split.groups for name in group]
+    return all(
+        _can_be_of(state.get(key), name, split.shapes[name], names) for key, name in zip(keys, called, strict=True)
+    )
 
 
-def _has_shape_of(entries: Any, shape: tuple[int, ...]) -> bool:
-    """Say whether a parameter's saved state can be of a parameter of this shape."""
+def _can_be_of(entries: Any, name: str, shape: tuple[int, ...], names: KnownNames) -> bool:
+    """Say whether a parameter's saved state can be of the parameter of this name and shape."""
     if not isinstance(entries, Mapping):
         return True
-    shapes = [tuple(value.shape) for value in entries.values() if isinstance(value, torch.Tensor) and value.ndim]
-    return not shapes or shape in shapes or all(_is_factor(found, shape) for found in shapes)
-
-
-def _is_factor(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Say whether a shape is the other one with dimensions left out or set to one, as of factored second moments."""
-    rest = list(shape)
-    for size in found:
-        if size == 1:
-            continue
-        if size not in rest:
-            return False
-        del rest[: rest.index(size) + 1]
-    return True
+    kept = {key: value for key, value in entries.items() if value is not None}
+    expected = names.kept_entries(name)
+    if expected is not None and kept.keys() == expected.keys():
+        return not any(mismatch(value, expected[key], names.param(name)) for key, value in kept.items())
+    shapes = [tuple(value.shape) for value in kept.values() if isinstance(value, torch.Tensor) and value.ndim]
+    return not shapes or shape in shapes
