@@ -11,6 +11,7 @@ from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.load_state_dict import resumable
 from optimbuild.checkpoint.loading import load_optimizer_state
 from optimbuild.checkpoint.save_directory import save
+from optimbuild.checkpoint.unnamed_groups import names_of
 from optimbuild.checkpoint.whole_state import optimizer_state
 
-__all__ = ["LoadReport", "load", "load_optimizer_state", "optimizer_state", "resumable", "save"]
+__all__ = ["LoadReport", "load", "load_optimizer_state", "names_of", "optimizer_state", "resumable", "save"]

@@ -31,6 +31,11 @@ class BuiltOptimizer(Optimizer):
     plan: Plan
     _model: weakref.ref[nn.Module] | None = None
 
+    @property
+    def model(self) -> nn.Module | None:
+        """The module that the optimizer was built for; None where it is gone, or the optimizer is a copy without it."""
+        return None if self._model is None else self._model()
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, such as unfrozen ones, as torch does; ``{"params": [tensor, …]}`` is enough.
 
@@ -46,8 +51,7 @@ class BuiltOptimizer(Optimizer):
         if "plan" not in self.__dict__:  # the constructor
             super().add_param_group(param_group)
             return
-        model = None if self._model is None else self._model()
-        for group in planned_groups(self, self.plan, model, param_group):
+        for group in planned_groups(self, self.plan, self.model, param_group):
             super().add_param_group(group)
 
     def load_state_dict(self, state_dict: Any) -> None:
@@ -82,8 +86,7 @@ class BuiltOptimizer(Optimizer):
         memo[id(self)] = other
         plan = {key: state.pop(key) for key in ("plan",) if key in state}  # nothing changes a plan
         other.__setstate__({**copy.deepcopy(state, memo), **plan})
-        model = None if self._model is None else self._model()
-        copied = memo.get(id(model))
+        copied = memo.get(id(self.model))
         if isinstance(copied, nn.Module):
             other._model = weakref.ref(copied)
         return other

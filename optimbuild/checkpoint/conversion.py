@@ -77,7 +77,7 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
         return value
     # Fused kernels go through parameter and state side by side, so both need the same memory layout.
     # And a view of a larger storage may share it with tensors of somebody else.
-    return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
+    return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value.detach())
 
 
 def _without_grad(value: torch.Tensor) -> torch.Tensor:

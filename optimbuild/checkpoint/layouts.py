@@ -7,6 +7,7 @@ from typing import Any
 
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.saved_state import SavedState
+from optimbuild.checkpoint.unnamed_groups import RECIPE, GivenNames, given_names, proved_names
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 
@@ -14,7 +15,7 @@ VERSION = 1
 OURS = f"optimbuild, version {VERSION}"
 
 
-def read_state(state: Any, names: KnownNames) -> SavedState:
+def read_state(state: Any, names: KnownNames, given: GivenNames = None) -> SavedState:
     """Read saved state in any known layout.
 
     Args:
@@ -23,6 +24,7 @@ def read_state(state: Any, names: KnownNames) -> SavedState:
             or with one unnamed group per tensor in model order (MMEngine); a consolidated ZeRO state; or
             what torch's ``get_optimizer_state_dict`` returned.
         names: The names of the optimizer that resumes.
+        given: The names of saved groups that have none, as their author gave them.
 
     Raises:
         CheckpointError: It is none of these, or nothing says which state belongs to which parameter.
@@ -33,6 +35,8 @@ def read_state(state: Any, names: KnownNames) -> SavedState:
         raise CheckpointError(
             "the state is empty: optimizer_state(…, to_rank=…) returns an empty one on the ranks that were not chosen"
         )
+    if all(isinstance(key, str) and key.startswith(("state.", "param_groups.")) for key in state):
+        return _flat_layout(state, names)
     if "state" not in state or not ("params" in state or "param_groups" in state):
         inside = [key for key, value in state.items() if isinstance(value, Mapping) and "state" in value]
         hint = f" Pass the entry {shown(inside[0])} of it." if inside else ""
@@ -40,7 +44,7 @@ def read_state(state: Any, names: KnownNames) -> SavedState:
             f"this is no optimizer state: it must have `state` and either `params` or `param_groups`, and has "
             f"{listing([shown(key) for key in state], 10)}.{hint}"
         )
-    return _torch_layout(state, names) if "param_groups" in state else _our_layout(state, names)
+    return _torch_layout(state, names, given) if "param_groups" in state else _our_layout(state, names)
 
 
 def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
@@ -60,10 +64,24 @@ def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     )
 
 
-def _torch_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
+def _flat_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
+    """Read what torch's ``get_optimizer_state_dict`` returns flattened, as torchtitan saves it: one key per value."""
+    groups: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
+    for key, value in state.items():
+        kind, _, rest = key.partition(".")
+        name, _, entry = rest.rpartition(".")
+        table = groups if kind == "param_groups" else values
+        table.setdefault(names.canonical(name), {})[entry] = value
+    by_name = {name: _entries(name, found) for name, found in values.items()}
+    complete = {**{name: {} for name in by_name}, **groups}
+    return SavedState({n: found for n, found in by_name.items() if found}, complete, "torch, flattened by name")
+
+
+def _torch_layout(state: Mapping[str, Any], names: KnownNames, given: GivenNames) -> SavedState:
     groups: Sequence[Mapping[str, Any]] = state["param_groups"]
     ids = [key for group in groups for key in group["params"]]
-    called, layout = _names_of(groups, ids, names)
+    called, layout = _names_of(groups, ids, state["state"], names, given)
     if len(set(called)) != len(called):
         twice = sorted({name for name in called if called.count(name) > 1})
         raise CheckpointError(f"{len(twice)} names stand twice in the saved groups: {listing(twice)}")
@@ -76,8 +94,17 @@ def _torch_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     return SavedState({name: found for name, found in by_name.items() if found}, group_of, layout)
 
 
-def _names_of(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: KnownNames) -> tuple[list[str], str]:
+def _names_of(
+    groups: Sequence[Mapping[str, Any]],
+    ids: list[Any],
+    state: Mapping[Any, Any],
+    names: KnownNames,
+    given: GivenNames,
+) -> tuple[list[str], str]:
     """Return the names of the saved parameters, in the order of the groups, and the layout in words."""
+    if given is not None:
+        sizes = [len(group["params"]) for group in groups]
+        return [names.canonical(name) for name in given_names(given, sizes, names.model)], "torch, with given names"
     if ids and all(isinstance(key, str) for key in ids):
         return [names.canonical(key) for key in ids], "torch, keyed by name"
     full = [group for group in groups if len(group["params"])]
@@ -96,10 +123,10 @@ def _names_of(groups: Sequence[Mapping[str, Any]], ids: list[Any], names: KnownN
             f"it holds {len(ids)} and the model has {counts}" if counts else "the optimizer has no plan that names them"
         )
     else:
-        why = f"its {len(full)} groups hold several parameters each, so their order says nothing"
+        return proved_names(full, state, names)
     raise CheckpointError(
         "nothing says which state belongs to which parameter: the saved groups have no `param_names` or `name`, "
-        f"and {why}. Put a list `param_names` into each of its groups."
+        f"and {why}. {RECIPE}"
     )
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path
-from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.loading import assign
 from optimbuild.checkpoint.manifest import METADATA, Manifest, sealed
@@ -31,6 +31,7 @@ def load(
     options: WhoseOptions = "config",
     missing: Missing = "error",
     unexpected: Unexpected = "error",
+    rename: Rename = None,
 ) -> LoadReport:
     """Load what :func:`save` wrote, on any number of ranks, each rank its own part.
 
@@ -44,6 +45,7 @@ def load(
         options: As for :func:`~optimbuild.checkpoint.load_optimizer_state`.
         missing: As there.
         unexpected: As there.
+        rename: As there.
 
     Returns:
         What was loaded, and how the options changed since the save.
@@ -54,13 +56,14 @@ def load(
     """
     named = NamedOptimizer.of(optimizer)
     ranks = Ranks(named.process_group)
-    names = KnownNames(named)
+    names = KnownNames(named, rename)
     path = ranks.together(lambda: checked_path(directory))
     ranks.agree({"options": options, "missing": missing, "unexpected": unexpected})
     manifest = ranks.together(lambda: Manifest.read(path))
     ranks.agree({"save": sealed(asdict(manifest))["sha256"]})
     ranks.together(lambda: _verify(manifest, path, ranks))
-    found = ranks.together(lambda: prepare(named, names, manifest.state(), Choices(options, missing, unexpected)))
+    choices = Choices(options, missing, unexpected, rename=rename)
+    found = ranks.together(lambda: prepare(named, names, manifest.state(), choices))
     empty = ranks.together(lambda: _empty_state(named, found.saved, found.match))
     saved_name = {names.canonical(name): name for name in manifest.params}
     data_files.read(

@@ -9,11 +9,12 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
 from optimbuild.checkpoint.group_options import set_options
-from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.prepared_load import Choices, WhoseOptions, converted_state, prepare
+from optimbuild.checkpoint.unnamed_groups import GivenNames
 
 
 def load_optimizer_state(
@@ -22,6 +23,8 @@ def load_optimizer_state(
     options: WhoseOptions = "config",
     missing: Missing = "error",
     unexpected: Unexpected = "error",
+    names: GivenNames = None,
+    rename: Rename = None,
 ) -> LoadReport:
     """Load state into an optimizer, matched by parameter name.
 
@@ -38,6 +41,9 @@ def load_optimizer_state(
             which a schedule needs that computes each LR from the last one (most of torch's).
         missing: What happens to parameters without saved state: ``error``, or ``init`` to start them afresh.
         unexpected: What happens to saved state that nothing here uses: ``error``, or ``ignore`` to leave it out.
+        names: Names for saved groups that have none, where they are not found: a list of names for each saved group,
+            or the function that made the groups of the model.
+        rename: What saved names are called now: new prefixes by old ones, or a function of a name.
 
     Returns:
         What was loaded, and how the options changed since the save.
@@ -58,7 +64,8 @@ def load_optimizer_state(
     the options of the config count
     """
     named = NamedOptimizer.of(optimizer)
-    load = prepare(named, KnownNames(named), state, Choices(options, missing, unexpected))
+    choices = Choices(options, missing, unexpected, names, rename)
+    load = prepare(named, KnownNames(named, rename), state, choices)
     assign(named, converted_state(named, load.match, load.saved.state), load.match, load.updates)
     return load.report
 

@@ -11,12 +11,10 @@ import torch
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import Entries, StateEntry, depends_on_shape, expected_state, starts_with_state
+from optimbuild.checkpoint.state_entries import Entries, depends_on_shape, expected_state, mismatch, starts_with_state
+from optimbuild.checkpoint.suggested_rename import suggested_rename
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
-
-LOWEST, HIGHEST = -(2**63), 2**63 - 1
-"""The whole numbers that a tensor can hold."""
 
 Missing = Literal["error", "init"]
 Unexpected = Literal["error", "ignore"]
@@ -72,6 +70,8 @@ def match_state(
     lines = wrong.lines(
         match, [f"{n} (frozen now)" if n in names.frozen else n for n in strangers], missing, unexpected
     )
+    if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
+        lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
     if lines:
         text = "".join(f"\n  {line}" for line in lines)
         raise CheckpointError(
@@ -140,50 +140,6 @@ def _match_one(
 def kept_keys(expected: Entries | None, values: Mapping[str, Any]) -> Collection[str]:
     """Return the keys of the entries that are loaded: all saved ones where it is not known what the optimizer keeps."""
     return values.keys() if expected is None else expected.keys()
-
-
-def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
-    """Say how a saved value differs from what the optimizer keeps; an empty text where it fits.
-
-    >>> mismatch(torch.zeros(2), StateEntry("like", torch.float32), torch.zeros(3))
-    '(2,) saved, (3,) here'
-    """
-    if not isinstance(value, torch.Tensor):
-        if not isinstance(value, (int, float, str)):
-            return f"{shown(value)} saved, which is neither tensor nor number"
-        return _number_mismatch(value, entry, param)
-    if value.layout != torch.strided or (value.is_complex() and not param.is_complex()):
-        return f"a tensor saved that is {'complex' if value.is_complex() else 'sparse'}"
-    if entry is None:
-        return ""
-    if entry.kind == "like":
-        if value.shape != param.shape:
-            return f"{tuple(value.shape)} saved, {tuple(param.shape)} here"
-        if value.dtype != entry.dtype:
-            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
-    elif entry.kind == "other":
-        if entry.shape is not None and value.shape != entry.shape:
-            return f"{tuple(value.shape)} saved, {entry.shape} here"
-        if value.dtype != entry.dtype:
-            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
-    elif value.numel() != 1 or entry.kind == "text":
-        return f"{tuple(value.shape)} saved, a {'text' if entry.kind == 'text' else 'single number'} here"
-    return ""
-
-
-def _number_mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
-    if isinstance(value, int) and not LOWEST <= value <= HIGHEST:
-        return f"the number {shown(value)} saved, which has more than 64 bits"
-    if entry is None or entry.kind == ("text" if isinstance(value, str) else "number"):
-        return ""
-    if entry.kind == "scalar" and not isinstance(value, str):
-        return ""
-    here = f"a {entry.kind}" if entry.kind in ("number", "text") else f"a tensor of shape {tuple(param.shape)}"
-    return f"the number {shown(value)} saved, {here} here"
-
-
-def _dtype_name(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 @dataclass

@@ -10,13 +10,14 @@ from typing import Any, Literal
 from optimbuild.checkpoint.conversion import converted_entries
 from optimbuild.checkpoint.fused_sgd import complete_momentum
 from optimbuild.checkpoint.group_options import option_changes, plain_option, restored_options
-from optimbuild.checkpoint.known_names import KnownNames
+from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import expected_state
+from optimbuild.checkpoint.unnamed_groups import GivenNames
 from optimbuild.errors import CheckpointError, OptimBuildError
 from optimbuild.messages import shown
 from optimbuild.plan.diff import PlanDiff
@@ -33,11 +34,15 @@ class Choices:
         options: Whose options count after the load.
         missing: What happens to parameters without saved state.
         unexpected: What happens to saved state that the optimizer has no use for.
+        names: The names of saved groups that have none.
+        rename: What saved names are called now.
     """
 
     options: WhoseOptions = "config"
     missing: Missing = "error"
     unexpected: Unexpected = "error"
+    names: GivenNames = None
+    rename: Rename = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
         CheckpointError: It is no state, or does not fit; the message lists every kind of mismatch, with names.
     """
     with damage_is_ours():
-        saved = read_state(state, names)
+        saved = read_state(state, names, choices.names)
+        names.refuse_idle_renames(saved.groups)
         match = match_state(named, saved, names, choices.missing, choices.unexpected)
         updates = option_updates(named, saved, match, choices.options)
         return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options))

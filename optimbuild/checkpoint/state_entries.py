@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.group_options import NO_OPTIONS
+from optimbuild.messages import shown
 from optimbuild.plan.state_probe import state_after_step, state_before_step, state_made_on_meta
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ class StateEntry:
     device: torch.device | None = None
     shape: tuple[int, ...] | None = None
 
+
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""The whole numbers that a tensor can hold."""
 
 Entries = Mapping[str, StateEntry]
 
@@ -153,3 +157,47 @@ def _placed(entry: StateEntry, tiny: StateEntry | None, device: torch.device) ->
     if entry.device is None:
         return entry
     return replace(entry, device=device if tiny is None or tiny.device is None else tiny.device)
+
+
+def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
+    """Say how a saved value differs from what the optimizer keeps; an empty text where it fits.
+
+    >>> mismatch(torch.zeros(2), StateEntry("like", torch.float32), torch.zeros(3))
+    '(2,) saved, (3,) here'
+    """
+    if not isinstance(value, torch.Tensor):
+        if not isinstance(value, (int, float, str)):
+            return f"{shown(value)} saved, which is neither tensor nor number"
+        return _number_mismatch(value, entry, param)
+    if value.layout != torch.strided or (value.is_complex() and not param.is_complex()):
+        return f"a tensor saved that is {'complex' if value.is_complex() else 'sparse'}"
+    if entry is None:
+        return ""
+    if entry.kind == "like":
+        if value.shape != param.shape:
+            return f"{tuple(value.shape)} saved, {tuple(param.shape)} here"
+        if value.dtype != entry.dtype:
+            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
+    elif entry.kind == "other":
+        if entry.shape is not None and value.shape != entry.shape:
+            return f"{tuple(value.shape)} saved, {entry.shape} here"
+        if value.dtype != entry.dtype:
+            return f"{_dtype_name(value.dtype)} saved, {_dtype_name(entry.dtype)} here"
+    elif value.numel() != 1 or entry.kind == "text":
+        return f"{tuple(value.shape)} saved, a {'text' if entry.kind == 'text' else 'single number'} here"
+    return ""
+
+
+def _number_mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
+    if isinstance(value, int) and not LOWEST <= value <= HIGHEST:
+        return f"the number {shown(value)} saved, which has more than 64 bits"
+    if entry is None or entry.kind == ("text" if isinstance(value, str) else "number"):
+        return ""
+    if entry.kind == "scalar" and not isinstance(value, str):
+        return ""
+    here = f"a {entry.kind}" if entry.kind in ("number", "text") else f"a tensor of shape {tuple(param.shape)}"
+    return f"the number {shown(value)} saved, {here} here"
+
+
+def _dtype_name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
