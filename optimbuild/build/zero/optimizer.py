@@ -57,6 +57,7 @@ class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
         self._rank_of: dict[torch.Tensor, int] = {}
         self._addresses: list[int] = []
         super().__init__(groups, optimizer_class=cls, **options)
+        self.defaults = {**self.optim.defaults, **self.defaults}  # schedulers look there for betas and momentum
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load by name; every rank passes the whole state and keeps its own part."""
