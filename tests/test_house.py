@@ -1,4 +1,4 @@
-"""The size of the house, and that its rooms are entered one way."""
+"""The size of the house, its names, and that its rooms are entered one way."""
 
 import ast
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ FILES = {str(path.relative_to(ROOT)): path for folder in FOLDERS for path in sor
 FILES_IN_ROOT = 9
 LINES_OF_FILE = 400
 LINES_OF_FUNCTION = 50
+LETTERS_OF_TEST = 70
 
 
 def functions(source: str) -> Iterator[tuple[str, int]]:
@@ -35,6 +36,11 @@ def test_files_have_at_most_400_lines():
 def test_functions_have_at_most_50_lines():
     found = {(file, name): lines for file, path in FILES.items() for name, lines in functions(path.read_text("utf-8"))}
     assert {place: lines for place, lines in found.items() if lines > LINES_OF_FUNCTION} == {}
+
+
+def test_names_of_tests_have_at_most_70_characters():
+    names = {name for path in (ROOT / "tests").rglob("test_*.py") for name, _ in functions(path.read_text("utf-8"))}
+    assert {name for name in names if name.startswith("test_") and len(name) > LETTERS_OF_TEST} == set()
 
 
 def test_modules_import_each_other_one_way():
