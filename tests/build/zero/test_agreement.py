@@ -10,12 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from optimbuild import ConfigError, OptimBuildError, build_optimizer, make_plan, optimizer
-from tests.build.zero.training import (
-    OPTIMIZERS,
-    RULES,
-    mixed,
-    net,
-)
+from tests.build.zero.training import OPTIMIZERS, RULES, mixed, net
 from tests.distributed import run
 from tests.models import Net
 

@@ -8,12 +8,7 @@ import pytest
 
 from optimbuild import ConfigError, make_plan, optimizer
 from optimbuild.build.zero.deepspeed import deepspeed_config
-from tests.build.zero.training import (
-    OPTIMIZERS,
-    Sign,
-    config_of,
-    net,
-)
+from tests.build.zero.training import OPTIMIZERS, Sign, config_of, net
 
 
 def test_the_deepspeed_config_holds_the_base_options_as_json():
