@@ -58,11 +58,10 @@ class Inventory:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
-        refuse_unreadable("model name", self.model)
+        refuse_unreadable("model name", (self.model,))
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
-        for name in self._positions:  # which refuses a name that two parameters have
-            refuse_unreadable("parameter name", name)
+        refuse_unreadable("parameter name", self._positions)  # which refuses a name that two parameters have
 
     def copy(self) -> Inventory:
         """Return the same inventory; what the copy's hints answer from now on is not noted in this one."""

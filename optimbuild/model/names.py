@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
@@ -35,13 +36,21 @@ def is_readable(text: object) -> bool:
     return isinstance(text, str) and len(text) <= LONGEST and not _is_garbling(text)
 
 
-def refuse_unreadable(what: str, text: str) -> None:
+def refuse_unreadable(what: str, texts: Collection[str]) -> None:
     """Raise a ModelError for a name that is too long, or would garble logs and reports.
 
     Args:
         what: What is named, for the message.
-        text: The name.
+        texts: The names.
     """
+    joined = "".join(texts)
+    if joined.isprintable() and "[" not in joined and "<" not in joined and len(max(texts, key=len)) <= LONGEST:
+        return
+    for text in texts:
+        _refuse_unreadable(what, text)
+
+
+def _refuse_unreadable(what: str, text: str) -> None:
     if len(text) > LONGEST:
         raise ModelError(f"{what} {shown(text)} has {len(text)} characters; at most {LONGEST} can be read")
     if _is_garbling(text):

@@ -201,7 +201,9 @@ def fused_devices() -> frozenset[str]:
 
 def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
     """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
-    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    if dtensor is None:
+        return frozenset()
     return frozenset([param.name for param, tensor in zip(params, tensors, strict=True) if isinstance(tensor, dtensor)])
 
 
@@ -212,7 +214,7 @@ def _keeps_statistics(module: nn.Module) -> bool:
 
 def _is_depthwise(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
-    if weight is not None and not isinstance(weight, nn.UninitializedParameter):
+    if type(weight) is nn.Parameter or (weight is not None and not isinstance(weight, nn.UninitializedParameter)):
         return sees_one_channel(getattr(weight, "ds_shape", None) or weight.shape)
     if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
         return module.in_channels == module.groups
