@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from torch import nn
 
 import optimbuild
 from optimbuild import Inventory, ParamInfo, Plan, make_plan, rule
@@ -347,6 +348,20 @@ def test_an_inventory_keeps_the_answers_for_the_ratios_that_were_asked_for(here,
     assert [hooks.lr_decay_keywords(ratio) for ratio in (0.33, 0.44, 0.875)] == [
         {"stem": r} for r in (0.33, 0.44, 0.875)
     ]
+
+
+class Around(nn.Module):
+    """A model around one that answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Hooked()
+
+
+def test_an_inventory_keeps_the_answers_of_a_module_inside_for_a_ratio(here, capsys):
+    _, out, _ = run(capsys, "inventory", "tests.test_cli:Around", "--ratio", "0.33")
+    hooks = Inventory.from_dict(json.loads(out)).hints.inner["backbone"]
+    assert hooks.answers["lr_decay_keywords"]["0.33"] == {"stem": 0.33}
 
 
 def test_the_schema_accepts_good_configs_and_refuses_a_misspelt_option(capsys):
