@@ -43,7 +43,7 @@ def test_classic_keys_come_first_and_rules_after_them() -> None:
     assert spec.optimizer.options == {"lr": 1e-3, "weight_decay": 0.05}
 
 
-def test_zero_implementation_strict_and_watch_may_stand_in_paramwise_cfg() -> None:
+def test_zero_implementation_strict_and_watch_are_in_paramwise_cfg() -> None:
     cfg = {"zero": {"bucket_view": False}, "implementation": "foreach", "strict": False, "watch": False}
     spec = read_config(wrapper(paramwise_cfg=cfg)).spec
     assert spec.sharding is not None

@@ -139,7 +139,7 @@ def sgd(ours: bool = True, classic: Mapping[str, Any] = CLASSIC, **options: Any)
 
 
 def wrapper(ours: bool, optimizer: dict[str, Any], classic: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    paramwise = {**classic, "implementation": "for-loop"} if ours else dict(classic)
+    paramwise = {**classic, "implementation": "for-loop", "watch": False} if ours else dict(classic)
     made = {"type": "OptimWrapper", "optimizer": optimizer, "paramwise_cfg": paramwise, **options}
     return {**made, "constructor": OURS} if ours else made
 
