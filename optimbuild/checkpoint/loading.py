@@ -41,8 +41,7 @@ def load_optimizer_state(
             which a schedule needs that computes each LR from the last one (most of torch's).
         missing: What happens to parameters without saved state: ``error``, or ``init`` to start them afresh.
         unexpected: What happens to saved state that nothing here uses: ``error``, or ``ignore`` to leave it out.
-        names: Names for saved groups that have none, where they are not found: a list of names for each saved group,
-            or the function that made the groups of the model.
+        names: Names of saved groups that lack them: a list per group, or the function that made the model's groups.
         rename: What saved names are called now: new prefixes by old ones, or a function of a name.
 
     Returns:

@@ -252,7 +252,7 @@ def test_several_trunks_are_an_error_whose_example_works(name: str) -> None:
         assert (len(first), {lr * 2 for lr in first}) == (1, second)
 
 
-def test_both_forms_of_the_error_about_the_towers_of_clip_work_as_pasted() -> None:
+def test_both_forms_in_the_error_about_the_towers_of_clip_work_as_pasted() -> None:
     model = surveyed("clip")
     with pytest.raises(ConfigError) as caught:
         plan(model)
