@@ -120,10 +120,9 @@ def test_a_runner_that_froze_something_resumes_where_its_config_says_so(tmp_path
     """The message names the key, and the key works: for what was frozen since, and for what was unfrozen since."""
     frozen = [{"type": "freeze", "patterns": ["head"]}]
     resume = {"missing": "init", "unexpected": "ignore"}
-    trained(tmp_path / "frozen since", 1, adamw())
-    with pytest.raises(
-        CheckpointError, match=r"paramwise_cfg=dict\(resume=dict\(missing='init', unexpected='ignore'\)\)"
-    ):
+    key = r"paramwise_cfg=dict\(resume=dict\(missing='init', unexpected='ignore'\)\)"
+    trained(tmp_path / "frozen since", 1, adamw(classic={}))
+    with pytest.raises(CheckpointError, match=key):
         trained(tmp_path / "frozen since", 2, adamw(classic={"rules": frozen}), resume=True)
     runner = trained(
         tmp_path / "frozen since", 2, adamw(classic={"rules": frozen, "resume": {"unexpected": "ignore"}}), resume=True
@@ -132,7 +131,7 @@ def test_a_runner_that_froze_something_resumes_where_its_config_says_so(tmp_path
     assert not any(name.startswith("head") for name in names_in(runner))
     trained(tmp_path / "unfrozen since", 1, adamw(classic={"rules": frozen}))
     with pytest.raises(CheckpointError, match="parameters without saved state: head"):
-        trained(tmp_path / "unfrozen since", 2, adamw(classic={"strict": True}), resume=True)
+        trained(tmp_path / "unfrozen since", 2, adamw(classic={}), resume=True)
     runner = trained(tmp_path / "unfrozen since", 2, adamw(classic={"resume": resume}), resume=True)
     assert runner.epoch == 2
     assert any(name.startswith("head") for name in names_in(runner))
