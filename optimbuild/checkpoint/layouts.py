@@ -9,7 +9,7 @@ from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.unnamed_groups import RECIPE, GivenNames, given_names, proved_names
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import counted, listing, shown
 
 VERSION = 1
 OURS = f"optimbuild, version {VERSION}"
@@ -110,6 +110,12 @@ def _names_of(
     full = [group for group in groups if len(group["params"])]
     if all(len(group.get("param_names") or ()) == len(group["params"]) for group in full):
         return [names.canonical(name) for group in full for name in group["param_names"]], "torch, with param_names"
+    for group in full:
+        if group.get("param_names"):
+            counts = f"{len(group['param_names'])} names for {counted(len(group['params']), 'parameter')}"
+            raise CheckpointError(
+                f"a saved group has {counts} in its `param_names`, or others have none: it was altered"
+            )
     singles = all(len(group["params"]) == 1 for group in full)
     for key in ("name", "param_name"):
         if singles and all(isinstance(group.get(key), str) for group in full):

@@ -14,7 +14,7 @@ from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
 from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.loading import load_optimizer_state
+from optimbuild.checkpoint.loading import assign
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
 from optimbuild.checkpoint.prepared_load import Choices, converted_state, prepare
 from optimbuild.errors import OptimBuildWarning
@@ -36,9 +36,26 @@ def resumable(optimizer: Optimizer) -> None:
     optimizer.register_load_state_dict_post_hook(copy_shared_at_next_step)
 
 
+ADVICE = (
+    "load_state_dict follows the config: `resume: {missing: init, unexpected: ignore}`, in a runner's config "
+    "`paramwise_cfg=dict(resume=dict(missing='init', unexpected='ignore'))`; else call load_optimizer_state"
+)
+
+
 def load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     """Load into an optimizer of ZeRO as ``load_state_dict`` does, by name."""
-    _warn_of_changes(load_optimizer_state(optimizer, state_dict, options="checkpoint"))
+    named = NamedOptimizer.of(optimizer)
+    load = prepare(named, KnownNames(named), state_dict, _choices(named), ADVICE)
+    _warn_of_changes(load.report)
+    assign(named, converted_state(named, load.match, load.saved.state), load.match, load.updates)
+
+
+def _choices(named: NamedOptimizer) -> Choices:
+    """Return what the config of the optimizer chooses."""
+    if named.plan is None:
+        return Choices(options="checkpoint")
+    resume = named.plan.spec.resume
+    return Choices("checkpoint", resume.missing, resume.unexpected)
 
 
 def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +67,7 @@ def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict
     Hooks that were registered later see what this returns.
     """
     named = NamedOptimizer.of(optimizer)
-    load = prepare(named, KnownNames(named), state_dict, Choices(options="checkpoint"))
+    load = prepare(named, KnownNames(named), state_dict, _choices(named), ADVICE)
     _warn_of_changes(load.report)
     fresh = converted_state(named, load.match, load.saved.state)
     groups, position = [], 0
@@ -60,7 +77,9 @@ def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict
         groups.append({**taken, "params": list(range(position, position + len(group["params"])))})
         position += len(group["params"])
     places = {name: place for place, name in enumerate(named.params)}
-    state = {places[n] if load.match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
+    afresh = [named.params[name] for name in load.match.missing]
+    state: dict[Any, Any] = {tensor: optimizer.state[tensor] for tensor in afresh if tensor in optimizer.state}
+    state |= {places[n] if load.match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
     return {"state": state, "param_groups": groups}
 
 

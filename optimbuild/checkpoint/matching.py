@@ -36,7 +36,12 @@ class Match:
 
 
 def match_state(
-    named: NamedOptimizer, saved: SavedState, names: KnownNames, missing: Missing, unexpected: Unexpected
+    named: NamedOptimizer,
+    saved: SavedState,
+    names: KnownNames,
+    missing: Missing,
+    unexpected: Unexpected,
+    advice: str = "",
 ) -> Match:
     """Check saved state against an optimizer, parameter by parameter.
 
@@ -46,6 +51,7 @@ def match_state(
         names: The names of the optimizer's model.
         missing: ``error``, or ``init`` to start parameters without saved state afresh.
         unexpected: ``error``, or ``ignore`` to leave out what the optimizer has no use for.
+        advice: A line for the message, where one of these choices would help.
 
     Raises:
         CheckpointError: Something does not fit; the message lists every kind of mismatch, with names.
@@ -72,6 +78,8 @@ def match_state(
     )
     if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
         lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
+    if advice and any(line.endswith(")") for line in lines):
+        lines.append(advice)
     if lines:
         text = "".join(f"\n  {line}" for line in lines)
         raise CheckpointError(

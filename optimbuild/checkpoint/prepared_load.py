@@ -62,7 +62,7 @@ class PreparedLoad:
     report: LoadReport
 
 
-def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choices) -> PreparedLoad:
+def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choices, advice: str = "") -> PreparedLoad:
     """Read saved state in any layout, and match it to an optimizer. Nothing is changed.
 
     Args:
@@ -70,6 +70,7 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
         names: The names of its model.
         state: The saved state.
         choices: What the caller chose.
+        advice: What the message says about making other choices, where the caller cannot.
 
     Raises:
         CheckpointError: It is no state, or does not fit; the message lists every kind of mismatch, with names.
@@ -77,7 +78,7 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
     with damage_is_ours():
         saved = read_state(state, names, choices.names)
         names.refuse_idle_renames(saved.groups)
-        match = match_state(named, saved, names, choices.missing, choices.unexpected)
+        match = match_state(named, saved, names, choices.missing, choices.unexpected, advice)
         updates = option_updates(named, saved, match, choices.options)
         return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options))
 

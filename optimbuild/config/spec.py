@@ -60,6 +60,15 @@ class ZeroSpec(ConfigPart):
     """Keep the parameters of a rank in one flat buffer, so that a step sends few large messages."""
 
 
+class ResumeSpec(ConfigPart):
+    """What ``optimizer.load_state_dict``, and so a trainer that resumes, does about a save that does not match."""
+
+    missing: Literal["error", "init"] = "error"
+    """Parameters without saved state, such as unfrozen ones: ``init`` starts them afresh."""
+    unexpected: Literal["error", "ignore"] = "error"
+    """Saved state that the optimizer has no use for, such as that of frozen parameters: ``ignore`` leaves it out."""
+
+
 def _switch_or_options(value: object) -> str:
     return "-options" if isinstance(value, (Mapping, ZeroSpec)) else "-switch"
 
@@ -92,6 +101,9 @@ class Spec(ConfigPart):
     """Whether training warns once if a scheduler changes the ratios between the LRs of the groups, or if running
     statistics change that are kept."""
 
+    resume: ResumeSpec = ResumeSpec()
+    """What resuming does about a save that does not match."""
+
     @property
     def sharding(self) -> ZeroSpec | None:
         """How to shard the optimizer state; None where every rank keeps all of it."""
@@ -119,4 +131,7 @@ class Spec(ConfigPart):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON data that :meth:`of` reads again."""
-        return self.model_dump(mode="json")
+        found = self.model_dump(mode="json")
+        if self.resume == ResumeSpec():
+            del found["resume"]  # which older releases do not know
+        return found

@@ -308,3 +308,18 @@ def test_state_of_an_unknown_form_is_cast_by_torch() -> None:
     optimizer.load_state_dict(state)
     assert set(optimizer.state) == set(model.parameters())
     assert all(found["sum"].dtype == torch.float32 for found in optimizer.state.values())
+
+
+def test_load_state_dict_follows_the_resume_key_of_the_config() -> None:
+    model, optimizer = trained()
+    frozen = {"type": "freeze", "patterns": ["blocks.0"]}
+    config = {**CONFIG, "rules": [*CONFIG["rules"], frozen]}
+    narrower = build_optimizer(config, net())
+    with pytest.raises(CheckpointError, match=r"frozen now.*\n  load_state_dict follows the config: `resume: "):
+        narrower.load_state_dict(optimizer.state_dict())
+    narrower = build_optimizer({**config, "resume": {"unexpected": "ignore"}}, net())
+    narrower.load_state_dict(optimizer.state_dict())
+    wider = build_optimizer({**CONFIG, "resume": {"missing": "init"}}, model)
+    wider.load_state_dict(narrower.state_dict())
+    assert sum(bool(wider.state[tensor]) for tensor in model.parameters()) == len(narrower.state)
+    assert narrower.plan.fingerprint == build_optimizer(config, net()).plan.fingerprint  # type: ignore[attr-defined]

@@ -123,3 +123,44 @@ def test_fsdp2_resumes_by_torch_and_by_name_and_its_saves_load_without_it(tmp_pa
     assert same(optimizer_state(optimizer)["state"], kept["state"]["state"])
     load_optimizer_state(optimizer, kept["state"])
     assert same(optimizer_state(optimizer)["state"], kept["state"]["state"])
+
+
+def save_with_dcp(directory: str) -> dict[str, Any]:
+    """Save the optimizer of an FSDP2 model as torch's own scripts do, on two ranks, in both forms."""
+    import torch.distributed.checkpoint as dcp
+
+    model = shard(net())
+    optimizer = build_optimizer(CONFIG, model)
+    train(model, optimizer, range(3))
+    for flat in (False, True):
+        options = StateDictOptions(flatten_optimizer_state_dict=flat)
+        state = {"optimizer": get_optimizer_state_dict(model, optimizer, options=options)}
+        dcp.save(state, checkpoint_id=f"{directory}/{flat}")
+    return plain(optimizer_state(optimizer))
+
+
+def load_from_dcp(directory: str, how: str) -> list[dict[str, Any]]:
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    found = []
+    for flat in (False, True):
+        file = f"{directory}/{flat}-{how}-{dist.get_rank() if dist.is_initialized() else 0}.pt"
+        dcp_to_torch_save(f"{directory}/{flat}", file)
+        model = net()
+        if how == "fsdp2":
+            model = shard(model)
+        config = {**CONFIG, "zero": True} if how == "zero" else CONFIG
+        optimizer = build_optimizer(config, model)
+        load_optimizer_state(optimizer, torch.load(file, weights_only=True)["optimizer"])
+        found.append(plain(optimizer_state(optimizer)))
+    return found
+
+
+@needs_fsdp2_on_cpu
+def test_what_fsdp2_saved_with_dcp_resumes_anywhere(tmp_path: Path) -> None:
+    """On another number of ranks, and under ZeRO, FSDP2 or neither."""
+    saved = run(2, save_with_dcp, str(tmp_path), timeout=120)[0]["state"]
+    results = [load_from_dcp(str(tmp_path), "plain")]
+    results += run(2, load_from_dcp, str(tmp_path), "zero", timeout=120)
+    results += run(3, load_from_dcp, str(tmp_path), "fsdp2", timeout=120)
+    assert all(found["state"] == saved for forms in results for found in forms)

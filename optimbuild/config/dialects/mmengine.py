@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, OptimizerSpec, RuleSpec, Spec, Zero
+from optimbuild.config.spec import ConfigPart, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
@@ -44,6 +44,8 @@ class OwnKeys(ConfigPart):
     """``strict`` of our dialect."""
     watch: Switch = True
     """``watch`` of our dialect."""
+    resume: ResumeSpec = ResumeSpec()
+    """``resume`` of our dialect."""
 
 
 def recognises(raw: Mapping[str, Any]) -> bool:
@@ -179,6 +181,7 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
             "implementation": own.implementation,
             "strict": own.strict,
             "watch": own.watch,
+            "resume": own.resume.model_dump(),
         }
     )
     return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))

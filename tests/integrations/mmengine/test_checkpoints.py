@@ -116,6 +116,31 @@ def test_state_that_would_be_lost_is_an_error(tmp_path: Path) -> None:
         trained(tmp_path, 2, adamw(classic={"rules": [{"type": "freeze", "patterns": ["head"]}]}), resume=True)
 
 
+def test_a_runner_that_froze_something_resumes_where_its_config_says_so(tmp_path: Path) -> None:
+    """The message names the key, and the key works: for what was frozen since, and for what was unfrozen since."""
+    frozen = [{"type": "freeze", "patterns": ["head"]}]
+    resume = {"missing": "init", "unexpected": "ignore"}
+    key = r"paramwise_cfg=dict\(resume=dict\(missing='init', unexpected='ignore'\)\)"
+    trained(tmp_path / "frozen since", 1, adamw(classic={}))
+    with pytest.raises(CheckpointError, match=key):
+        trained(tmp_path / "frozen since", 2, adamw(classic={"rules": frozen}), resume=True)
+    runner = trained(
+        tmp_path / "frozen since", 2, adamw(classic={"rules": frozen, "resume": {"unexpected": "ignore"}}), resume=True
+    )
+    assert runner.epoch == 2
+    assert not any(name.startswith("head") for name in names_in(runner))
+    trained(tmp_path / "unfrozen since", 1, adamw(classic={"rules": frozen}))
+    with pytest.raises(CheckpointError, match="parameters without saved state: head"):
+        trained(tmp_path / "unfrozen since", 2, adamw(classic={}), resume=True)
+    runner = trained(tmp_path / "unfrozen since", 2, adamw(classic={"resume": resume}), resume=True)
+    assert runner.epoch == 2
+    assert any(name.startswith("head") for name in names_in(runner))
+
+
+def names_in(runner: Runner) -> list[str]:
+    return [name for group in runner.optim_wrapper.param_groups for name in group["param_names"]]
+
+
 def test_runners_of_mmengines_constructor_resume_as_ever(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole", 4, adamw(ours=False), param_scheduler=WARM_UP)
     stopped(tmp_path / "parts", adamw(ours=False), param_scheduler=WARM_UP)
