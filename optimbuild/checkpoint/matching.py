@@ -73,9 +73,8 @@ def match_state(
     strangers = [
         name for name in saved.groups if name not in named.params and (name in saved.state or name not in names.frozen)
     ]
-    lines = wrong.lines(
-        match, [f"{n} (frozen now)" if n in names.frozen else n for n in strangers], missing, unexpected
-    )
+    told = [f"{name} (frozen now)" if name in names.frozen else name for name in strangers]
+    lines = wrong.lines(match, told, missing, unexpected)
     if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
         lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
     if advice and any(line.endswith(")") for line in lines):
