@@ -121,16 +121,16 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     >>> role_of("attn.relative_attention_bias.weight", "Embedding", ("Embedding",))
     'relative_attention_bias'
     """
-    last = name.rpartition(".")[2]
+    above, _, last = name.rpartition(".")
     if last != "weight" and not last.startswith("original") and not last.isdigit():
         return last
-    above = name.split(".")[:-1]
-    if len(above) >= 2 and above[-2] == "parametrizations" and last.startswith("original"):
-        return above[-1]
-    if last.isdigit() and above:
-        return above[-1]
-    if last == "weight" and above:
+    container, _, module = above.rpartition(".")
+    if last.startswith("original") and f".{container}".endswith(".parametrizations"):
+        return module
+    if last.isdigit() and module:
+        return module
+    if last == "weight" and "bias" in module.lower():
         is_table = _BIAS if "Embedding" in (owner, *bases) else _BIAS_TABLE if "Linear" in (owner, *bases) else None
-        if is_table is not None and is_table.search(above[-1]):
-            return above[-1]
+        if is_table is not None and is_table.search(module):
+            return module
     return last

@@ -142,13 +142,14 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
             path = above.rpartition(".")[0] if isinstance(holder, ParametrizationList) else above
             holder = by_prefix.get(f"{path}." if path else "", module)
         cls: Any = type(holder)
-        found.append((prefix, module, _owner(cls, _is_depthwise(holder)), role))
+        found.append((prefix, module, _owner(cls, _is_convolution(cls) and _is_depthwise(holder)), role))
     return found
 
 
 def _param(tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str]) -> ParamInfo:
+    noted = tensor.__dict__  # nearly always empty; to ask a tensor for an attribute takes much longer
     try:
-        shape = tuple(getattr(tensor, "ds_shape", None) or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
+        shape = tuple(noted.get("ds_shape") or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
     except RuntimeError:
         raise ModelError(
             f"parameter {names[0]!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
@@ -164,7 +165,7 @@ def _param(tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str]) 
         kinds.kinds,
         tensor.requires_grad,
         tuple(names[1:]),
-        marks_of(tensor) if tensor.__dict__ else NOTHING,
+        marks_of(tensor) if noted else NOTHING,
         kinds.evidence,
     )
 
@@ -210,6 +211,11 @@ def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> fr
 def _keeps_statistics(module: nn.Module) -> bool:
     """Say whether a module updates running statistics in train mode, as batch norms do."""
     return module._buffers.get("running_mean") is not None and not type(module).__name__.startswith("Frozen")
+
+
+@lru_cache(maxsize=4096)
+def _is_convolution(cls: Any) -> bool:
+    return any("conv" in base.__name__.lower() for base in cls.__mro__)
 
 
 def _is_depthwise(module: nn.Module) -> bool:

@@ -83,7 +83,9 @@ def _is_placed(above: Hints, prefix: str, inner: Hints, params: Sequence[ParamIn
 
 def _own_name(param: ParamInfo, prefix: str) -> str:
     """Return what a module calls a parameter of which a name begins with the module's."""
-    return next(name for name in param.names if name.startswith(prefix))[len(prefix) :]
+    if param.name.startswith(prefix):
+        return param.name[len(prefix) :]
+    return next(name for name in param.aliases if name.startswith(prefix))[len(prefix) :]
 
 
 def depths_of(part: Part) -> Depths:
