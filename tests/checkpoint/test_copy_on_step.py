@@ -58,4 +58,5 @@ def test_loading_again_and_again_adds_one_hook_only() -> None:
     before = kept["state"]["head.bias"]["exp_avg"].clone()
     train(model, fresh, range(5, 7))
     assert torch.equal(kept["state"]["head.bias"]["exp_avg"], before)
-    assert len(fresh._optimizer_step_pre_hooks) == 1
+    hooks = [type(hook).__name__ for hook in fresh._optimizer_step_pre_hooks.values()]
+    assert hooks.count("_CopyBeforeStep") == 1
