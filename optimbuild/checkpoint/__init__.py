@@ -6,6 +6,7 @@ with its moments. Here all state has names, and what does not match is an error.
 
 from __future__ import annotations
 
+from optimbuild.checkpoint.deepspeed_source import deepspeed_state
 from optimbuild.checkpoint.load_directory import load
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.load_state_dict import resumable
@@ -14,4 +15,13 @@ from optimbuild.checkpoint.save_directory import save
 from optimbuild.checkpoint.unnamed_groups import names_of
 from optimbuild.checkpoint.whole_state import optimizer_state
 
-__all__ = ["LoadReport", "load", "load_optimizer_state", "names_of", "optimizer_state", "resumable", "save"]
+__all__ = [
+    "LoadReport",
+    "deepspeed_state",
+    "load",
+    "load_optimizer_state",
+    "names_of",
+    "optimizer_state",
+    "resumable",
+    "save",
+]
