@@ -61,8 +61,7 @@ def match_state(
             f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
             f"{shown(unexpected)}"
         )
-    match, wrong = Match(), Mismatches()
-    kept = _Kept(named)
+    match, wrong, kept = Match(), Mismatches(), _Kept(named)
     for name, param in named.params.items():
         values = saved.state.get(name)
         if values is None:

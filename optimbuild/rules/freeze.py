@@ -43,11 +43,14 @@ class Freeze:
         options = {f"patterns[{i}]": Pattern(text) for i, text in enumerate(self.patterns)}
         options |= {f"levels[{i}]": Pattern(f"**.levels.{level}") for i, level in enumerate(self.levels)}
         for option, pattern in options.items():
-            why = f"pattern {pattern.text!r}"
-            edits.give(model.matching(pattern), Edit(freeze=True, why=why), option, pattern.text)
+            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
+            edits.give(model.matching(pattern), edit, option, pattern.text)
         inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
-        if self.keep_norm_stats in (None, True):
-            edits.keep_statistics(inside)
+        edits.keep_statistics(inside if self.keep_norm_stats in (None, True) else ())
+        if self.keep_norm_stats is None and inside:
+            edits.note(
+                f"running statistics are kept since 0.2 (keep_norm_stats: false lets them change): {listing(inside)}"
+            )
         if self.keep_norm_stats is True and not inside:
             edits.warn("keep_norm_stats does nothing: no module inside has running statistics")
         if self.keep_norm_stats == "warn" and inside:

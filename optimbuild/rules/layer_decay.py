@@ -80,6 +80,10 @@ class LayerDecay:
             self._give(edits, from_names(model) if self.layers == "auto" else from_patterns(model, self.layers))
             if self.layers == "auto" and "timm" in model.packages:
                 edits.note(TIMMS_OWN)
+        if any(part.prefix for part in found):
+            edits.note("modules inside the model tell their depths since 0.2; before, only the model itself was asked")
+        if not found and self.layers == "auto":
+            edits.note("at the full LR since 0.2, because nothing places it", about=edits.rest())
         whole = not found or any(not part.prefix for part in found)
         if whole and edits:
             edits.warn("no layer claims these parameters, so they keep the full LR", about=edits.rest())

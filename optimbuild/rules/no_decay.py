@@ -9,7 +9,7 @@ from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
 
-NEW = ("other_biases", "vectors", "marks")
+NEW = ("other_biases", "vectors", "marks", "inner_hints")
 """The switches that are new in release 0.2."""
 
 
@@ -49,25 +49,25 @@ class NoDecay:
 
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
-        edits = Edits(model)
+        edits, (old, new) = Edits(model), self._causes(model)
         edits.reads(*[NO_DECAY_MARK] * self.marks)
-        old, new = self._causes(model)
         for why, params in old.items():
             edits.give(params, _because(why))
         for i, name in enumerate(self.names):
-            found = [model[name]] if name in model else []
-            edits.give(found, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
+            named = [model[name]] if name in model else []
+            edits.give(named, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
         for i, keyword in enumerate(self.keywords):
             edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
-        for _, named, why in hinted:
-            edits.give(named, _because(why))
-        if idle := [hint for hint, named, _ in hinted if not named]:
+        given = [p for _, found, why in hinted if "the model's" not in why for p in found if not edits[p.name]]
+        for _, found, why in hinted:
+            edits.give(found, _because(why))
+        if idle := [hint for hint, found, _ in hinted if not found]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
-        given = [param for params in new.values() for param in params if not edits[param.name]]
+        given += [param for params in new.values() for param in params if not edits[param.name]]
         for why, params in new.items():
             edits.give(params, _because(why))
-        forgotten = [param for param in edits.rest() if is_never_decayed(param)]
+        forgotten = filter(is_never_decayed, edits.rest())
         edits.note("decayed, though recipes for such models leave them out (see `names`)", forgotten, "weight_decay")
         edits.note(f"no longer decayed since 0.2 (switches: {', '.join(NEW)})", given, "weight_decay")
         return edits

@@ -194,7 +194,9 @@ def test_biases_by_another_name_and_vectors_are_spared(off: dict[str, Any], expe
 
 def test_what_is_new_in_this_release_is_told_with_its_switches() -> None:
     (note,) = [note for note in plan(*STRANGE).notes if "since 0.2" in note]
-    assert note.startswith("no_decay: no longer decayed since 0.2 (switches: other_biases, vectors, marks): ")
+    assert note.startswith(
+        "no_decay: no longer decayed since 0.2 (switches: other_biases, vectors, marks, inner_hints): "
+    )
     assert "experts.gate_up_proj_bias, grn.gamma" in note
 
 
@@ -257,7 +259,7 @@ def notes_beside(*rules: dict[str, Any], weight_decay: float = 0.5, hooks: Hints
 
 
 DECAYED = "no_decay: decayed, though recipes for such models leave them out (see `names`): pos_embed"
-SPARED = "no_decay: no longer decayed since 0.2 (switches: other_biases, vectors, marks): cls_token"
+SPARED = "no_decay: no longer decayed since 0.2 (switches: other_biases, vectors, marks, inner_hints): cls_token"
 
 
 def test_what_recipes_leave_out_and_what_is_new_are_noted_once():
