@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from optimbuild.build.groups import parameter_groups
+from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.config import read_config
 from optimbuild.model.survey import survey
 from optimbuild.plan.make import plan_of

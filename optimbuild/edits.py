@@ -47,7 +47,7 @@ class Asked(NamedTuple):
     Args:
         option: The option's path in the rule, such as ``patterns[0]``.
         text: What stands there, for messages.
-        params: The parameters that it selects, those included that an earlier option took.
+        params: All parameters that it selects, also those that an earlier option took.
         hint: What would be right where it selects none.
         gives: Whether all of them get the same edit.
     """
@@ -133,7 +133,7 @@ class Edits:
         return taken
 
     def ask(self, option: str, text: str, params: Sequence[ParamInfo], hint: str = "") -> None:
-        """Say what an option selects, whoever gets an edit; one that selects no parameter is an error.
+        """Record which parameters an option selects, without an edit; one that selects none is an error.
 
         Args:
             option: The option's path, such as ``patterns[0]``.
@@ -174,7 +174,7 @@ class Edits:
         self.kept += modules
 
     def reads(self, *marks: str) -> None:
-        """Say that the rule reads marks that makers of models write on tensors, such as ``_no_weight_decay``."""
+        """Say that the rule reads marks that a model's authors set on tensors, such as ``_no_weight_decay``."""
         self.marks += marks
 
     def _number(self, edit: Edit) -> int:

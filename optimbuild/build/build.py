@@ -14,9 +14,9 @@ from torch import nn
 
 from optimbuild.build.construct import construct_optimizer
 from optimbuild.build.freezing import freeze
-from optimbuild.build.groups import parameter_groups
 from optimbuild.build.kept_statistics import keep_statistics
 from optimbuild.build.part import restricted
+from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.build.watch import watch
 from optimbuild.build.zero.agreement import agree, report_failure
 from optimbuild.checkpoint.built_optimizer import give_plan

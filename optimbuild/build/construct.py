@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from optimbuild.build.groups import class_defaults
+from optimbuild.build.torch_groups import class_defaults
 from optimbuild.checkpoint.built_optimizer import built_class
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
@@ -30,7 +30,7 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
 
     Args:
         plan: The plan.
-        groups: Its groups, see :func:`~optimbuild.build.groups.parameter_groups`.
+        groups: Its groups, see :func:`~optimbuild.build.torch_groups.parameter_groups`.
         bucket_view: With ``zero``, whether the parameters of a rank share one flat buffer.
 
     Raises:

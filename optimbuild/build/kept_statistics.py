@@ -40,7 +40,7 @@ class KeptStatistics(nn.Module):
 
 
 def keep_statistics(modules: Mapping[str, nn.Module], names: Iterable[str]) -> None:
-    """Keep the running statistics of some norms, and no others: those that an earlier build kept change again.
+    """Keep the running statistics of some norms. Norms that only an earlier build kept are released.
 
     Args:
         modules: All modules of a model by canonical name, that of the model itself is empty.
@@ -115,7 +115,7 @@ class KeptNorms:
 
 
 def give_back_statistics(model: nn.Module) -> list[str]:
-    """Let the running statistics change again that a build keeps, and leave no trace of optimbuild in a model.
+    """Release the running statistics that a build keeps, and remove optimbuild's modules from a model.
 
     Call it before ``torch.save(model, path)`` of a whole model that must load without optimbuild, and before
     ``torch.optim.swa_utils.update_bn``, which resets all running statistics and expects all norms to learn them anew.

@@ -21,7 +21,7 @@ class Watch:
     """Looks before some steps whether the optimizer still does what its plan says, and warns once if not.
 
     It looks before each of the first steps, and then more and more rarely: 16 times in the first 16 steps, 80 times in
-    the first 1000. In between a step costs what it costs to count it. A step that ``torch.compile`` compiles
+    the first 1000. Other steps only increase a counter. A step that ``torch.compile`` compiles
     is not watched.
 
     Args:
@@ -36,7 +36,7 @@ class Watch:
         self._due = 1
 
     def before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Count a step, and look if it is time to."""
+        """Count a step, and look if one is due."""
         if torch.compiler.is_compiling():
             return
         self._steps += 1

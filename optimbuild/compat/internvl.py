@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from optimbuild.build.build import apply_to_model, build_planned
-from optimbuild.build.groups import parameter_groups
+from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.config import read_config
 from optimbuild.config.read import read_raw
 from optimbuild.errors import ConfigError

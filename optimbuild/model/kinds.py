@@ -1,4 +1,4 @@
-"""Kinds: what a parameter is (norm, bias, convolution …), and what speaks for it where that is not certain."""
+"""Kinds: what a parameter is (norm, bias, convolution …), with the evidence for a kind that is not certain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Kinds(NamedTuple):
 
     Args:
         kinds: Any of :data:`KINDS`.
-        evidence: For each kind that is not certain, what speaks for it.
+        evidence: For each kind that is not certain, the evidence for it.
     """
 
     kinds: frozenset[str]

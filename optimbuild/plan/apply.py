@@ -109,7 +109,7 @@ _ASKED_FOR = "The rule was asked for the parameter "
 
 
 def _edit_for(call: Callable[[ParamInfo], Edit | None], param: ParamInfo) -> Edit | None:
-    """Return what a rule wants for a parameter; an alias for which it wants something counts as well."""
+    """Return a rule's edit for a parameter. A rule that has none is asked about the aliases too."""
     edit = call(param)
     for alias in param.aliases:
         if edit is not None:
@@ -119,7 +119,7 @@ def _edit_for(call: Callable[[ParamInfo], Edit | None], param: ParamInfo) -> Edi
 
 
 def _guarded(work: Callable[[], T], spec: RuleSpec, path: str, did: str = "raised") -> T:
-    """Do what a rule's author wrote; whatever it raises becomes an error of ours."""
+    """Run the code of a rule's author, and turn any exception into ours."""
     try:
         return work()
     except OptimBuildError:

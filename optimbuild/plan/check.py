@@ -19,10 +19,10 @@ def complaints(applied: Sequence[Applied], model: Inventory, strict: bool) -> li
     Args:
         applied: The rules, in their order.
         model: The inventory that they were applied to.
-        strict: Whether it is an error that a rule, or an option of it, touches no parameter; else it is a warning.
+        strict: Whether a rule or option that touches no parameter is an error; otherwise it is a warning.
 
     Raises:
-        ConfigError: It is strict, and that happened to a rule that is not ``optional``.
+        ConfigError: Under ``strict``, a rule that is not ``optional``, or an option of it, touches no parameter.
     """
     frozen = [_frozen_by(rule) for rule in applied]
     warnings: list[str] = []
@@ -38,7 +38,7 @@ def complaints(applied: Sequence[Applied], model: Inventory, strict: bool) -> li
 
 
 def _warned(rule: Applied, frozen: Collection[str], others: Sequence[Applied]) -> list[str]:
-    """Return what a rule noticed, but for what is said of frozen parameters, or of those that its like take care of."""
+    """Return a rule's warnings, without parameters that are frozen or edited by another rule of the same type."""
     alike = [other.edits for other in others if other.spec.type == rule.spec.type]
     found = []
     for text, about in rule.edits.warnings:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from optimbuild.edits import Edit
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
-from optimbuild.plan.apply import Applied
 from optimbuild.plan.base_options import Base
 from optimbuild.plan.decision import FROZEN, Setting
 from optimbuild.registry.optimizer_type import OptimizerType
@@ -37,8 +36,8 @@ class Fold:
     """Folds the edits of one parameter after the other.
 
     The base options of the optimizer come first; then each edit in the order of the rules: ``set`` replaces, ``scale``
-    multiplies, ``freeze`` is final. Of the optimizers that edits name the last one counts, and its base options are
-    the start. A large model has many parameters and few distinct edits, so each pair of options and edit is computed
+    multiplies, ``freeze`` is final. The last optimizer that an edit names is used, and folding starts from its base
+    options. A large model has many parameters and few distinct edits, so each pair of options and edit is computed
     once.
 
     Args:
@@ -55,7 +54,7 @@ class Fold:
         Args:
             trainable: ``requires_grad`` before the build.
             edits: What the rules want for it, each with the position of its rule in the config.
-            log: A list to which every change is added; none comes after the parameter is frozen.
+            log: A list to which every change is added; changes after freezing are not logged.
 
         Raises:
             ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
@@ -78,53 +77,6 @@ class Fold:
         if key not in self._edited:  # the values keep the objects of the ids alive
             self._edited[key] = (options, edit, _edited(options, edit, kind, f"rules[{position}]"))
         return self._edited[key][2]
-
-
-def folded(
-    trainable: Sequence[bool], rules: Sequence[Applied], base: Base
-) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
-    """Fold the edits of all parameters. Those for which all rules want the same are folded once.
-
-    Args:
-        trainable: For every parameter ``requires_grad`` before the build.
-        rules: The rules, in their order.
-        base: What to start from.
-
-    Returns:
-        The distinct settings, in first-seen order, and for every parameter the index of its setting.
-
-    Raises:
-        ConfigError: As :meth:`Fold.setting`; the error is that of the first parameter that has one.
-    """
-    fold = Fold(base)
-    tables = [rule.edits.table for rule in rules]
-    rows = list(zip(trainable, *map(_by_effect, rules), strict=True))
-    index_of: dict[Any, int] = {}
-    chosen: dict[tuple[Any, ...], int] = {}
-    settings: list[Setting] = []
-    for row in dict.fromkeys(rows):
-        wanted = [table[number] for table, number in zip(tables, row[1:], strict=True)]
-        setting = fold.setting(row[0], [(i, edit) for i, edit in enumerate(wanted) if edit is not None])
-        index = index_of.setdefault(setting.key, len(settings))
-        if index == len(settings):
-            settings.append(setting)
-        chosen[row] = index
-    return tuple(settings), tuple(map(chosen.__getitem__, rows))
-
-
-def _by_effect(rule: Applied) -> Sequence[int]:
-    """Return the number of every parameter's edit, where edits that differ only in their reason share the first one."""
-    first: dict[str, int] = {}
-    table, numbers = rule.edits.table, rule.edits.numbers
-    same = {number: first.setdefault(_effect(table[number]), number) for number in dict.fromkeys(numbers)}
-    return numbers if len(first) == len(same) else list(map(same.__getitem__, numbers))
-
-
-def _effect(edit: Edit | None) -> str:
-    """Return a text that is the same for edits that differ only in their reasons."""
-    if edit is None:
-        return ""
-    return f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{edit.freeze}/{edit.optimizer!r}"
 
 
 def _change(position: int, edit: Edit, old: tuple[str, Options], new: tuple[str, Options]) -> Change:

@@ -14,7 +14,7 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
-from optimbuild.plan.fold import folded
+from optimbuild.plan.groups import merged_settings
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
@@ -26,8 +26,8 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
 
     Args:
         config: Anything that a dialect reads (a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, a
-            :class:`~optimbuild.config.spec.Spec`), or the path of a YAML or JSON file; or of a Python file, which is
-            an MMEngine config and is run.
+            :class:`~optimbuild.config.spec.Spec`), or the path of a YAML or JSON file. A Python file is run
+            as an MMEngine config.
         model: An ``nn.Module`` (real, meta, or wrapped), an :class:`~optimbuild.Inventory`, or the
             path of an inventory file.
         overrides: ``KEY=VALUE`` in the config's own dialect.
@@ -56,7 +56,10 @@ def inventory_of(model: Any) -> Inventory:
 
 
 def plan_of(reading: Reading, inventory: Inventory) -> Plan:
-    """Return the plan of a config that was read already; warns where its other reading would differ."""
+    """Return the plan of a config that was read already.
+
+    A warning says where the config's alternative reading, such as the published code's, would differ.
+    """
     try:
         plan = planned(reading.spec, inventory, reading.warnings)
     except ConfigError as error:
@@ -93,7 +96,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
-    settings, chosen = folded([param.trainable for param in model], rules, base)
+    settings, chosen = merged_settings([param.trainable for param in model], rules, base)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
     if all(setting.frozen for setting in settings):

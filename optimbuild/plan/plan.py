@@ -18,10 +18,9 @@ from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
 from optimbuild.plan.fold import Change, Fold
-from optimbuild.plan.kernels import cannot_fuse, implementation
+from optimbuild.plan.groups import groups_of
 from optimbuild.plan.memory import Memory, memory_of
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
-from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import OptimizerType
 
 
@@ -88,16 +87,7 @@ class Plan:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups, in first-seen order."""
-        found = []
-        for setting, members in zip(self.settings, self.members, strict=True):
-            if setting.optimizer is not None:
-                kind, options = find_optimizer(setting.optimizer), setting.options or {}
-                params = [self.inventory.params[position] for position in members]
-                shapes = [param.shape for param in params]
-                unable = cannot_fuse(self.inventory, kind, params)
-                how = implementation(self.spec, kind, options, unable, shapes if self.inventory.on_cpu else None)
-                found.append(Group(kind.name, options, tuple([param.name for param in params]), shapes, how))
-        return tuple(found)
+        return groups_of(self.spec, self.inventory, self.settings, self.members)
 
     @cached_property
     def members(self) -> Sequence[Sequence[int]]:

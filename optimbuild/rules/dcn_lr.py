@@ -15,8 +15,8 @@ KEYWORDS = ("offset", "attention_weights", "center_feature_scale_proj", "alpha_b
 class DcnLr:
     """Give the parameters that steer deformable convolutions their own LR factor.
 
-    A keyword matches any piece of a name: the convention of InternImage, whose ``DCN_LR_MUL`` this
-    is. It applies whether or not layer decay is on.
+    This is InternImage's ``DCN_LR_MUL``, with its convention that a keyword matches any piece of a name. It applies
+    whether or not layer decay is on.
 
     Example:
         ``{type: dcn_lr, factor: 0.1}``

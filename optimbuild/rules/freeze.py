@@ -18,7 +18,7 @@ class Freeze:
     """Take parameters out of training.
 
     At build they get ``requires_grad=False`` and never reach the optimizer. The running statistics of batch norms
-    among them stay as they are. ``levels`` is what InternImage calls ``FREEZE_BACKBONE``; here level 1 is not level 10.
+    among them stay as they are. ``levels`` is InternImage's ``FREEZE_BACKBONE``; level 1 does not match level 10.
 
     Example:
         ``{type: freeze, patterns: [patch_embed], levels: [0, 1]}``

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import OptimBuildError, build_optimizer
-from optimbuild.build.groups import parameter_groups
+from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.model.keywords import first_keywords, keyword_in
 from optimbuild.model.survey import survey
 from tests.models import Net

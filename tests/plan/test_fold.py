@@ -15,7 +15,8 @@ from optimbuild.errors import ConfigError
 from optimbuild.plan.apply import Applied
 from optimbuild.plan.base_options import Base, base_options
 from optimbuild.plan.decision import Setting
-from optimbuild.plan.fold import Change, Fold, folded
+from optimbuild.plan.fold import Change, Fold
+from optimbuild.plan.groups import merged_settings
 
 FACTORS = st.sampled_from([0.1, 0.5, 1.0, 3.0])
 EDITS = st.builds(
@@ -64,7 +65,7 @@ def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Settin
 @given(ROWS, st.sampled_from(["adamw", "sgd"]))
 def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
     base = _base(kind)
-    settings, chosen = folded([t for t, _ in rows], _rules([row for _, row in rows]), base)
+    settings, chosen = merged_settings([t for t, _ in rows], _rules([row for _, row in rows]), base)
     expected = [_step_by_step(trainable, row, base) for trainable, row in rows]
     assert [settings[index].key for index in chosen] == [setting.key for setting in expected]
     assert len({setting.key for setting in settings}) == len(settings)
@@ -73,13 +74,13 @@ def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
 
 def test_equal_effects_share_a_setting_whatever_their_edit_and_reason():
     rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
-    settings, chosen = folded([True] * 3, _rules(rows), _base())
+    settings, chosen = merged_settings([True] * 3, _rules(rows), _base())
     assert chosen == (0, 0, 0)
     assert settings[0].options["lr"] == 0.05
 
 
 def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
-    settings, chosen = folded([True] * 2, _rules([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
+    settings, chosen = merged_settings([True] * 2, _rules([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
     assert chosen == (0, 0)
     assert repr(settings[0].options["lr"]) == "1.0"
 
@@ -97,19 +98,23 @@ def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
 )
 def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message):
     with pytest.raises(ConfigError, match=message):
-        folded([True], _rules([[edit]]), _base(kind))
+        merged_settings([True], _rules([[edit]]), _base(kind))
     with pytest.raises(ConfigError, match=message):
         Fold(_base(kind)).setting(True, [(0, edit)], [])
 
 
 def test_a_fixed_option_stays_as_it_is():
     with pytest.raises(ConfigError, match=r"fixes weight_decay to 0\.0"):
-        folded([True], _rules([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0))
+        merged_settings(
+            [True], _rules([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0)
+        )
 
 
 def test_an_optimizer_that_is_called_like_none_is_not_none():
     with pytest.raises(ConfigError, match="unknown optimizer 'None'"):
-        folded([True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base())
+        merged_settings(
+            [True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base()
+        )
 
 
 def test_an_error_gives_the_reason_of_the_parameter_that_it_names():
@@ -117,4 +122,4 @@ def test_an_error_gives_the_reason_of_the_parameter_that_it_names():
     rule.edits.table.insert(1, Edit(scale={"lr": -1.0}, why="nobody"))
     rule.edits.numbers[:] = [2]
     with pytest.raises(ConfigError, match="asked for by: somebody"):
-        folded([True], [rule], _base())
+        merged_settings([True], [rule], _base())
