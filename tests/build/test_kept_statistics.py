@@ -262,6 +262,7 @@ def under_fsdp2(sharded_first: bool) -> bool:
     return kept(model, model.stem[1])
 
 
+@distributed.needs_fsdp2_on_cpu
 @pytest.mark.parametrize("sharded_first", [True, False])
 def test_statistics_are_kept_under_fsdp2(sharded_first):
     assert distributed.run(2, under_fsdp2, sharded_first) == [True, True]

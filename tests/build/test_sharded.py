@@ -15,7 +15,7 @@ from torch import nn
 
 from optimbuild import ConfigError, Plan, build_optimizer, make_plan
 from optimbuild.build.zero.deepspeed import deepspeed_config
-from tests.distributed import run
+from tests.distributed import needs_fsdp2_on_cpu, run
 from tests.models import Block
 
 OPTIMIZERS: list[dict[str, Any]] = [
@@ -153,6 +153,7 @@ def fsdp2_ranks() -> list[dict[str, Any]]:
     return run(2, fsdp2)
 
 
+@needs_fsdp2_on_cpu
 def test_a_model_under_fsdp2_moves_as_planned(fsdp2_ranks):
     for rank in fsdp2_ranks:
         moves = {case: moved for case, moved in rank.items() if isinstance(moved, dict)}
@@ -160,6 +161,7 @@ def test_a_model_under_fsdp2_moves_as_planned(fsdp2_ranks):
         assert moves == dict.fromkeys(moves, ALL_WELL)
 
 
+@needs_fsdp2_on_cpu
 def test_only_kernels_that_take_shards_are_fused_under_fsdp2(fsdp2_ranks):
     for rank in fsdp2_ranks:
         assert rank["kernels"] == rank["kernels, read again"]
@@ -169,6 +171,7 @@ def test_only_kernels_that_take_shards_are_fused_under_fsdp2(fsdp2_ranks):
         assert rank["refusals"][1].startswith("implementation: sgd has no fused implementation for ")
 
 
+@needs_fsdp2_on_cpu
 def test_zero_on_a_model_under_fsdp2_is_refused(fsdp2_ranks):
     for rank in fsdp2_ranks:
         refusal = rank["refusals"][0]
