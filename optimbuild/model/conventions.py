@@ -30,7 +30,7 @@ def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
     >>> [switch for switch, _ in reasons_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})))]
     ['other_biases']
     """
-    is_bias = f".{param.name}".endswith(".bias") or any(f".{alias}".endswith(".bias") for alias in param.aliases)
+    is_bias = _is_bias(param.name) or any(map(_is_bias, param.aliases))
     if "norm" in param.kinds:
         yield "norm", f"parameter of a normalization layer, {param.owner}"
     if is_bias:
@@ -43,6 +43,10 @@ def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
         yield "vectors", "vector: all dimensions but one have length 1"
     if param.marks.get(NO_DECAY_MARK):
         yield "marks", f"its mark {NO_DECAY_MARK}"
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith(".bias") or name == "bias"
 
 
 def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:

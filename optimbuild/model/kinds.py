@@ -122,6 +122,8 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     'relative_attention_bias'
     """
     above, _, last = name.rpartition(".")
+    if last == "weight" and "ias" not in above:
+        return last  # nearly always
     if last != "weight" and not last.startswith("original") and not last.isdigit():
         return last
     container, _, module = above.rpartition(".")

@@ -16,7 +16,7 @@ from optimbuild.errors import ModelError
 from optimbuild.messages import shown
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.kinds import kinds_of, role_of, sees_one_channel
+from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
 from optimbuild.model.param_info import NOTHING, ParamInfo
 from optimbuild.model.walk import unwrapped, walk
@@ -65,7 +65,7 @@ class Surveyed:
     @cached_property
     def modules(self) -> dict[str, nn.Module]:
         """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
-        return {prefix.removesuffix("."): module for prefix, module in self.walked}
+        return {prefix[:-1]: module for prefix, module in self.walked}
 
 
 def inventory(model: nn.Module) -> Inventory:
@@ -104,13 +104,14 @@ def survey(model: nn.Module) -> Surveyed:
             known = names.get(id(tensor))
             if known is None:
                 names[id(tensor)] = [prefix + key]
-                found.append((tensor, owner, role))
+                found.append((tensor, owner, role or (key if key == "bias" else "")))
             elif prefix + key not in known:
                 known.append(prefix + key)
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
     root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
-    params = [_param(tensor, owner, role, names[id(tensor)]) for tensor, owner, role in found]
+    known_kinds: dict[tuple[int, str, int], Kinds] = {}
+    params = [_param(tensor, owner, role, names[id(tensor)], known_kinds) for tensor, owner, role in found]
     made = Inventory(
         params,
         hints=_hints(root, modules),
@@ -118,7 +119,7 @@ def survey(model: nn.Module) -> Surveyed:
         unfused=_unfused(params, tensors, sparse),
         sharded=_sharded(params, tensors),
         on_cpu=all(tensor.is_cpu for tensor in tensors),
-        statistics=tuple([prefix.removesuffix(".") for prefix, module in modules if _keeps_statistics(module)]),
+        statistics=tuple([prefix[:-1] for prefix, module in modules if module._buffers and _keeps_statistics(module)]),
         packages=_packages(_class_of(type(root))),
     )
     return Surveyed(made, tensors, modules)
@@ -146,25 +147,29 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
     return found
 
 
-def _param(tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str]) -> ParamInfo:
-    noted = tensor.__dict__  # nearly always empty; to ask a tensor for an attribute takes much longer
+def _param(
+    tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str], known: dict[tuple[int, str, int], Kinds]
+) -> ParamInfo:
+    name, noted = names[0], tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     try:
         shape = tuple(noted.get("ds_shape") or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
     except RuntimeError:
         raise ModelError(
-            f"parameter {names[0]!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
+            f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
-    role = role or role_of(names[0], owner.name, owner.bases)
-    kinds = kinds_of(role, owner.name, owner.bases, len(shape), owner.one_channel)
+    role = role or role_of(name, owner.name, owner.bases)
+    kinds = known.get(key := (id(owner), role, len(shape)))
+    if kinds is None:
+        kinds = known[key] = kinds_of(role, owner.name, owner.bases, len(shape), owner.one_channel)
     return ParamInfo(
-        names[0],
+        name,
         shape,
         _dtype_name(tensor.dtype),
         owner.name,
         owner.bases,
         kinds.kinds,
         tensor.requires_grad,
-        tuple(names[1:]),
+        tuple(names[1:]) if len(names) > 1 else (),
         marks_of(tensor) if noted else NOTHING,
         kinds.evidence,
     )
@@ -177,7 +182,9 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def _unfused(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter], sparse: set[int]) -> frozenset[str]:
     """Return the names of the parameters that no fused kernel takes: sparse gradients, or a device that has none."""
-    devices = {tensor.device.type for tensor in tensors} - fused_devices()
+    devices = {device.type for device in {tensor.device for tensor in tensors}} - fused_devices()
+    if not sparse and not devices:
+        return frozenset()
     return frozenset(
         [
             param.name
@@ -267,10 +274,11 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
     A wrapper that passes on what the module inside answers (with ``__getattr__``, say) has no hooks: that module has.
     """
     inner, known = {}, {id(module) for _, module in modules}
+    classes: set[Any] = {type(module) for _, module in modules}
+    with_hooks = {cls: _has_hooks(cls) for cls in classes}
     for prefix, module in modules:
-        cls: Any = type(module)
-        if prefix and (_class_has_hooks(cls) or not _HOOK_NAMES.isdisjoint(module.__dict__)):
-            path = prefix.removesuffix(".")
+        if prefix and (with_hooks[type(module)] or not _HOOK_NAMES.isdisjoint(module.__dict__)):
+            path = prefix[:-1]
             live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path, known))}
             if live:
                 inner[path] = Hints(live=live, of=path)
@@ -282,7 +290,7 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
 
 
 @lru_cache(maxsize=4096)
-def _class_has_hooks(cls: Any) -> bool:
+def _has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 

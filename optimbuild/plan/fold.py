@@ -60,10 +60,10 @@ class Fold:
             ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
         """
         kind, options = self._base(_optimizer_named(edits, self._base))
-        frozen, current = not trainable, self._base(None)[0].name
+        frozen, current = not trainable, None if log is None else self._base(None)[0].name
         for position, edit in edits:
             new = self._after(options, edit, kind, position)
-            if log is not None and not frozen:
+            if log is not None and current is not None and not frozen:
                 named = current if edit.optimizer is None else self._base(edit.optimizer)[0].name
                 change = _change(position, edit, (current, options), (named, new))
                 log += [change] if change.after else []

@@ -105,7 +105,7 @@ class LayerDecay:
         """Take the factors as a module gives them: the first keyword that is a piece of the name counts."""
         recorded = repr(self.ratio) in part.hints.answers.get("lr_decay_keywords", {})
         factors = part.hints.lr_decay_keywords(self.ratio)
-        found = first_keywords([part.own_name(param) for param in part.params], factors)
+        found = first_keywords(part.own_names, factors)
         members: dict[str, list[ParamInfo]] = {keyword: [] for keyword in factors}
         for param, keyword in zip(part.params, found, strict=True):
             if keyword is None and param.aliases:

@@ -38,6 +38,13 @@ class Part:
     hook: str
     params: Sequence[ParamInfo]
 
+    @property
+    def own_names(self) -> list[str]:
+        """What the module itself calls its parameters."""
+        if not self.prefix:
+            return [param.name for param in self.params]
+        return [self.own_name(param) for param in self.params]
+
     def own_name(self, param: ParamInfo) -> str:
         """Return what the module itself calls a parameter."""
         return _own_name(param, self.prefix)
