@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import role_of
@@ -24,25 +24,30 @@ _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
 _WEIGHT_OF_CONTAINER = re.compile(r"(^|\.)(weight|lora_\w+)\.[^.]+$")
 
 
-def reasons_not_to_decay(param: ParamInfo) -> Iterator[tuple[str, str]]:
-    """Yield what speaks against weight decay in a parameter itself: the switch of ``no_decay``, and the reason.
+def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[str, str] | None:
+    """Return the first reason in a parameter itself against weight decay: the switch of ``no_decay``, and the reason.
 
-    >>> [switch for switch, _ in reasons_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})))]
-    ['other_biases']
+    Args:
+        param: The parameter.
+        switches: The switches that are on.
+
+    >>> reason_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})), {"other_biases"})
+    ('other_biases', 'bias: by another name')
     """
     is_bias = _is_bias(param.name) or any(map(_is_bias, param.aliases))
-    if "norm" in param.kinds:
-        yield "norm", f"parameter of a normalization layer, {param.owner}"
-    if is_bias:
-        yield "bias", "bias"
-    if len(param.shape) <= 1:
-        yield "one_dimensional", "one-dimensional"
-    if "bias" in param.kinds and not is_bias:
-        yield "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
-    if is_vector(param) and not is_bias:
-        yield "vectors", "vector: all dimensions but one have length 1"
-    if param.marks.get(NO_DECAY_MARK):
-        yield "marks", f"its mark {NO_DECAY_MARK}"
+    if "norm" in param.kinds and "norm" in switches:
+        return "norm", f"parameter of a normalization layer, {param.owner}"
+    if is_bias and "bias" in switches:
+        return "bias", "bias"
+    if len(param.shape) <= 1 and "one_dimensional" in switches:
+        return "one_dimensional", "one-dimensional"
+    if "bias" in param.kinds and not is_bias and "other_biases" in switches:
+        return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
+    if not is_bias and "vectors" in switches and is_vector(param):
+        return "vectors", "vector: all dimensions but one have length 1"
+    if param.marks.get(NO_DECAY_MARK) and "marks" in switches:
+        return "marks", f"its mark {NO_DECAY_MARK}"
+    return None
 
 
 def _is_bias(name: str) -> bool:

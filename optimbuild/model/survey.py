@@ -94,24 +94,28 @@ def survey(model: nn.Module) -> Surveyed:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
     modules = list(walk(model))
-    names: dict[int, list[str]] = {}  # by the id of a tensor, since a shared one has several
+    names: dict[int, str] = {}  # by the id of a tensor
+    aliases: dict[int, dict[str, None]] = {}  # of those that modules share
     found: list[tuple[nn.Parameter, Owner, str]] = []
     sparse: set[int] = set()
     for prefix, module, owner, role in _owners(modules):
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
-            known = names.get(id(tensor))
+            name, known = prefix + key, names.get(id(tensor))
             if known is None:
-                names[id(tensor)] = [prefix + key]
+                names[id(tensor)] = name
                 found.append((tensor, owner, role or (key if key == "bias" else "")))
-            elif prefix + key not in known:
-                known.append(prefix + key)
+            elif known != name:
+                aliases.setdefault(id(tensor), {})[name] = None
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
     root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
-    known_kinds: dict[tuple[int, str, int], Kinds] = {}
-    params = [_param(tensor, owner, role, names[id(tensor)], known_kinds) for tensor, owner, role in found]
+    kinds: dict[tuple[int, str, int], Kinds] = {}
+    params = [
+        _param(tensor, owner, role, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds)
+        for tensor, owner, role in found
+    ]
     made = Inventory(
         params,
         hints=_hints(root, modules),
@@ -148,9 +152,14 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
 
 
 def _param(
-    tensor: nn.Parameter, owner: Owner, role: str, names: Sequence[str], known: dict[tuple[int, str, int], Kinds]
+    tensor: nn.Parameter,
+    owner: Owner,
+    role: str,
+    name: str,
+    aliases: tuple[str, ...],
+    known: dict[tuple[int, str, int], Kinds],
 ) -> ParamInfo:
-    name, noted = names[0], tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
+    noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     try:
         shape = tuple(noted.get("ds_shape") or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
     except RuntimeError:
@@ -169,7 +178,7 @@ def _param(
         owner.bases,
         kinds.kinds,
         tensor.requires_grad,
-        tuple(names[1:]) if len(names) > 1 else (),
+        aliases,
         marks_of(tensor) if noted else NOTHING,
         kinds.evidence,
     )

@@ -119,5 +119,5 @@ class LayerDecay:
         known = recorded or repr(self.ratio) in part.hints.answers["lr_decay_keywords"]
         derived = "" if known else ", by the powers it gave for another"
         edits.note(f"depths from {part.hints.of}'s lr_decay_keywords({self.ratio}){derived}")
-        if idle := idle_keywords(part, factors):
+        if idle := idle_keywords(part, [keyword for keyword, params in members.items() if not params]):
             edits.note(f"lr_decay_keywords of {part.hints.of} gives keywords that match nothing: {listing(idle)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_never_decayed, reasons_not_to_decay
+from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_never_decayed, reason_not_to_decay
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
 
@@ -75,11 +75,11 @@ class NoDecay:
     def _causes(self, model: Inventory) -> tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]]:
         """Return the parameters by the first cause that is in them and is not switched off: the old, and the new."""
         found: tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]] = {}, {}
+        switches = {name for name, value in vars(self).items() if value is True}
         for param in model:
-            for switch, why in reasons_not_to_decay(param):
-                if getattr(self, switch):
-                    found[switch in NEW].setdefault(why, []).append(param)
-                    break
+            reason = reason_not_to_decay(param, switches)
+            if reason is not None:
+                found[reason[0] in NEW].setdefault(reason[1], []).append(param)
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optimbuild.errors import ModelError
@@ -131,7 +131,12 @@ def outside(model: Inventory, found: Sequence[Part]) -> list[str]:
     return [param.name for param in model if param.trainable and param.name not in inside]
 
 
-def idle_keywords(part: Part, factors: Mapping[str, float]) -> list[str]:
-    """Return the keywords of a part that are in none of its names."""
-    text = "\n".join(name for param in part.params for name in param.names)
-    return [keyword for keyword in factors if keyword not in text]
+def idle_keywords(part: Part, unused: Sequence[str]) -> list[str]:
+    """Return the keywords that are in no name of a part.
+
+    Args:
+        part: The part.
+        unused: Keywords that give nothing a factor; some are in names that an earlier keyword takes.
+    """
+    text = "\n".join([name for param in part.params for name in param.names]) if unused else ""
+    return [keyword for keyword in unused if keyword not in text]
