@@ -102,6 +102,7 @@ class Edits:
         self.warnings: list[Warned] = []
         self.notes: list[Noted] = []
         self.kept: list[str] = []
+        self.released: list[str] = []
         self.marks: list[str] = []
 
     def give(self, who: Iterable[ParamInfo], edit: Edit, option: str = "", text: str = "", hint: str = "") -> int:
@@ -172,6 +173,14 @@ class Edits:
             modules: Their canonical names, such as those in ``model.statistics``.
         """
         self.kept += modules
+
+    def release_statistics(self, modules: Iterable[str]) -> None:
+        """Let the running statistics of modules change although all of their parameters are frozen.
+
+        Args:
+            modules: Their canonical names.
+        """
+        self.released += modules
 
     def reads(self, *marks: str) -> None:
         """Say that the rule reads marks that a model's authors set on tensors, such as ``_no_weight_decay``."""

@@ -44,6 +44,7 @@ class LrRatios:
     def __init__(self, groups: Sequence[Group]) -> None:
         self._names = [group.params for group in groups]
         self._planned = [_rate(group.options.get("lr")) for group in groups]
+        self._still = {place for place, group in enumerate(groups) if group.options.get("lr") == 0}
         self._last: list[float] = []
         self._part: float | None = None  # of the way from one LR for all to the planned LRs, at the last look
         self._rising = False
@@ -51,7 +52,9 @@ class LrRatios:
     def start_from(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Take the LRs of loaded groups for the planned ones: the loader has said how they differ."""
         pairs = zip(groups, self._planned, strict=False)
-        self._planned = [_rate(group.get("initial_lr", group.get("lr"))) for group, _ in pairs]
+        loaded = [_rate(group.get("initial_lr", group.get("lr"))) for group, _ in pairs]
+        if all(loaded) and (len(set(loaded)) > 1 or len(set(self._planned)) == 1):
+            self._planned = loaded  # else they are in the middle of a warm-up, or have lost their ratios already
         self._last, self._part, self._rising = [], None, False
 
     def difference(self, groups: Sequence[Mapping[str, Any]]) -> str:
@@ -69,8 +72,10 @@ class LrRatios:
         if all(low * base <= rate <= high * base for rate, base in zip(rates, planned, strict=False)):
             self._part = factor or self._part
             return ""  # nearly always
-        pairs = enumerate(zip(rates, planned, strict=False))
+        pairs = list(enumerate(zip(rates, planned, strict=False)))
         fractions = {place: rate / base for place, (rate, base) in pairs if rate and base}
+        if still := [place for place, (rate, base) in pairs if rate and base == 0 and place in self._still]:
+            return self._words_of_still(groups, still)
         highest = max(fractions.values(), default=0.0)
         if highest < NEGLIGIBLE or not _differ(highest, min(fractions.values())):
             return ""
@@ -107,6 +112,14 @@ class LrRatios:
             return self._rising or scheduled  # a scheduler that moves once per epoch
         self._rising = part > last
         return self._rising
+
+    def _words_of_still(self, groups: Sequence[Mapping[str, Any]], still: Sequence[int]) -> str:
+        if any(list(groups[place].get("param_names", ())) != list(self._names[place]) for place in still):
+            return ""  # these are not the groups of the plan any more
+        described = [
+            f"group {place} ({listing(self._names[place], 2)}) has {self._last[place]:.4g}" for place in still[:SHOWN]
+        ]
+        return f"the plan gives these groups an LR of 0, and they are trained: {'; '.join(described)}. {ADVICE}"
 
     def _words(self, groups: Sequence[Mapping[str, Any]], fractions: Mapping[int, float]) -> str:
         rates, names = self._last, self._names

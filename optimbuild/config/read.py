@@ -52,7 +52,7 @@ def read_raw(config: Any) -> dict[str, Any]:
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
         return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
-    if is_omegaconf(config):
+    if is_omegaconf(config) or (isinstance(config, Mapping) and any(map(is_omegaconf, config.values()))):
         config = resolved(config, KEYS)
     if mmengine.owns(config):
         return mmengine.prepared(config)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable")
 """What a parameter can be; it may be several of them, or none."""
 
-_NORM = re.compile(r"[Nn]orm(\d*[dD])?\d*$")
+_NORM = re.compile(r"([Nn]orm(Gated)?(\d*[dD])?\d*|(^|[a-z\d])GRN|GlobalResponseNorm\w*)$")
 _NORM_BASES = re.compile(r"^_?(Lazy)?(BatchNorm|InstanceNorm|SyncBatchNorm|LayerNorm|GroupNorm|RMSNorm|NormBase)")
 _CONV = re.compile(r"^_?(Lazy)?Conv(Transpose)?(\d[dD]|Nd)$")
 _DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")

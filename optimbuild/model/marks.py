@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
 from optimbuild.model.param_info import NOTHING
 from optimbuild.values import plain
+
+CONVENTIONS = ("_no_weight_decay", "_optim")
+"""The marks that published projects set, and that rules of ours read."""
 
 _ABOUT_OPTIMIZATION = re.compile(r"(^|_)(optim\w*|lr|wd|(no_)?(weight_)?decay)(_|$)", re.IGNORECASE)
 
@@ -29,7 +33,20 @@ def marks_of(tensor: object) -> Mapping[str, Any]:
     for name, value in vars(tensor).items():
         if _ABOUT_OPTIMIZATION.search(name):
             try:
-                found[name] = plain(value)
-            except ConfigError:  # no plain data, so nobody's mark
-                continue
+                found[name] = plain(_numbers(value))
+            except ConfigError:
+                if name in CONVENTIONS:  # it is meant, so whoever reads it must hear of it
+                    found[name] = shown(value)
     return found or NOTHING
+
+
+def _numbers(value: Any) -> Any:
+    """Return single numbers of torch and numpy as Python's own, also in mappings."""
+    if isinstance(value, Mapping):
+        return {key: _numbers(item) for key, item in value.items()}
+    item = getattr(value, "item", None)
+    return item() if callable(item) and getattr(value, "size", None) is not None and _is_single(value) else value
+
+
+def _is_single(value: Any) -> bool:
+    return getattr(value, "ndim", 1) == 0 or (callable(getattr(value, "numel", None)) and value.numel() == 1)

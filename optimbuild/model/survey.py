@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -288,7 +288,7 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
     for prefix, module in modules:
         if prefix and (with_hooks[type(module)] or not _HOOK_NAMES.isdisjoint(module.__dict__)):
             path = prefix[:-1]
-            live = {hook: method for hook in HOOKS if callable(method := _hook(module, hook, path, known))}
+            live = {hook: method for hook in HOOKS if (method := _inner_hook(module, hook, path, known)) is not None}
             if live:
                 inner[path] = Hints(live=live, of=path)
     live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model", known)) is not None}
@@ -303,13 +303,35 @@ def _has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 
+def _inner_hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
+    """Return a hook of a module inside; a plain collection of names answers for itself, anything else is no hook."""
+    method = _hook(module, name, of, known)
+    if isinstance(method, (set, frozenset, list, tuple)):
+        names = method
+        return lambda: names
+    return method if callable(method) else None
+
+
 def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
     for spelling in (name, OLD_SPELLING.get(name, name)):
         try:
             method = getattr(module, spelling, None)
         except Exception as error:  # a property may raise anything
-            raise ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}") from error
+            raised = ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}")
+            raised.__cause__ = error
+            if of == "the model":
+                raise raised from error
+            return _raising(raised)
         if method is not None:
             bound_to = getattr(method, "__self__", module)
             return method if bound_to is module or id(bound_to) not in known else None
     return None
+
+
+def _raising(error: ModelError) -> Callable[..., Any]:
+    """Return a hook that raises when it is asked, so that who does not ask it is not stopped."""
+
+    def hook(*_: Any) -> Any:
+        raise error
+
+    return hook

@@ -14,6 +14,7 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
+from optimbuild.plan.frozen_statistics import frozen_statistics
 from optimbuild.plan.groups import merged_settings
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
@@ -98,6 +99,9 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     settings, chosen = merged_settings([param.trainable for param in model], rules, base)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
+    if more := [module for module in frozen_statistics(rules, model) if module not in kept]:
+        kept |= dict.fromkeys(more)
+        notes.append(f"running statistics are kept since 0.2, where rules freeze all parameters: {listing(more)}")
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
     if all(setting.frozen for setting in settings):
         raise ConfigError(

@@ -24,8 +24,8 @@ def notes_of(rules: Sequence[Applied], base: Base) -> list[str]:
         for text, about, option in rule.edits.notes:
             if about is None:
                 found.append(f"{rule.spec.type}: {text}")
-            elif names := [param.name for param in about if _is_concerned(param, option, others, fold)]:
-                found.append(f"{rule.spec.type}: {text}: {listing(names)}")
+            elif names := {param.name: None for param in about if _is_concerned(param, option, others, fold)}:
+                found.append(f"{rule.spec.type}: {text}: {listing(list(names))}")
     return list(dict.fromkeys(found))
 
 

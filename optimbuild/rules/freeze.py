@@ -46,7 +46,7 @@ class Freeze:
             edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
             edits.give(model.matching(pattern), edit, option, pattern.text)
         inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
-        edits.keep_statistics(inside if self.keep_norm_stats in (None, True) else ())
+        (edits.keep_statistics if self.keep_norm_stats in (None, True) else edits.release_statistics)(inside)
         if self.keep_norm_stats is None and inside:
             edits.note(
                 f"running statistics are kept since 0.2 (keep_norm_stats: false lets them change): {listing(inside)}"

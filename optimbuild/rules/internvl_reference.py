@@ -56,6 +56,7 @@ class InternVLReference:
             keyword = keyword_in(name, factors)
             factor = 1.0 if keyword is None else factors[keyword]
             edits.give([param], _edit(spared, factor, keyword_in(name, levels) is not None))
+        edits.release_statistics(model.statistics)
         if moving := [module for module in model.statistics if keyword_in(f"{module}.", levels) is not None]:
             edits.warn(f"running statistics go on changing, as published: {listing(moving)}")
         return edits

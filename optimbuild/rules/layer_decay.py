@@ -88,7 +88,8 @@ class LayerDecay:
         if whole and edits:
             edits.warn("no layer claims these parameters, so they keep the full LR", about=edits.rest())
         elif found and (rest := outside(model, found)):
-            edits.note(f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}")
+            text = f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}"
+            (edits.note if len(rest) < len(model.trainable) / 2 else edits.warn)(text)
         return edits
 
     def _give(self, edits: Edits, depths: Depths) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -40,7 +41,6 @@ def test_attributes_about_optimization_are_marks(marks: dict[str, object]) -> No
         {"_is_hf_initialized": True},
         {"tensor_model_parallel": True, "partition_dim": 0},
         {"_no_reinit": True},
-        {"_optim": object()},
         {"slrx": 1},
         {"_in_backward_optimizers": [torch.nn.Linear(1, 1)]},
     ],
@@ -52,3 +52,13 @@ def test_what_a_library_notes_for_itself_is_no_mark(attributes: dict[str, object
 def test_an_inventory_file_keeps_marks() -> None:
     found = inventory(marked(_no_weight_decay=True, _optim={"lr": 0.5}))
     assert Inventory.from_dict(found.to_dict()) == found
+
+
+def test_single_numbers_of_tensors_and_arrays_are_marks_as_well() -> None:
+    model = marked(_optim={"lr": torch.tensor(0.5), "weight_decay": np.float32(0.25)}, _no_weight_decay=np.True_)
+    assert inventory(model)["weight"].marks == {"_optim": {"lr": 0.5, "weight_decay": 0.25}, "_no_weight_decay": True}
+
+
+def test_a_conventional_mark_that_is_no_plain_data_is_not_lost() -> None:
+    found = inventory(marked(_optim=[object()]))["weight"].marks["_optim"]
+    assert isinstance(found, str)

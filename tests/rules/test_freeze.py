@@ -156,3 +156,17 @@ def test_norms_outside_of_what_is_frozen_go_on_training() -> None:
     build_optimizer({"optimizer": {"type": "adamw"}, "rules": [rule]}, model)
     assert model.train().stem[1].training
     assert not any(tensor.requires_grad for tensor in model.blocks.parameters())
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"type": "match", "table": {"stem": {"freeze": True}}}],
+        [{"type": "freeze", "patterns": ["stem.bn.weight"]}, {"type": "freeze", "patterns": ["stem.bn.bias"]}],
+    ],
+)
+def test_statistics_are_kept_whatever_rules_freeze_the_norm(rules: list[dict[str, Any]]) -> None:
+    plan = make_plan({"optimizer": {"type": "adamw"}, "rules": rules}, WITH_NORMS)
+    assert "stem.bn" in plan.kept_statistics
+    released = [*rules, {"type": "freeze", "patterns": ["stem.bn"], "keep_norm_stats": False}]
+    assert "stem.bn" not in make_plan({"optimizer": {"type": "adamw"}, "rules": released}, WITH_NORMS).kept_statistics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from optimbuild.errors import ModelError
@@ -62,7 +62,7 @@ def parts(model: Inventory) -> list[Part]:
     found: dict[str, list[ParamInfo]] = {prefix: [] for prefix in asked}
     nearest_first = sorted(asked, key=len, reverse=True)
     for param in model if asked else ():
-        home = next((p for p in nearest_first if any(name.startswith(p) for name in param.names)), None)
+        home = next((home for name in param.names if (home := _nearest(name, asked)) is not None), None)
         if home is not None:
             found[home].append(param)
     for prefix in nearest_first:
@@ -75,6 +75,17 @@ def parts(model: Inventory) -> list[Part]:
         for prefix, params in found.items()
         if any(param.trainable for param in params)
     ]
+
+
+def _nearest(name: str, asked: Collection[str]) -> str | None:
+    """Return the longest beginning of a name that is among those of the parts; None where none is."""
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        prefix = f"{path}." if path else ""
+        if prefix in asked:
+            return prefix
+    return None
 
 
 def _hook(hints: Hints) -> str:

@@ -107,7 +107,7 @@ def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[_Numbere
 def _place_outside(name: str, position: int, end: int, stem: frozenset[str]) -> Place | None:
     """Return the place of a parameter that is in no block."""
     if position >= end or _TOP.search(name):
-        return TOP
+        return STEM if _IS_STEM.search(name) and not _TOP.search(name) else TOP
     return STEM if name in stem else None
 
 
@@ -125,6 +125,13 @@ _TAKES_INPUT = re.compile(
 )
 """Names of what takes the input of a model."""
 
+_IS_STEM = re.compile(
+    r"(^|\.)(stem|patch_embed(ding)?s?|(absolute_)?pos_embed(ding)?s?|position_embeddings?|cls_token|class_token|"
+    r"embeddings?|embed_tokens|word_embeddings|tok_embeddings|wte|wpe)(\.|$)",
+    re.IGNORECASE,
+)
+"""Names of what takes the input, wherever it is registered."""
+
 _OF_A_LOSS = re.compile(
     r"(^|_)(loss(es)?|weights?|scales?|(log_)?vars?|temp(erature)?|margin|queue|mean|std)(_|$)", re.IGNORECASE
 )
@@ -134,25 +141,40 @@ _OF_A_LOSS = re.compile(
 def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
     """Return the names of the parameters before the trunk that show that they take the input.
 
-    A module shows it by its name, or by an embedding or a convolution in it; so do the modules between such a one and
-    the trunk, such as the norm after the first convolution. A parameter that belongs to the trunk's own parent, or to a
-    module above it, shows it only by its name: a ``logit_scale`` or the weights of losses are there as well.
+    A module shows it by its name, or by an embedding in it; where none does, by a convolution in it. Norms between such
+    a module and the trunk belong to it. A module that holds numbered blocks shows it only by its name, as it may be
+    another tower. So does a parameter that belongs to the trunk's own parent, or to a module above it: a
+    ``logit_scale`` or the weights of losses are there as well.
 
     Args:
         params: The parameters before the trunk, in model order.
         home: The name of the module that holds the trunk.
     """
+    modules = [(module, list(found)) for module, found in groupby(params, lambda p: _module_beside(p.name, home))]
+    strong = [_is_named_stem(module) or _has("embedding", module, found) for module, found in modules]
+    if not any(strong):
+        strong = [_has("conv", module, found) for module, found in modules]
     taken, seen_input = [], False
-    for module, members in groupby(params, key=lambda param: _module_beside(param.name, home)):
-        found = list(members)
+    for (module, found), shows in zip(modules, strong, strict=True):
         if module is None:
             taken += [param.name for param in found if _shows_input(param.name.rpartition(".")[2])]
             continue
-        own = module.rpartition(".")[2]
-        shows = any(not param.kinds.isdisjoint(("embedding", "conv")) for param in found)
-        seen_input = seen_input or shows or _TAKES_INPUT.search(own) is not None
-        taken += [param.name for param in found if seen_input or _TAKES_INPUT.search(param.name)]
+        seen_input = seen_input or shows
+        norms = seen_input and all("norm" in param.kinds for param in found)
+        taken += [param.name for param in found if shows or norms]
     return frozenset(taken)
+
+
+def _is_named_stem(module: str | None) -> bool:
+    return module is not None and _TAKES_INPUT.search(module.rpartition(".")[2]) is not None
+
+
+def _has(kind: str, module: str | None, params: Sequence[ParamInfo]) -> bool:
+    """Say whether a module holds a parameter of a kind, and no numbered blocks, as another tower does."""
+    if module is None or not any(kind in param.kinds for param in params):
+        return False
+    cuts = [_cut(param.name[len(module) + 1 :], digits_at_end) for param in params for digits_at_end in (False, True)]
+    return all(len(numbers) < 2 for numbers in _indices(cuts).values())
 
 
 def _shows_input(own: str) -> bool:
@@ -305,7 +327,9 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> list[list[str]]:
     entries: list[list[str]] = []
     seen: set[str] = set()
     was_numbered = True
-    unplaced = {name for name in names if "." not in name and not (_TAKES_INPUT.search(name) or _TOP.search(name))}
+    above = {rival[:i] for rival in rivals for i, letter in enumerate(rival) if letter == "."} | {""}
+    bare = [name for name in names if name.rpartition(".")[0] in above]
+    unplaced = {name for name in bare if not (_shows_input(name.rpartition(".")[2]) or _TOP.search(name))}
     if len(unplaced) == len(names):  # else they are such as a logit_scale, which nothing places
         unplaced = set()
     for name in names:
