@@ -62,7 +62,8 @@ def parts(model: Inventory) -> list[Part]:
     found: dict[str, list[ParamInfo]] = {prefix: [] for prefix in asked}
     nearest_first = sorted(asked, key=len, reverse=True)
     for param in model if asked else ():
-        home = next((home for name in param.names if (home := _nearest(name, asked)) is not None), None)
+        homes = [home for name in param.names if (home := _nearest(name, asked)) is not None]
+        home = max(homes, key=len, default=None)
         if home is not None:
             found[home].append(param)
     for prefix in nearest_first:
