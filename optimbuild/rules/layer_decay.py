@@ -110,7 +110,7 @@ class LayerDecay:
         members: dict[str, list[ParamInfo]] = {keyword: [] for keyword in factors}
         for param, keyword in zip(part.params, found, strict=True):
             if keyword is None and param.aliases:
-                aliases = [name.removeprefix(part.prefix) for name in param.aliases]
+                aliases = [name.removeprefix(part.prefix) for name in param.aliases if name.startswith(part.prefix)]
                 keyword = next(filter(None, [keyword_in(alias, factors) for alias in aliases]), None)
             if keyword is not None:
                 members[keyword].append(param)

@@ -59,7 +59,14 @@ def trainer(model: nn.Module, directory: Path, **more: Any) -> Any:
     pytest.importorskip("accelerate", reason="Hugging Face's Trainer needs it")
     from transformers import Trainer, TrainingArguments
 
-    options = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "logging_steps": 100, "seed": 3}
+    options = {
+        "optim": "adamw_torch_fused",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "logging_steps": 100,
+        "seed": 3,
+    }
     schedule = {"max_steps": 8, "save_steps": 4, "save_strategy": "steps", "lr_scheduler_type": "linear"}
     arguments = TrainingArguments(
         output_dir=str(directory),
