@@ -55,22 +55,16 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config, in its own dialect. Repeatable."),
-]
-BothOverrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of both configs. Repeatable."),
-]
-FirstOverrides = Annotated[
-    list[str] | None,
-    typer.Option("--set-a", metavar="KEY=VALUE", help="Override a key of CONFIG_A only, after --set. Repeatable."),
-]
-SecondOverrides = Annotated[
-    list[str] | None,
-    typer.Option("--set-b", metavar="KEY=VALUE", help="Override a key of CONFIG_B only, after --set. Repeatable."),
-]
+
+
+def _overrides(flag: str, of: str) -> Any:
+    return typer.Option(flag, metavar="KEY=VALUE", help=f"Override a key of {of}. Repeatable.")
+
+
+Overrides = Annotated[list[str] | None, _overrides("--set", "the config, in its own dialect")]
+BothOverrides = Annotated[list[str] | None, _overrides("--set", "both configs")]
+FirstOverrides = Annotated[list[str] | None, _overrides("--set-a", "CONFIG_A only, after --set")]
+SecondOverrides = Annotated[list[str] | None, _overrides("--set-b", "CONFIG_B only, after --set")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

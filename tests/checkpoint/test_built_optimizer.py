@@ -15,6 +15,7 @@ from torch import nn
 from optimbuild import CheckpointError, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from optimbuild.checkpoint.built_optimizer import built_class, original_class
+from tests.checkpoint.training import step
 
 OPTIMIZER = {"type": "adamw", "lr": 0.1, "weight_decay": 0.05}
 RULES = [{"type": "no_decay"}, {"type": "layer_decay", "ratio": 0.5}, {"type": "freeze", "patterns": ["blocks.0"]}]
@@ -60,13 +61,6 @@ def trained(config: dict[str, Any] = CONFIG, steps: int = 2) -> tuple[Hooked, to
     optimizer = build_optimizer(config, model)
     step(model, optimizer, steps)
     return model, optimizer
-
-
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 1) -> None:
-    for _ in range(steps):
-        model(torch.ones(2, 4)).square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)

@@ -17,7 +17,7 @@ from torch import nn
 from optimbuild import CheckpointError, build_optimizer
 from optimbuild.checkpoint import load, load_optimizer_state, optimizer_state, save
 from optimbuild.checkpoint.manifest import MANIFEST_FILE, sealed
-from tests.checkpoint.training import plain
+from tests.checkpoint.training import plain, step
 
 CONFIGS = [
     {"optimizer": {"type": "adamw", "lr": 0.1, "amsgrad": True}, "rules": [{"type": "no_decay"}]},
@@ -87,17 +87,10 @@ def model_of(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.Linear(3, 4))
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    model(torch.ones(2, 4)).square().sum().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
 def trained(config: dict[str, Any]) -> tuple[nn.Sequential, torch.optim.Optimizer]:
     model = model_of()
     optimizer = build_optimizer(config, model)
-    for _ in range(2):
-        step(model, optimizer)
+    step(model, optimizer, 2)
     return model, optimizer
 
 

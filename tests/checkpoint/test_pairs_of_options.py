@@ -12,6 +12,7 @@ from torch import nn
 
 from optimbuild import CheckpointError
 from optimbuild.checkpoint import load, load_optimizer_state, optimizer_state, resumable, save
+from tests.checkpoint.training import step
 
 CHOICES: dict[str, list[dict[str, Any]]] = {
     "ASGD": [{}, {"foreach": True}, {"foreach": False}, {"maximize": True}],
@@ -45,13 +46,6 @@ def made(name: str, options: dict[str, Any], steps: int = 0) -> tuple[nn.Module,
     optimizer = getattr(torch.optim, name)(model.named_parameters(), **options)
     step(model, optimizer, steps)
     return model, optimizer
-
-
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 1) -> None:
-    for _ in range(steps):
-        model(torch.ones(2, 4)).square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
 
 
 def resumes(old: torch.optim.Optimizer, name: str, settings: dict[str, Any], how: str, **choices: Any) -> None:
