@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Annotated, Any, get_args
 
@@ -55,11 +58,13 @@ Keyword = Annotated[str, AfterValidator(_not_empty)]
 def plain(value: Any, path: str = "") -> Any:
     """Return a copy of ``value`` made of plain data: scalars, strings, tuples and dicts.
 
-    Lists become tuples, so that a plan cannot change afterwards.
+    Lists become tuples, so that a plan cannot change afterwards. A part that is an OmegaConf config, as Hydra composes
+    it, has its interpolations resolved, and its enums become their names.
 
     Raises:
-        ConfigError: It contains a value that is not plain data, a whole number of more than 64 bits, two keys with the
-            same text, more than 64 levels, or more than 10,000 values (as YAML aliases of aliases do).
+        ConfigError: It contains a value that OmegaConf cannot resolve or that is missing (``???``), a value that is
+            not plain data, a whole number of more than 64 bits, two keys with the same text, more than 64 levels, or
+            more than 10,000 values (as YAML aliases of aliases do).
 
     >>> plain({"betas": [0.9, 0.999]})
     {'betas': (0.9, 0.999)}
@@ -80,8 +85,9 @@ def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
         return value
     if isinstance(value, Mapping):
         return _plain_mapping(value, path, depth, budget)
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(item, f"{path}[{i}]", depth + 1, budget) for i, item in enumerate(value))
+    if isinstance(value, (list, tuple)) or is_omegaconf(value):
+        items = range(len(value))
+        return tuple([_plain(entry(value, i, path), f"{path}[{i}]", depth + 1, budget) for i in items])
     for kind in (bool, int, float, str):  # subclasses, such as numpy's float64
         if isinstance(value, kind):
             return kind(value)
@@ -90,14 +96,69 @@ def _plain(value: Any, path: str, depth: int, budget: Iterator[int]) -> Any:
 
 def _plain_mapping(value: Mapping[Any, Any], path: str, depth: int, budget: Iterator[int]) -> dict[str, Any]:
     copy: dict[str, Any] = {}
-    for key, item in value.items():
+    for key in keys_of(value, path):
         if not isinstance(key, (str, int)) or isinstance(key, bool):
             raise ConfigError(f"keys must be names, not {shown(key)}", path)
         name = str(_plain(key, path, depth, budget))
         if name in copy:
             raise ConfigError(f"key {shown(name)} stands twice", path)
-        copy[name] = _plain(item, join(path, name), depth + 1, budget)
+        copy[name] = _plain(entry(value, key, path), join(path, name), depth + 1, budget)
     return copy
+
+
+def is_omegaconf(value: object) -> bool:
+    """Say whether a value is a config of OmegaConf. The package is not imported: who has a config has it too."""
+    package = sys.modules.get("omegaconf")
+    return package is not None and bool(package.OmegaConf.is_config(value))
+
+
+def is_empty(value: object) -> bool:
+    """Say whether a value is a config of OmegaConf that stands for None."""
+    return is_omegaconf(value) and value == None  # noqa: E711  # it is no None, but equals it
+
+
+def keys_of(config: Mapping[Any, Any], path: str = "") -> list[Any]:
+    """Return the keys of a mapping that may be OmegaConf's.
+
+    Raises:
+        ConfigError: The whole mapping is missing or cannot be resolved.
+    """
+    with _resolving(path):
+        return list(config)
+
+
+def entry(config: Any, key: Any, path: str = "") -> Any:
+    """Return one value of a mapping or list that may be OmegaConf's, and no other: those may be unresolvable.
+
+    Args:
+        config: The mapping or list.
+        key: The key or index.
+        path: The path of ``config``, for messages.
+
+    Raises:
+        ConfigError: The value is missing (``???``) or cannot be resolved.
+    """
+    with _resolving(path, key):
+        value = config[key]
+    if isinstance(value, enum.Enum) and is_omegaconf(config):
+        return value.name
+    return None if is_empty(value) else value
+
+
+@contextmanager
+def _resolving(path: str, *keys: Any) -> Iterator[None]:
+    """Turn OmegaConf's errors, and those of its resolvers, into ConfigErrors."""
+    try:
+        yield
+    except Exception as error:
+        package = sys.modules.get("omegaconf")
+        if package is None or not isinstance(error, (package.errors.OmegaConfBaseException, RecursionError)):
+            raise
+        where = join(path, *(key if isinstance(key, int) else str(key) for key in keys))
+        if isinstance(error, package.errors.MissingMandatoryValue):
+            raise ConfigError("is mandatory (`???`), and nothing gives it a value", where) from None
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"cannot be resolved: {shown(reason, 200)}", where) from error
 
 
 def join(path: str, *keys: str | int) -> str:

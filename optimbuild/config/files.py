@@ -9,7 +9,7 @@ from typing import Any
 from optimbuild.config.parsing import MAX_BYTES, MAX_FILES, Budget, parsed_json, parsed_yaml
 from optimbuild.errors import ConfigError
 from optimbuild.messages import printable, shown
-from optimbuild.values import plain
+from optimbuild.values import entry, keys_of, plain
 
 Keys = Mapping[str, Collection[str] | None]
 """The top-level keys that a dialect reads; each with the keys that it reads below, or None for all."""
@@ -19,18 +19,17 @@ def readable(raw: Mapping[Any, Any], keys: Keys) -> dict[str, Any]:
     """Return the keys of a config that are read, as plain data; the value of every other key becomes None.
 
     Raises:
-        ConfigError: A key that is read has a value that is not plain data.
+        ConfigError: A key that is read has a value that is not plain data, or that OmegaConf cannot resolve.
 
     >>> readable({"TRAIN": {"BASE_LR": 0.1, "EMA": print}, "DATA": print}, {"TRAIN": ["BASE_LR"]})
     {'TRAIN': {'BASE_LR': 0.1, 'EMA': None}, 'DATA': None}
     """
     kept: dict[Any, Any] = {}
-    for key, value in raw.items():
-        inner = keys.get(key)
-        if key in keys and (inner is None or not isinstance(value, Mapping)):
-            kept[key] = value
-        else:
-            kept[key] = {k: v if k in inner else None for k, v in value.items()} if inner is not None else None
+    for key in keys_of(raw):
+        value, inner = entry(raw, key) if key in keys else None, keys.get(key)
+        if inner is not None and isinstance(value, Mapping):
+            value = {k: entry(value, k, key) if k in inner else None for k in keys_of(value, key)}
+        kept[key] = value
     plain_data: dict[str, Any] = plain(kept)
     return plain_data
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from optimbuild.config.files import Keys
 from optimbuild.config.parsing import parsed_yaml
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown
-from optimbuild.values import MAX_DEPTH, plain
+from optimbuild.messages import shown, suggest
+from optimbuild.values import MAX_DEPTH, join, plain
 
 MAX_PATH = 10_000
 """The limit on the length of the key of an override, in characters."""
@@ -26,14 +27,7 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     {'table': {'blocks.0': {'lr_mult': 0.5}}}
     """
     for override in overrides:
-        path, equals, text = str(override).partition("=")
-        if len(path) > MAX_PATH:
-            raise ConfigError(f"the key of --set {shown(override)} has at most {MAX_PATH} characters, not {len(path)}")
-        keys = [found["name"] or found["place"] or found["quoted"] for found in _KEY.finditer(path)]
-        if not equals or not keys or _KEY.sub("", path):
-            raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=1e-4, not {shown(override)}")
-        if len(keys) > MAX_DEPTH:
-            raise ConfigError(f"the key of --set {shown(override)} is deeper than {MAX_DEPTH} levels")
+        keys, path, text = _split(override)
         try:
             value = parsed_yaml(text)
         except ConfigError as error:
@@ -42,6 +36,53 @@ def overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"the value of --set {shown(override)} is not YAML: {error}") from None
         raw = _with(raw, keys, plain(value, path), path)
     return raw
+
+
+def refuse_unread(overrides: Sequence[str], read: Keys) -> None:
+    """Refuse an override of a key that is not read, which would change nothing.
+
+    Args:
+        overrides: ``KEY=VALUE``.
+        read: The keys that are read.
+
+    Raises:
+        ConfigError: An override is of another key, or is none.
+
+    >>> refuse_unread(["BASE_LR=0.1"], {"TRAIN": ["BASE_LR"]})
+    Traceback (most recent call last):
+    optimbuild.errors.ConfigError: --set 'BASE_LR=0.1' changes nothing: unknown key 'BASE_LR'. Did you mean ...
+    """
+    for override in overrides:
+        (key, *deeper), *_ = _split(override)
+        known: Collection[str] = read
+        unread = key
+        if key in read:
+            known = read[key] or ()
+            if not known or not deeper or deeper[0] in known:
+                continue
+            unread = deeper[0]
+        raise ConfigError(
+            f"--set {shown(override)} changes nothing: unknown key {shown(unread)}.{_suggested(unread, known, read)} "
+            f"Known: {', '.join(known)}."
+        )
+
+
+def _suggested(unread: str, known: Collection[str], read: Keys) -> str:
+    whole = [join(key, name) for key, inner in read.items() for name in inner or () if name == unread]
+    return f" Did you mean {whole[0]!r}?" if whole else suggest(unread, known)
+
+
+def _split(override: str) -> tuple[list[str], str, str]:
+    """Return the keys of an override, its path, and the text of its value."""
+    path, equals, text = str(override).partition("=")
+    if len(path) > MAX_PATH:
+        raise ConfigError(f"the key of --set {shown(override)} has at most {MAX_PATH} characters, not {len(path)}")
+    keys = [found["name"] or found["place"] or found["quoted"] for found in _KEY.finditer(path)]
+    if not equals or not keys or _KEY.sub("", path):
+        raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=1e-4, not {shown(override)}")
+    if len(keys) > MAX_DEPTH:
+        raise ConfigError(f"the key of --set {shown(override)} is deeper than {MAX_DEPTH} levels")
+    return keys, path, text
 
 
 def _with(node: Any, keys: list[str], value: Any, path: str) -> Any:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
+
+from mmengine.config import Config
 
 from optimbuild.config.dialects import mmengine, own, yacs
 from optimbuild.config.files import load, readable
-from optimbuild.config.omegaconf import is_omegaconf, resolved
-from optimbuild.config.overrides import overridden
+from optimbuild.config.overrides import overridden, refuse_unread
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
+from optimbuild.values import is_empty
 
 DIALECTS = (mmengine, own, yacs)
 KEYS = {key: inner for dialect in DIALECTS for key, inner in dialect.KEYS.items()}
@@ -27,24 +30,33 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
         config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, an
             OmegaConf config as Hydra composes it, or the path of a YAML or JSON file; or of a Python file, which is an
             MMEngine config and **is run**.
-        overrides: ``KEY=VALUE``, in the config's own dialect; the value is read as YAML.
+        overrides: ``KEY=VALUE``, in the config's own dialect, for keys that it reads; the value is read as YAML.
 
     Raises:
-        ConfigError: The config cannot be read, is of no known dialect, or has a mistake; names the place.
+        ConfigError: The config cannot be read, is of no known dialect, or has a mistake; names the place. Or an
+            override is of a key that the dialect does not read.
     """
     if isinstance(config, Spec):
         if not overrides:
             return Reading(config)
         config = config.to_dict()
-    raw = overridden(read_raw(config), overrides)
-    for dialect in DIALECTS:
-        if dialect.recognises(raw):
-            reading: Reading = dialect.read(raw)
-            return reading
-    raise ConfigError(
-        f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or `optim_wrapper` "
-        f"(MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
-    )
+    raw = read_raw(config)
+    dialect = _dialect(raw)
+    if dialect is not None:
+        refuse_unread(overrides, dialect.OVERRIDABLE)
+    raw = overridden(raw, overrides)
+    dialect = dialect or _dialect(raw)  # overrides may give a config its first keys, and never another dialect
+    if dialect is None:
+        raise ConfigError(
+            f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or "
+            f"`optim_wrapper` (MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
+        )
+    reading: Reading = dialect.read(raw)
+    return reading
+
+
+def _dialect(raw: Mapping[str, Any]) -> ModuleType | None:
+    return next((dialect for dialect in DIALECTS if dialect.recognises(raw)), None)
 
 
 def read_raw(config: Any) -> dict[str, Any]:
@@ -52,10 +64,8 @@ def read_raw(config: Any) -> dict[str, Any]:
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
         return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
-    if is_omegaconf(config) or (isinstance(config, Mapping) and any(map(is_omegaconf, config.values()))):
-        config = resolved(config, KEYS)
+    if is_empty(config) or not isinstance(config, (Mapping, Config)):
+        raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     if mmengine.owns(config):
         return mmengine.prepared(config)
-    if not isinstance(config, Mapping):
-        raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     return readable(config, KEYS)

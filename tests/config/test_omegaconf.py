@@ -61,6 +61,52 @@ def test_an_error_of_a_resolver_is_an_error_at_its_path() -> None:
         read_config(OmegaConf.create({"optimizer": {"type": "adamw", "lr": "${optimbuild.broken:}"}}))
 
 
+RULE = {"type": "no_decay", "vectors": "${nowhere}"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**OWN, "rules": [OmegaConf.create(RULE)]}, r"^rules\[0\].vectors: cannot be resolved"),
+        ({**OWN, "rules": [OmegaConf.create({**RULE, "vectors": "???"})]}, r"^rules\[0\].vectors: is mandatory"),
+        ({**OWN, "rules": OmegaConf.create([RULE])}, r"^rules\[0\].vectors: cannot be resolved"),
+        ({**OWN, "rules": OmegaConf.create(["???"])}, r"^rules\[0\]: is mandatory"),
+        ({**OWN, "optimizer": omegaconf.DictConfig(None)}, r"^optimizer: must be a mapping"),
+        ({"TRAIN": {"OPTIMIZER": OmegaConf.create({"EPS": "???"})}}, r"^TRAIN.OPTIMIZER.EPS: is mandatory"),
+        ({"TRAIN": OmegaConf.create({"BASE_LR": "${nowhere}"})}, r"^TRAIN.BASE_LR: cannot be resolved"),
+        (
+            {"optim_wrapper": {"optimizer": OmegaConf.create({"type": "SGD", "lr": "${nowhere}"})}},
+            r"^optim_wrapper.optimizer.lr: cannot be resolved",
+        ),
+        (
+            {
+                "optim_wrapper": {
+                    **MMENGINE["optim_wrapper"],
+                    "paramwise_cfg": OmegaConf.create({"bias_lr_mult": "???"}),
+                }
+            },
+            r"^optim_wrapper.paramwise_cfg.bias_lr_mult: is mandatory",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_resolved_is_an_error_at_any_depth(config: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(config)
+
+
+def test_a_part_of_omegaconf_is_read_at_any_depth() -> None:
+    betas = OmegaConf.create({"last": 0.99, "betas": [0.9, "${last}"]}).betas
+    config = {"optimizer": {**OWN["optimizer"], "betas": betas}, "rules": [OmegaConf.create(OWN["rules"][0])]}
+    assert read_config(config).spec == read_config(OWN).spec
+
+
+def test_what_belongs_to_the_wrapper_needs_no_value() -> None:
+    wrapper = {**MMENGINE["optim_wrapper"], "clip_grad": "${nowhere}", "accumulative_counts": "???"}
+    expected = read_config(MMENGINE)
+    assert read_config(OmegaConf.create({"optim_wrapper": wrapper})) == expected
+    assert read_config({"optim_wrapper": OmegaConf.create(wrapper)}) == expected
+
+
 class Kernel(enum.Enum):
     """An enum as structured configs have them."""
 

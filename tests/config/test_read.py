@@ -132,6 +132,35 @@ def test_a_wrong_override_says_what_is_wrong(override, message):
     assert len(str(caught.value)) < 500
 
 
+WRAPPED = {"optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1}, "clip_grad": {"max_norm": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "override", "message"),
+    [
+        ({"TRAIN": {"BASE_LR": 0.1}}, "BASE_LR=0.5", "'BASE_LR'. Did you mean 'TRAIN.BASE_LR'? Known: TRAIN."),
+        ({"TRAIN": {"BASE_LR": 0.1}}, "optimizer.lr=9", "unknown key 'optimizer'."),
+        ({"TRAIN": {"BASE_LR": 0.1}}, "TRAIN.LR=3", "unknown key 'LR'."),
+        ({"TRAIN": {"BASE_LR": 0.1}, "DATA": {"SIZE": 2}}, "DATA.SIZE=3", "unknown key 'DATA'."),
+        ({"TRAIN": {"BASE_LR": 0.1}}, "optim_wrapper.optimizer.type=SGD", "unknown key 'optim_wrapper'."),
+        (OWN, "TRAIN.BASE_LR=1", "unknown key 'TRAIN'."),
+        (OWN, "optim_wrapper.optimizer.type=SGD", "unknown key 'optim_wrapper'."),
+        (WRAPPED, "optimizer.lr=0.5", "Did you mean 'optim_wrapper.optimizer'?"),
+        (WRAPPED, "paramwise_cfg.bias_lr_mult=2", "Did you mean 'optim_wrapper.paramwise_cfg'?"),
+        (WRAPPED, "optim_wrapper.clip_grad.max_norm=2", "unknown key 'clip_grad'."),
+        (WRAPPED, "_base_=x.py", "unknown key '_base_'."),
+    ],
+)  # fmt: skip
+def test_an_override_of_a_key_that_is_not_read_is_refused(config, override, message):
+    with pytest.raises(ConfigError, match=r"^--set .* changes nothing") as caught:
+        make_plan(config, MODEL, overrides=(override,))
+    assert message in str(caught.value)
+
+
+def test_overrides_can_give_a_config_its_first_keys():
+    assert read_config({}, ["optimizer.type=sgd", "optimizer.lr=1"]).spec.optimizer.type == "sgd"
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from([OWN, {"TRAIN": {"BASE_LR": 0.1}}]),

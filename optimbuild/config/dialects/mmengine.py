@@ -6,7 +6,7 @@ file in Python is a program. It is run only where somebody names it by its path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mmengine.config import Config
@@ -18,13 +18,15 @@ from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.registry import find_optimizer, find_rule
 from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
-from optimbuild.values import Switch, fields, join, plain, validated
+from optimbuild.values import Switch, entry, fields, join, keys_of, plain, validated
 
 KEY = "optim_wrapper"
 KEYS = {KEY: None, "_base_": None}
 """The keys that are read."""
 READ = ("optimizer", "paramwise_cfg", "constructor")
 """The keys of a wrapper's config that are read."""
+OVERRIDABLE = {KEY: READ}
+"""The keys that an override may change."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
@@ -84,7 +86,7 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
         whole: dict[str, Any] = plain(config.to_dict() if isinstance(config, Config) else config)
         return whole
     inherited = {key: None for key in ("_base_",) if key in config}
-    return {**inherited, KEY: plain_wrapper(config[KEY], KEY)}
+    return {**inherited, KEY: plain_wrapper(entry(config, KEY), KEY)}
 
 
 def plain_wrapper(wrapper: Any, path: str) -> Any:
@@ -100,26 +102,43 @@ def plain_wrapper(wrapper: Any, path: str) -> Any:
     if not isinstance(wrapper, Mapping):
         raise ConfigError(f"must be a mapping, not {shown(wrapper)}", path)
     made: dict[str, Any] = {}
-    for key, value in wrapper.items():
-        if key == "optimizer":
-            made[key] = _plain_optimizer(value, join(path, key))
-        elif key == "paramwise_cfg":
-            made[key] = plain(value, join(path, key))
-        elif key == "constructor":
-            made[key] = value if isinstance(value, str) else getattr(value, "__name__", shown(value))
-        elif isinstance(value, Mapping) and "optimizer" in value:
-            made[key] = plain_wrapper(value, join(path, key))
+    for key in keys_of(wrapper, path):
+        if key in READ:
+            made[key] = _PLAIN[key](entry(wrapper, key, path), join(path, key))
         else:
-            made[key] = None  # for the wrapper; its name is kept to find misspelt keys
+            made[key] = _other(wrapper, key, path)
     return made
+
+
+def _other(wrapper: Mapping[str, Any], key: Any, path: str) -> Any:
+    """Return None for what is the wrapper's own, whose name is kept to find misspelt keys; or a wrapper inside."""
+    try:
+        value = entry(wrapper, key, path)
+    except ConfigError:  # what is not read needs no value
+        return None
+    return plain_wrapper(value, join(path, key)) if isinstance(value, Mapping) and "optimizer" in value else None
 
 
 def _plain_optimizer(optimizer: Any, path: str) -> Any:
     if not isinstance(optimizer, Mapping):
         raise ConfigError(f"must be a mapping with `type`, not {shown(optimizer)}", path)
-    kind = optimizer.get("type")
-    named = {"type": kind if isinstance(kind, str) else name_of_class(kind, join(path, "type"))} if kind else {}
-    return plain({**dict(optimizer.items()), **named}, path)
+    options = {key: entry(optimizer, key, path) for key in keys_of(optimizer, path)}
+    kind = options.get("type")
+    if kind and not isinstance(kind, str):
+        options["type"] = name_of_class(kind, join(path, "type"))
+    return plain(options, path)
+
+
+def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # it is named as it is, whatever it is
+    return constructor if isinstance(constructor, str) else getattr(constructor, "__name__", shown(constructor))
+
+
+_PLAIN: Mapping[str, Callable[[Any, str], Any]] = {
+    "optimizer": _plain_optimizer,
+    "paramwise_cfg": plain,
+    "constructor": _plain_constructor,
+}
+"""How each key that is read becomes plain data."""
 
 
 def read(raw: Mapping[str, Any]) -> Reading:
@@ -248,8 +267,8 @@ def _checked(
     by_key = classic.get("custom_keys") or {}
 
     def multipliers(keys: tuple[str, ...], custom: str) -> list[str]:
-        given = [key for key in keys if classic.get(key) is not None]
-        return [*given, *(f"custom_keys[{key!r}].{custom}" for key in by_key if custom in by_key[key])]
+        set_there = [key for key in keys if classic.get(key) is not None]
+        return [*set_there, *(f"custom_keys[{key!r}].{custom}" for key in by_key if custom in by_key[key])]
 
     needed = {
         "lr": multipliers(("bias_lr_mult", "dcn_offset_lr_mult", "layer_decay_rate"), "lr_mult"),
@@ -261,7 +280,7 @@ def _checked(
             raise ConfigError(f"is required, because paramwise_cfg.{keys[0]} multiplies it", where)
     if given.get("weight_decay") is not None:
         return classic, []
-    idle = [key for key in ("flat_decay_mult",) if classic.get(key) is not None]
+    idle = ["flat_decay_mult"] if classic.get("flat_decay_mult") is not None else []
     if by_key and classic.get("layer_decay_rate") is not None:
         idle.append("custom_keys")
     kept = {key: value for key, value in classic.items() if key not in idle}
