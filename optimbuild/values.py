@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdap
 from pydantic_core import ErrorDetails
 
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown, suggest
+from optimbuild.messages import counted, shown, suggest
 
 MAX_DEPTH = 64
 MAX_VALUES = 10_000
@@ -237,11 +237,15 @@ def _complaint(detail: ErrorDetails, schema: Any, value: Any, path: str) -> tupl
     where = join(path, *keys)
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return join(path, *keys[:-1]), _unknown_key(str(keys[-1]), _part(schema, keys[:-1]))
+    if missing and isinstance(keys[-1], int):
+        return join(path, *keys[:-1]), f"needs more than {counted(keys[-1], 'item')} (given: {shown(given)})"
     if missing:
         return where, "is required"
     word, _, sort = kind.partition("_")
     if kind == "string_too_short":
         message = "must not be empty"
+    elif kind == "too_long":
+        message = f"must {detail['msg'].partition(' should ')[2].replace(' after validation', '')}"
     elif word in WORDS and sort in ("type", "parsing", "from_float", "attributes_type", "unicode"):
         message = WORDS[word]
     else:

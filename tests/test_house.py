@@ -1,4 +1,4 @@
-"""The size of the house, its names, and that its rooms are entered one way."""
+"""The structure of the code: sizes, names, and imports that go one way."""
 
 import ast
 from collections.abc import Iterator

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from yacs.config import CfgNode
 
 from optimbuild import ConfigError
+from optimbuild.registry import find_optimizer
 from optimbuild.values import (
     Index,
     Keyword,
@@ -146,7 +147,7 @@ class Options:
         (Outer, {"inner": {"depth": 1.5}}, "at.inner.depth: must be a whole number (given: 1.5)"),
         (Outer, {"inner": {"depth": -1}}, "at.inner.depth: must be greater than or equal to 0 (given: -1)"),
         (Outer, {"either": ["x"]}, "at.either: must be a whole number (given: ['x'])"),
-        (Outer, {"pair": (1,)}, "at.pair[1]: is required"),
+        (Outer, {"pair": (1,)}, "at.pair: needs more than 1 item (given: (1,))"),
         (Outer, {"pair": "ab"}, "at.pair: must be a list (given: 'ab')"),
         (Outer, {"words": {"a.b": 1}}, "at.words['a.b']: must be a string (given: 1)"),
         (Options, {}, "at.ratio: is required"),
@@ -199,3 +200,17 @@ def test_only_real_finite_numbers_of_64_bits_are_finite(value):
         is_number and value == value and (abs(value) < 2**64 if type(value) is int else abs(value) != float("inf"))
     )
     assert finite(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("betas", "message"),
+    [
+        ([], "optimizer.betas: needs more than 0 items"),
+        ([0.9], "optimizer.betas: needs more than 1 item"),
+        ([0.9, 0.9, 0.9], "optimizer.betas: must have at most 2 items, not 3"),
+    ],
+)
+def test_a_list_of_another_length_is_told_as_one(betas, message):
+    with pytest.raises(ConfigError) as caught:
+        find_optimizer("adamw").complete({"betas": betas})
+    assert str(caught.value).startswith(message)

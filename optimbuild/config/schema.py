@@ -84,15 +84,16 @@ def optimizer_schema(kind: OptimizerType) -> Schema:
     if kind.schema is None:
         return {"type": "object"}
     schema = schema_of(kind.schema, kind.name)
+    properties = schema.setdefault("properties", {})  # an open schema may declare none
     for key, value in kind.defaults.items():
-        schema["properties"][key]["default"] = value
+        properties.setdefault(key, {})["default"] = value
     for key, value in kind.fixed.items():
-        about = schema["properties"][key].get("description", "")
-        schema["properties"][key] = {"description": f"{about} Fixed.".lstrip(), "const": value}
+        about = properties.get(key, {}).get("description", "")
+        properties[key] = {"description": f"{about} Fixed.".lstrip(), "const": value}
     for kernel in KERNELS:
         if kernel in kind.implementations:
             about = f"Insist on the {kernel} implementation, or forbid it."
-            schema["properties"][kernel] = {"description": about, "enum": [True, False, None], "default": None}
+            properties[kernel] = {"description": about, "enum": [True, False, None], "default": None}
     return schema
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from optimbuild.config.spec import RuleSpec
@@ -34,6 +35,15 @@ class Applied:
 
     def __str__(self) -> str:
         return f"{self.path} ({self.spec.type})"
+
+    @cached_property
+    def frozen(self) -> frozenset[str]:
+        """The names of the parameters that the rule freezes."""
+        edits = self.edits
+        freezing = {number for number, edit in enumerate(edits.table) if edit is not None and edit.freeze}
+        if not freezing:
+            return frozenset()
+        return frozenset([param.name for param, n in zip(edits.model, edits.numbers, strict=True) if n in freezing])
 
 
 def applied(spec: RuleSpec, path: str, model: Inventory) -> Applied:

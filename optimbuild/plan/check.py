@@ -24,7 +24,7 @@ def complaints(applied: Sequence[Applied], model: Inventory, strict: bool) -> li
     Raises:
         ConfigError: Under ``strict``, a rule that is not ``optional``, or an option of it, touches no parameter.
     """
-    frozen = [_frozen_by(rule) for rule in applied]
+    frozen = [rule.frozen for rule in applied]
     warnings: list[str] = []
     for i, rule in enumerate(applied):
         missed = [] if rule.spec.optional else _missed(rule, model)
@@ -49,14 +49,6 @@ def _warned(rule: Applied, frozen: Collection[str], others: Sequence[Applied]) -
         names = [name for name in names if not any(edits[name] for edits in alike)]
         found += [f"{rule}: {text}: {listing(names)}"] if names else []
     return found
-
-
-def _frozen_by(rule: Applied) -> frozenset[str]:
-    edits = rule.edits
-    freezing = {number for number, edit in enumerate(edits.table) if edit is not None and edit.freeze}
-    if not freezing:
-        return frozenset()
-    return frozenset([param.name for param, n in zip(edits.model, edits.numbers, strict=True) if n in freezing])
 
 
 def _missed(rule: Applied, model: Inventory) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from optimbuild.messages import counted, listing
 
 Options = Mapping[str, Any] | None
+NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class PlanDiff:
 
     Args:
         changed: By parameter and option, the value before and after. ``frozen`` is the option of a parameter that is
-            trained on one side only.
+            trained on one side only, ``shape`` that of one whose shape differs.
         removed: Parameters that only the first plan has.
         added: Parameters that only the second one has.
         released: Modules whose running statistics only the first plan keeps.
@@ -37,6 +39,8 @@ class PlanDiff:
         after: Mapping[str, Options],
         kept_before: Sequence[str] = (),
         kept_after: Sequence[str] = (),
+        shapes_before: Mapping[str, tuple[int, ...]] = NO_SHAPES,
+        shapes_after: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     ) -> PlanDiff:
         """Compare the options of parameters by their names; None is that of a frozen one.
 
@@ -47,13 +51,15 @@ class PlanDiff:
             after: The same in the second one.
             kept_before: The modules whose running statistics the first plan keeps.
             kept_after: The same in the second one.
+            shapes_before: By parameter its shape in the first plan; without it, shapes are not compared.
+            shapes_after: The same in the second one.
 
         >>> print(PlanDiff.between({"a": {"lr": 0.1}, "b": {"lr": 0.1}}, {"a": {"lr": 0.2}, "b": None}))
         lr of 1 parameter: 0.1 → 0.2: a
         frozen of 1 parameter: False → True: b
         """
         known: dict[tuple[int, int], dict[str, tuple[Any, Any]]] = {}
-        changed = {}
+        changed: dict[str, dict[str, tuple[Any, Any]]] = {}
         for name, old in before.items():
             if name not in after:
                 continue
@@ -62,6 +68,8 @@ class PlanDiff:
                 known[pair] = _changes(old, after[name])
             if known[pair]:
                 changed[name] = known[pair]
+            if shapes_before.get(name) != shapes_after.get(name):
+                changed[name] = {"shape": (shapes_before.get(name), shapes_after.get(name)), **known[pair]}
         return cls(
             changed,
             _only_in(before, after),

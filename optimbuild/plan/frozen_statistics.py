@@ -18,9 +18,10 @@ def frozen_statistics(rules: Sequence[Applied], model: Inventory) -> list[str]:
     """
     if not model.statistics:
         return []
-    frozen = {param.name for rule in rules for param in model if (edit := rule.edits[param.name]) and edit.freeze}
+    by_rules = frozenset[str]().union(*[rule.frozen for rule in rules])
     before = {param.name for param in model if not param.trainable}
     released = {module for rule in rules for module in rule.edits.released}
-    by_rules = {name.rpartition(".")[0] for name in frozen}
-    inside = statistics_inside(model, frozen | before, ())
-    return [module for module in inside if module in by_rules and module not in released]
+    names = [name for param in model if param.name in by_rules for name in (param.name, *param.aliases)]
+    touched = {name.rpartition(".")[0] for name in names}
+    inside = statistics_inside(model, by_rules | before, ())
+    return [module for module in inside if module in touched and module not in released]

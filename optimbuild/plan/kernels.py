@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
@@ -36,6 +36,8 @@ def cannot_fuse(model: Inventory, kind: OptimizerType, params: Sequence[ParamInf
         kind: The optimizer.
         params: Some parameters of the model.
     """
+    if kind.fuses_only_on_cpu and not model.on_cpu:
+        return [param.name for param in params]
     out = model.unfused if kind.fuses_shards else model.unfused | model.sharded
     if not out and FUSABLE.issuperset({param.dtype for param in params}):
         return []
@@ -62,9 +64,7 @@ def implementation(
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
     """
-    for kernel in KERNELS:
-        if options.get(kernel):
-            return kernel
+    wanted, where = _wanted(spec, options)
     possible = kind.implementations
     if options.get("differentiable") or options.get("foreach") is False:
         possible = ("for-loop",)
@@ -72,17 +72,29 @@ def implementation(
     dampened = bool(options.get("dampening") and options.get("momentum"))
     if unable or dampened or options.get("fused") is False:
         possible = tuple(kernel for kernel in possible if kernel != "fused")
-    if spec.implementation == "auto":
+    if wanted == "auto":
         return possible[0] if cpu_shapes is None else _fastest_on_cpu(possible, kind, options, cpu_shapes)
-    if spec.implementation not in possible:
+    if wanted not in possible:
         reason = " with these options"
-        if unable:
+        if wanted == "fused" and unable:
             reason = f" for {listing(unable, 5)} (dtype, device, sparse gradients or DTensor)"
-        raise ConfigError(
-            f"{kind.name} has no {spec.implementation} implementation{reason}. It has: {', '.join(possible)}.",
-            "implementation",
-        )
-    return spec.implementation
+        raise ConfigError(f"{kind.name} has no {wanted} implementation{reason}. It has: {', '.join(possible)}.", where)
+    return wanted
+
+
+def _wanted(spec: Spec, options: Mapping[str, Any]) -> tuple[Implementation | Literal["auto"], str]:
+    """Return which implementation the config asks for, and by which of its keys.
+
+    Raises:
+        ConfigError: It asks for two.
+    """
+    asked: dict[Implementation, str] = {kernel: f"optimizer.{kernel}" for kernel in KERNELS if options.get(kernel)}
+    if spec.implementation != "auto":
+        asked.setdefault(spec.implementation, "implementation")
+    if len(asked) > 1:
+        (first, where), (second, other) = asked.items()
+        raise ConfigError(f"asks for {first}, but `{other}` for {second}: a step is computed in one way.", where)
+    return next(iter(asked.items()), ("auto", "implementation"))
 
 
 def _fastest_on_cpu(

@@ -108,5 +108,5 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
             "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
         )
     kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
-    reasons = fallbacks(spec, plan.trainable_dtypes, kernels) if spec.sharding else ()
+    reasons = fallbacks(spec, plan.trainable_dtypes, kernels)
     return replace(plan, notes=(*notes, *reasons)) if reasons else plan

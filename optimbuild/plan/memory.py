@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from optimbuild.errors import ConfigError, ModelError
-from optimbuild.messages import shown
+from optimbuild.messages import counted, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.plan.decision import Group
@@ -95,7 +95,7 @@ class Memory:
         shares = [f"rank {end.rank} holds {end.share:.2%} of it" for end in (most, least)]
         state = _span(most, least, lambda rank: rank.state)
         rows = {
-            "memory": f"of each of {len(self.ranks)} rank{'s' * (len(self.ranks) > 1)}; {HOW[self.sharding]}",
+            "memory": f"of each of {counted(len(self.ranks), 'rank')}; {HOW[self.sharding]}",
             "parameters": _span(most, least, lambda rank: rank.parameters),
             "gradients": _span(most, least, lambda rank: rank.gradients),
             "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharding else state,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,19 +33,26 @@ def probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ..
     """
     # How large lr and weight_decay are changes no state, and they are what most groups differ in.
     alike = {key: 1.0 if key in ("lr", "weight_decay") and value else value for key, value in options.items()}
-    return _probed(kind.load(), tuple(alike.items()), shape, dtype, kind.name)
+    key = (kind.load(), repr(alike), shape, dtype)  # options may hold lists and mappings, which have no hash
+    if key not in _KNOWN:
+        _KNOWN[key] = _probed(kind, alike, shape, dtype)
+    return _KNOWN[key]
 
 
-@lru_cache(maxsize=65536)
-def _probed(cls: type, options: tuple[tuple[str, Any], ...], shape: tuple[int, ...], dtype: str, name: str) -> int:
+_KNOWN: dict[tuple[type, str, tuple[int, ...], str], int] = {}
+"""What was found, by class, options, shape and dtype."""
+
+
+def _probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> int:
     for device in ("meta", "cpu"):
         try:
             # to the constructor, and not into the group, where they would override what it computes
-            return _nbytes(state_after_step(cls, {}, shape, getattr(torch, dtype), device, arguments=dict(options)))
+            state = state_after_step(kind.load(), {}, shape, getattr(torch, dtype), device, arguments=dict(options))
+            return _nbytes(state)
         except Exception as error:  # noqa: BLE001  # a foreign optimizer may raise anything
             refusal = error
     raise ConfigError(
-        f"the state of {name} cannot be foreseen: it takes no step on a {dtype} tensor of shape {shape}: "
+        f"the state of {kind.name} cannot be foreseen: it takes no step on a {dtype} tensor of shape {shape}: "
         f"{type(refusal).__name__}: {shown(str(refusal), 200)}. Register it with `state=` to declare it.",
         "optimizer.type",
     ) from refusal

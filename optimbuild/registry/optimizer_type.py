@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -119,6 +120,14 @@ class OptimizerType:
     def fuses_shards(self) -> bool:
         """Whether its fused kernel takes the ``DTensor`` parameters of FSDP2, as those of Adam and AdamW do."""
         return self._is_torch("Adam", "AdamW")
+
+    @cached_property
+    def fuses_only_on_cpu(self) -> bool:
+        """Whether its fused kernel exists for the CPU only, as that of Adagrad before torch 2.13."""
+        if not self._is_torch("Adagrad"):
+            return False
+        release = importlib.metadata.version("torch").split(".")
+        return (int(release[0]), int(release[1])) < (2, 13)
 
     @cached_property
     def is_sgd(self) -> bool:

@@ -32,7 +32,7 @@ def explain_text(plan: PlanView, name: str) -> str:
                 why: bias
                 rule 1 of 1, .../rules/no_decay.py:...
       end       sgd: lr 0.1, momentum 0.9, dampening 0.0, weight_decay 0.0, nesterov true
-                group 1 of 2
+                group 1 (of 0 to 1)
     """
     return text_of(explain_lines(plan, name))
 
@@ -60,8 +60,12 @@ def explain_lines(plan: PlanView, name: str) -> list[Line]:
     if module in plan.kept_statistics:
         pairs.append(("", f"the running statistics of {module or 'the model'} are kept: it stays in eval mode"))
     if decision.group is not None:
-        pairs.append(("", f"group {decision.group} of {len(plan.groups)}"))
+        pairs.append(("", f"group {decision.group} ({_others(len(plan.groups))})"))
     return [(param.name, "bold"), *((f"  {text}", style) for text, style in labelled(pairs, None))]
+
+
+def _others(count: int) -> str:
+    return "the only one" if count == 1 else f"of 0 to {count - 1}"
 
 
 def _kind_texts(param: ParamInfo) -> list[str]:

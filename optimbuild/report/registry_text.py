@@ -12,6 +12,7 @@ from optimbuild.errors import OptimBuildError
 from optimbuild.messages import printable
 from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
 from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.registry import NO_OPTIMIZERS
 from optimbuild.report.notation import option_text
 from optimbuild.report.table import Line, labelled
 
@@ -39,7 +40,7 @@ def list_lines(kinds: Sequence[str]) -> list[Line]:
         ]
     if "optimizers" in kinds and OPTIMIZERS.parent is not None:
         fill(OPTIMIZERS.parent)
-        theirs = sorted(OPTIMIZERS.parent.module_dict)
+        theirs = sorted(set(OPTIMIZERS.parent.module_dict) - NO_OPTIMIZERS)
         lines += [("", ""), *labelled([("from MMEngine", ", ".join(theirs))], 100)]
     return lines
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from optimbuild import ConfigError, ParamInfo, Spec, rule
-from optimbuild.config.schema import NUMERIC, config_schema
+from optimbuild.config.schema import NUMERIC, config_schema, optimizer_schema
 from optimbuild.plan.apply import made_rule
 from optimbuild.registry import RULES, find_optimizer
+from optimbuild.registry.optimizer_type import OptimizerType, Options
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OWN = sorted(path for path in CONFIGS.glob("*.yaml") if ".yacs." not in path.name)
@@ -126,3 +128,16 @@ def test_options_carry_their_docstrings_and_defaults(validator):
 def test_a_number_that_yaml_leaves_a_string_is_recognised(number):
     validator = jsonschema.Draft202012Validator({"type": "string", "pattern": NUMERIC})
     assert validator.is_valid(repr(number))
+
+
+class Anything(Options):
+    """Declares nothing, takes everything."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+def test_an_open_schema_that_declares_no_option_has_a_schema():
+    kind = OptimizerType("open", torch.optim.SGD, {"momentum": 0.5}, {"nesterov": True}, Anything)
+    properties = optimizer_schema(kind)["properties"]
+    assert properties["momentum"] == {"default": 0.5}
+    assert properties["nesterov"] == {"description": "Fixed.", "const": True}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from optimbuild import Inventory, ParamInfo, make_plan
 from optimbuild.plan.diff import PlanDiff
+from optimbuild.report.diff_text import diff_text
 
 OPTIONS = st.none() | st.dictionaries(
     st.sampled_from(["lr", "weight_decay", "momentum"]), st.sampled_from([0, 0.0, 1, True, 0.5])
@@ -70,3 +71,16 @@ def test_a_long_listing_of_names_is_cut():
     assert one.diff(other).lines() == [
         f"lr of 50 parameters: 0.1 → 0.2: {', '.join(f'p{i}' for i in range(20))} and 30 more"
     ]
+
+
+def test_a_tensor_of_another_shape_is_a_difference():
+    config = {"optimizer": {"type": "sgd", "lr": 0.1}}
+    before = make_plan(config, MODEL)
+    grown = Inventory((ParamInfo("blocks.0.weight", (2, 3)), *MODEL.params[1:]))
+    difference = before.diff(make_plan(config, grown))
+    assert str(difference) == "shape of 1 parameter: (2, 2) → (2, 3): blocks.0.weight"
+    assert str(before.diff(make_plan({"optimizer": {"type": "sgd", "lr": 0.2}}, grown))).splitlines() == [
+        "shape of 1 parameter: (2, 2) → (2, 3): blocks.0.weight",
+        "lr of 3 parameters: 0.1 → 0.2: blocks.0.weight, blocks.1.weight, blocks.2.weight",
+    ]
+    assert "shape" in diff_text(before, make_plan(config, grown))

@@ -207,6 +207,27 @@ def test_an_optimizer_that_takes_no_step_must_declare_its_state():
     assert memory({"optimizer": {"type": "test_needy"}}, inventory((2, 2)), 1).largest.state == 3 * 16 + 2 * 4
 
 
+class Tuned(torch.optim.SGD):
+    """Has options of every form of plain data; where `slots` is a whole number, it keeps so many numbers."""
+
+    def __init__(self, params: Any, lr: float = 0.1, slots: float = 1, tuning: Any = None) -> None:
+        super().__init__(params, lr=lr)
+        self.slots = slots
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for param in group["params"]:
+                self.state[param]["slots"] = torch.zeros(self.slots if isinstance(self.slots, int) else 7)
+
+
+def test_options_of_any_plain_form_are_probed_and_equal_ones_kept_apart():
+    optimizer("test_tuned", Tuned, force=True)
+    for slots, numbers in ((1, 1), (1.0, 7), (1, 1)):
+        for tuning in ({"a": [1, 2]}, [1], "text"):
+            config = {"optimizer": {"type": "test_tuned", "slots": slots, "tuning": tuning}}
+            assert memory(config, inventory((2, 2)), 1).largest.state == 4 * numbers
+
+
 def test_it_reads_as_a_table_and_as_json():
     found = memory({"zero": True}, inventory((512, 512), (512, 512), (512,)), 2)
     assert str(found).splitlines() == [

@@ -180,7 +180,7 @@ def test_explain_tells_what_the_parameter_is_and_which_group_it_joined():
         "kinds embedding",
         "aliases head.weight",
     ]
-    assert lines[-1] == "group 0 of 1"
+    assert lines[-1] == "group 0 (the only one)"
 
 
 def test_explain_tells_that_the_model_itself_froze_a_parameter():

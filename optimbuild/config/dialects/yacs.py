@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict
 from yacs.config import CfgNode
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, Spec, Zero
+from optimbuild.config.spec import ConfigPart, ResumeSpec, Spec, Zero
 from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.messages import closest, shown
 from optimbuild.registry import find_optimizer
@@ -79,6 +79,8 @@ class OptimizerKeys(ConfigPart):
     """``strict`` of our dialect."""
     WATCH: Annotated[Switch, Literal] = True
     """``watch`` of our dialect."""
+    RESUME: Annotated[ResumeSpec, Literal] = ResumeSpec()
+    """``resume`` of our dialect."""
     REFERENCE_QUIRKS: Annotated[Switch, Literal] = False
     """Do what the published code does where it departs from its own documentation."""
 
@@ -156,6 +158,7 @@ PATHS = {
     "implementation": f"{NODE}.IMPLEMENTATION",
     "strict": f"{NODE}.STRICT",
     "watch": f"{NODE}.WATCH",
+    "resume": f"{NODE}.RESUME",
 }
 """For keys of the canonical config their paths in this dialect."""
 
@@ -202,6 +205,7 @@ def _reading(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, A
         "implementation": node.IMPLEMENTATION,
         "strict": node.STRICT,
         "watch": node.WATCH,
+        "resume": node.RESUME.model_dump(),
     }
     try:
         return Reading(Spec.of(spec), paths=paths)

@@ -95,11 +95,12 @@ def test_the_defaults_are_those_of_the_published_configs():
         ("implementation", "IMPLEMENTATION", "for-loop"),
         ("strict", "STRICT", False),
         ("watch", "WATCH", False),
+        ("resume", "RESUME", {"missing": "init", "unexpected": "ignore"}),
     ],
 )
 def test_our_own_keys_stand_under_optimizer(ours, key, value):
     spec = read_config(node(**{key: value})).spec.to_dict()
-    assert spec[ours] == ({"stage": 1, **value} if isinstance(value, dict) else value)
+    assert spec[ours] == ({"stage": 1, **value} if ours == "zero" and isinstance(value, dict) else value)
 
 
 def test_more_rules_apply_after_those_that_the_other_keys_stand_for():
@@ -266,7 +267,7 @@ def test_it_is_recognised_by_train(raw, ours):
         (node(NAME="adamv"), "TRAIN.OPTIMIZER.NAME: unknown optimizer 'adamv'. Did you mean 'adamw'"),
         (node(NAME="os.system"), "TRAIN.OPTIMIZER.NAME: unknown optimizer 'os.system'. Only registered names"),
         (node(EPS=-1), "TRAIN.OPTIMIZER.EPS: must be greater than or equal to 0 (given: -1)"),
-        (node(BETAS=[0.9]), "TRAIN.OPTIMIZER.BETAS[1]: is required"),
+        (node(BETAS=[0.9]), "TRAIN.OPTIMIZER.BETAS: needs more than 1 item"),
         (node(BETAS=[0.9, 1.5]), "TRAIN.OPTIMIZER.BETAS[1]: must be less than 1 (given: 1.5)"),
         (node(BETAS="{[]: 1}"), "TRAIN.OPTIMIZER.BETAS: must be a list (given: '{[]: 1}')"),
         (node(MOMENTUM="x"), "TRAIN.OPTIMIZER.MOMENTUM: must be a number (given: 'x')"),
