@@ -291,10 +291,10 @@ def _unknown_key(key: str, schema: Any) -> str:
 
 
 def fields(schema: Any) -> list[str]:
-    """Return the names of the fields of a pydantic model or dataclass."""
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return list(schema.model_fields)
-    return list(getattr(schema, "__pydantic_fields__", {}))
+    """Return the names of the fields of a pydantic model or dataclass, as a config has them."""
+    is_model = isinstance(schema, type) and issubclass(schema, BaseModel)
+    found = schema.model_fields if is_model else getattr(schema, "__pydantic_fields__", {})
+    return [field.alias or name for name, field in found.items()]
 
 
 def finite(value: object) -> bool:

@@ -113,7 +113,7 @@ def test_a_value_equal_to_the_base_value_is_still_checked_and_coerced(value):
         (Edit(set={"lr": "fast"}), "rules[0].lr: must be a number (given: 'fast')"),
         (Edit(set={"lr": float("nan")}), "rules[0].lr: must be a finite number, not nan"),
         (Edit(set={"lr": None}), "rules[0].lr: must be a number (given: None)"),
-        (Edit(set={"betas": [0.9]}), "rules[0].betas[1]: is required"),
+        (Edit(set={"betas": [0.9]}), "rules[0].betas: needs more than 1 item"),
         (Edit(set={"betas": [0.9, 1.0]}), "rules[0].betas[1]: must be less than 1 (given: 1.0)"),
         (Edit(set={"lr": print}), "rules[0].lr: must be plain data"),
         (Edit(scale={"lr": -1.0}), "rules[0].lr: must be greater than or equal to 0 (given: -0.5)"),

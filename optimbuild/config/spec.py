@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from optimbuild.config.limits import refuse_excess
 from optimbuild.errors import ConfigError
@@ -33,6 +33,9 @@ class _TypedPart(ConfigPart):
 
 class OptimizerSpec(_TypedPart):
     """Which optimizer, and its options."""
+
+
+Optimizers = dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], OptimizerSpec]
 
 
 class RuleSpec(_TypedPart):
@@ -89,6 +92,8 @@ class Spec(ConfigPart):
 
     optimizer: OptimizerSpec
     """The optimizer's type and its base options."""
+    optimizers: Optimizers = Field(default_factory=dict)
+    """More optimizers, by the names that rules route parameters to."""
     rules: tuple[RuleSpec, ...] = ()
     """The rules, in the order in which they apply."""
     zero: Zero = False
@@ -132,6 +137,8 @@ class Spec(ConfigPart):
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON data that :meth:`of` reads again."""
         found = self.model_dump(mode="json")
+        if not self.optimizers:
+            del found["optimizers"]  # as a config without it was written by older releases
         if self.resume == ResumeSpec():
             del found["resume"]  # which older releases do not know
         return found

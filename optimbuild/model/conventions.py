@@ -1,4 +1,4 @@
-"""Conventions of weight decay: what speaks against decaying a parameter, and what recipes never decay."""
+"""Conventions of weight decay: what speaks against decaying a parameter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ from optimbuild.model.param_info import ParamInfo
 NO_DECAY_MARK = "_no_weight_decay"
 """The attribute that Mamba sets on tensors that shall not be decayed."""
 
-_NEVER_DECAYED = re.compile(
-    r"^((\w+_)?tokens?(_\w+)?|(cls|class|dist|mask|query|level|seg)_?embed(ding)?s?|"
-    r"(\w+_)?pos(ition|itional)?_?(emb|embed|embedding|embeddings|embeds|enc)(_\w+)?|emb_rel_\w+|"
-    r"(relative|rel)_pos\w*|logit_scale|logit_bias|temperature|(layer_?scale|ls)\d*|gamma\w*|A_log|dt_bias)$",
-    re.IGNORECASE,
-)
 _WEIGHTS = frozenset(("linear", "conv", "embedding", "deformable"))
 _MAGNITUDE = re.compile(r"(^|_)weight_g$")
 _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
@@ -91,14 +85,3 @@ def is_vector(param: ParamInfo) -> bool:
         return True
     is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))
     return not (is_layer and (_WEIGHT.search(role) or _WEIGHT_OF_CONTAINER.search(param.name)))
-
-
-def is_never_decayed(param: ParamInfo) -> bool:
-    """Say whether published recipes leave such a parameter out of weight decay: tokens and tables of positions.
-
-    >>> is_never_decayed(ParamInfo("vit.embeddings.position_embeddings", (1, 197, 768)))
-    True
-    >>> is_never_decayed(ParamInfo("bert.embeddings.position_embeddings.weight", (512, 768)))
-    False
-    """
-    return _NEVER_DECAYED.search(param.name.rpartition(".")[2]) is not None

@@ -6,7 +6,7 @@ import copy
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from optimbuild.model.inventory_file import param_from_dict, param_to_dict, refu
 from optimbuild.model.names import refuse_unreadable
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern
+from optimbuild.model.routing_kinds import ROUTING_KINDS, routing_kinds
 
 SEARCHED = 20_000
 """How many parameters are searched for a name that resembles one that does not exist."""
@@ -37,6 +38,7 @@ class Inventory:
         on_cpu: Whether all tensors are on the CPU, where kernels for many tensors pay only within bounds. An inventory
             file does not say; its model is planned as for an accelerator.
         statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
+        outputs: By parameter name the method that names it as an output, such as ``get_output_embeddings()``.
         packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
 
     Raises:
@@ -55,6 +57,7 @@ class Inventory:
     on_cpu: bool = field(default=False, compare=False)
     statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
     packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    outputs: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
@@ -95,6 +98,23 @@ class Inventory:
     def trainable(self) -> tuple[ParamInfo, ...]:
         """The parameters with ``requires_grad`` before the build, in model order."""
         return tuple([param for param in self.params if param.trainable])
+
+    @cached_property
+    def routing_kinds(self) -> Mapping[str, Mapping[str, str]]:
+        """For each parameter its kinds for routing (``matrix``, ``output``, ``expert``, ``router``), with evidence."""
+        return routing_kinds(self.params, self.outputs)
+
+    def of_kinds(self, kinds: Collection[str]) -> list[ParamInfo]:
+        """Return the parameters of any of some kinds, those for routing included, in model order.
+
+        >>> model = Inventory((ParamInfo("head.weight", (10, 4), kinds=frozenset({"linear"})), ParamInfo("scale", ())))
+        >>> [param.name for param in model.of_kinds(("matrix", "norm"))]
+        ['head.weight']
+        """
+        if set(kinds).isdisjoint(ROUTING_KINDS):
+            return [param for param in self.params if not param.kinds.isdisjoint(kinds)]
+        more = self.routing_kinds
+        return [p for p in self.params if not p.kinds.isdisjoint(kinds) or not more[p.name].keys().isdisjoint(kinds)]
 
     def position(self, name: str) -> int:
         """Return the position of a parameter in model order, by its name or an alias.
@@ -198,6 +218,7 @@ class Inventory:
             **({"sharded": sorted(self.sharded)} if self.sharded else {}),
             **({"statistics": list(self.statistics)} if self.statistics else {}),
             **({"packages": list(self.packages)} if self.packages else {}),
+            **({"outputs": dict(self.outputs)} if self.outputs else {}),
         }
 
     @classmethod
@@ -218,8 +239,9 @@ class Inventory:
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
         statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
+        outputs = _outputs_in(data)
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
-        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages)
+        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages, outputs=outputs)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:
@@ -242,3 +264,10 @@ def _names_in(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelError(f"`{key}` must be a list of names, not {shown(names)}")
     return tuple(names)
+
+
+def _outputs_in(data: Mapping[str, Any]) -> dict[str, str]:
+    outputs = data.get("outputs") or {}
+    if not isinstance(outputs, dict) or not all(isinstance(method, str) for method in outputs.values()):
+        raise ModelError(f"`outputs` must map names of parameters to methods, not {shown(outputs)}")
+    return {name: method for name, method in outputs.items() if any(row["name"] == name for row in data["params"])}

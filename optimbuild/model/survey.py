@@ -18,6 +18,7 @@ from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
+from optimbuild.model.named_outputs import named_outputs
 from optimbuild.model.param_info import NOTHING, ParamInfo
 from optimbuild.model.walk import unwrapped, walk
 
@@ -125,6 +126,7 @@ def survey(model: nn.Module) -> Surveyed:
         on_cpu=all(tensor.is_cpu for tensor in tensors),
         statistics=tuple([prefix[:-1] for prefix, module in modules if module._buffers and _keeps_statistics(module)]),
         packages=_packages(_class_of(type(root))),
+        outputs=named_outputs(modules, names),
     )
     return Surveyed(made, tensors, modules)
 

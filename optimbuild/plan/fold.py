@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from optimbuild.edits import Edit
@@ -42,10 +43,14 @@ class Fold:
 
     Args:
         base: What to start from.
+
+    Attributes:
+        trained_by: The names of the optimizers that some setting has; None for the config's own.
     """
 
     def __init__(self, base: Base) -> None:
         self._base = base
+        self.trained_by: set[str | None] = set()
         self._edited: dict[tuple[int, int], tuple[Options, Edit, Options]] = {}
 
     def setting(self, trainable: bool, edits: Sequence[tuple[int, Edit]], log: list[Change] | None = None) -> Setting:
@@ -59,7 +64,8 @@ class Fold:
         Raises:
             ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
         """
-        kind, options = self._base(_optimizer_named(edits, self._base))
+        name = _optimizer_named(edits, self._base)
+        kind, options = self._base(name)
         frozen, current = not trainable, None if log is None else self._base(None)[0].name
         for position, edit in edits:
             new = self._after(options, edit, kind, position)
@@ -69,13 +75,17 @@ class Fold:
                 log += [change] if change.after else []
                 current = named
             options, frozen = new, frozen or edit.freeze
-        return FROZEN if frozen else Setting(False, kind.name, options)
+        if frozen:
+            return FROZEN
+        self.trained_by.add(name)
+        return Setting(False, kind.name, options)
 
     def _after(self, options: Options, edit: Edit, kind: OptimizerType, position: int) -> Options:
         """Return the options after one edit, computed once."""
         key = (id(options), id(edit))
         if key not in self._edited:  # the values keep the objects of the ids alive
-            self._edited[key] = (options, edit, _edited(options, edit, kind, f"rules[{position}]"))
+            meant = edit if kind is self._base(None)[0] else _meant_for(kind, edit)
+            self._edited[key] = (options, edit, _edited(options, meant, kind, f"rules[{position}]"))
         return self._edited[key][2]
 
 
@@ -120,6 +130,13 @@ def _edited(options: Options, edit: Edit, kind: OptimizerType, path: str) -> Opt
         raise ConfigError(
             f"{error.message} (asked for by: {edit.why})" if edit.why else error.message, error.path
         ) from None
+
+
+def _meant_for(kind: OptimizerType, edit: Edit) -> Edit:
+    """Return an edit without the wish for no weight decay, where another optimizer than the config's own has none."""
+    if edit.set.get("weight_decay") != 0 or "weight_decay" in kind.known or kind.open:
+        return edit
+    return replace(edit, set={key: value for key, value in edit.set.items() if key != "weight_decay"})
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:

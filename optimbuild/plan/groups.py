@@ -9,7 +9,6 @@ from optimbuild.config.spec import Spec
 from optimbuild.edits import Edit
 from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import Applied
-from optimbuild.plan.base_options import Base
 from optimbuild.plan.decision import Group, Setting
 from optimbuild.plan.fold import Fold
 from optimbuild.plan.kernels import cannot_fuse, implementation
@@ -17,7 +16,7 @@ from optimbuild.registry import find_optimizer
 
 
 def merged_settings(
-    trainable: Sequence[bool], rules: Sequence[Applied], base: Base
+    trainable: Sequence[bool], rules: Sequence[Applied], fold: Fold
 ) -> tuple[tuple[Setting, ...], tuple[int, ...]]:
     """Fold the edits of all parameters, and merge equal settings, so that their parameters share one group.
 
@@ -26,7 +25,7 @@ def merged_settings(
     Args:
         trainable: For every parameter ``requires_grad`` before the build.
         rules: The rules, in their order.
-        base: What to start from.
+        fold: What folds the edits of one parameter.
 
     Returns:
         The distinct settings, in first-seen order, and for every parameter the index of its setting.
@@ -34,7 +33,6 @@ def merged_settings(
     Raises:
         ConfigError: As :meth:`Fold.setting`; the error is that of the first parameter that has one.
     """
-    fold = Fold(base)
     tables = [rule.edits.table for rule in rules]
     rows = list(zip(trainable, *map(_by_effect, rules), strict=True))
     index_of: dict[Any, int] = {}

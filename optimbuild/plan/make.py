@@ -14,11 +14,13 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
+from optimbuild.plan.fold import Fold
 from optimbuild.plan.frozen_statistics import frozen_statistics
 from optimbuild.plan.groups import merged_settings
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
+from optimbuild.plan.routing import idle_optimizers, refuse_wrong_tensors
 from optimbuild.plan.unused import shared_tensors, unread_marks
 
 
@@ -93,11 +95,13 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
         ModelError: A hook of the model raised, or answered nonsense.
     """
     base = base_options(spec)
-    base(None)
+    for name in (None, *spec.optimizers):
+        base(name)  # refuses a wrong one
     rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
-    settings, chosen = merged_settings([param.trainable for param in model], rules, base)
+    fold = Fold(base)
+    settings, chosen = merged_settings([param.trainable for param in model], rules, fold)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     if more := [module for module in frozen_statistics(rules, model) if module not in kept]:
         kept |= dict.fromkeys(more)
@@ -107,6 +111,8 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
         raise ConfigError(
             "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
         )
+    plan = replace(plan, warnings=(*told, *idle_optimizers(spec, rules, fold.trained_by)))
+    refuse_wrong_tensors(plan.groups, rules)
     kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
     reasons = fallbacks(spec, plan.trainable_dtypes, kernels)
     return replace(plan, notes=(*notes, *reasons)) if reasons else plan

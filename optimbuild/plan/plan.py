@@ -200,6 +200,7 @@ class Plan:
             "sharded": sorted(self.inventory.sharded),
             "on_cpu": self.inventory.on_cpu,
             **({"statistics": list(self.inventory.statistics)} if self.inventory.statistics else {}),
+            **({"outputs": dict(self.inventory.outputs)} if self.inventory.outputs else {}),
             **({"kept_statistics": list(self.kept_statistics)} if self.kept_statistics else {}),
         }
         return {**data, "checksum": checksum(data)}

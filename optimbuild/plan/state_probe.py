@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from optimbuild.messages import shown
+
 
 def state_after_step(
     cls: Any,
@@ -44,6 +46,24 @@ def state_after_step(
     probe = _Probe(cls, options, shape, dtype, device, arguments)
     probe.step()
     return probe.state()
+
+
+def refusal(cls: Any, options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
+    """Return the words in which a class refuses a tensor when it is constructed; empty where it takes it.
+
+    Args:
+        cls: The optimizer's class.
+        options: What it is constructed with.
+        shape: The shape of the tensor, which is on the meta device.
+
+    >>> refusal(torch.optim.Adam, {"lr": 0.1}, (4,)), refusal(torch.optim.Adam, {"lr": -1.0}, (4,))
+    ('', "ValueError: 'Invalid learning rate: -1.0'")
+    """
+    try:
+        cls([nn.Parameter(torch.empty(shape, device="meta"))], **options)
+    except Exception as error:  # noqa: BLE001  # a foreign class may raise anything
+        return f"{type(error).__name__}: {shown(str(error), 200)}"
+    return ""
 
 
 def state_before_step(

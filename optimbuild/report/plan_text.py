@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optimbuild.messages import counted, listing
 from optimbuild.registry import find_optimizer
-from optimbuild.report.interfaces import PlanView
+from optimbuild.report.interfaces import GroupView, PlanView
 from optimbuild.report.name_patterns import NamePatterns
 from optimbuild.report.notation import column_texts, count_text, option_text, shape_text
 from optimbuild.report.table import WIDTH, Line, Table, labelled, text_of
@@ -58,11 +58,7 @@ def _heading(plan: PlanView, width: int) -> list[Line]:
     params, frozen = plan.inventory.params, set(plan.frozen)
     total = sum(param.numel for param in params)
     frozen_total = sum(param.numel for param in params if param.name in frozen)
-    shared, _ = _shared_and_varying(plan)
     kept = plan.kept_statistics
-    kinds = list(dict.fromkeys(group.optimizer for group in plan.groups))
-    kernels = list(dict.fromkeys(group.implementation for group in plan.groups))
-    head = ", ".join([*kinds, *kernels, counted(len(plan.groups), "group")])
     pairs = [
         (
             "model",
@@ -70,36 +66,47 @@ def _heading(plan: PlanView, width: int) -> list[Line]:
         ),
         *[("frozen", f"{count_text(frozen_total)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
         *[("kept", f"running statistics of {counted(len(kept), 'module')}: {listing(kept, 5)}")] * bool(kept),
-        ("optimizer", f"{head}; {_options_text(kinds[0], shared)}" if shared else head),
+        *[("optimizer", _optimizer_text(name, groups)) for name, groups in _by_optimizer(plan).items()],
         *[("zero", "the optimizer state is sharded")] * (plan.spec.zero is not False),
     ]
     return labelled(pairs, width, {"model": "bold", "optimizer": "bold"}, INDENT)
 
 
-def _shared_and_varying(plan: PlanView) -> tuple[dict[str, Any], list[str]]:
-    """Return the options that all groups share, and the names of those that get a column."""
-    known = dict.fromkeys(key for group in plan.groups for key in group.options)
-    first = plan.groups[0].options
-    shared = {
-        key: first[key]
-        for key in known
-        if key not in ALWAYS
-        and all(key in g.options and repr(g.options[key]) == repr(first.get(key)) for g in plan.groups)
+def _by_optimizer(plan: PlanView) -> dict[str, list[GroupView]]:
+    """Return the groups of each optimizer."""
+    found: dict[str, list[GroupView]] = {}
+    for group in plan.groups:
+        found.setdefault(group.optimizer, []).append(group)
+    return found
+
+
+def _optimizer_text(name: str, groups: Sequence[GroupView]) -> str:
+    kernels = dict.fromkeys(group.implementation for group in groups)
+    head, shared = ", ".join([name, *kernels, counted(len(groups), "group")]), _shared(groups)
+    return f"{head}; {_options_text(name, shared)}" if shared else head
+
+
+def _shared(groups: Sequence[GroupView]) -> dict[str, Any]:
+    """Return the options that all groups of an optimizer share, without those that always have a column."""
+    first = groups[0].options
+    return {
+        key: value
+        for key, value in first.items()
+        if key not in ALWAYS and all(key in g.options and repr(g.options[key]) == repr(value) for g in groups)
     }
-    return shared, [*ALWAYS, *(key for key in known if key not in shared and key not in ALWAYS)]
 
 
 def _columns(plan: PlanView) -> dict[str, list[str]]:
     """Return the columns of options by their headings, with one cell per group."""
-    groups = plan.groups
-    columns = {}
-    if len({group.optimizer for group in groups}) > 1:
-        columns["optimizer"] = [group.optimizer for group in groups]
-    for key in _shared_and_varying(plan)[1]:
-        with_it = [group for group in groups if key in group.options]
-        cells = iter(column_texts([group.options[key] for group in with_it]))
-        columns[key] = [next(cells) if key in group.options else "" for group in groups]
-    if len({group.implementation for group in groups}) > 1:
+    groups, by_optimizer = plan.groups, _by_optimizer(plan)
+    shared = {name: _shared(its_groups) for name, its_groups in by_optimizer.items()}
+    varying = {key: None for group in groups for key in group.options if key not in shared[group.optimizer]}
+    columns = {"optimizer": [group.optimizer for group in groups]} if len(by_optimizer) > 1 else {}
+    for key in dict.fromkeys([*ALWAYS, *varying]):
+        with_it = [key in group.options and key not in shared[group.optimizer] for group in groups]
+        cells = iter(column_texts([g.options[key] for g, has_it in zip(groups, with_it, strict=True) if has_it]))
+        columns[key] = [next(cells) if has_it else "" for has_it in with_it]
+    if any(len({group.implementation for group in its_groups}) > 1 for its_groups in by_optimizer.values()):
         columns["implementation"] = [group.implementation for group in groups]
     return columns
 

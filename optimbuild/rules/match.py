@@ -13,9 +13,11 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.registry import rule
-from optimbuild.values import NonNegative, Switch
+from optimbuild.values import Keyword, NonNegative, Switch
 
-Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
+Kind = Literal[
+    "norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable", "matrix", "output", "expert", "router"
+]
 
 
 class Entry(BaseModel):
@@ -33,6 +35,8 @@ class Entry(BaseModel):
     """A factor for the weight decay."""
     freeze: Switch = False
     """Take the parameters out of training."""
+    optimizer: Keyword | None = None
+    """A name under ``optimizers``, or a registered type: what trains the parameters."""
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -52,12 +56,15 @@ class Entry(BaseModel):
     def selected(self, inventory: Inventory) -> Sequence[ParamInfo]:
         """Return the parameters that the entry selects."""
         found = inventory.params if self.pattern is None else inventory.matching(Pattern(self.pattern))
-        return [param for param in found if not param.kinds.isdisjoint(self.kinds)] if self.kinds else found
+        if not self.kinds:
+            return found
+        of_kinds = {param.name for param in inventory.of_kinds(self.kinds)}
+        return [param for param in found if param.name in of_kinds]
 
     def hint(self, model: Inventory) -> str:
         """Return what to write where no parameter is of the kinds; nothing where some are."""
         known = dict.fromkeys([kind for param in model for kind in sorted(param.kinds)])
-        lacking = [kind for kind in self.kinds if kind not in known]
+        lacking = [kind for kind in self.kinds if not model.of_kinds([kind])]
         if not lacking:
             return ""
         there = listing(list(known)) or "none"
@@ -70,6 +77,7 @@ class Entry(BaseModel):
             set=dict(self.model_extra or {}),
             scale={option: factor for option, factor in factors.items() if factor != 1.0},
             freeze=self.freeze,
+            optimizer=self.optimizer,
             why=self.label,
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_never_decayed, reason_not_to_decay
+from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, reason_not_to_decay
+from optimbuild.model.never_decayed import is_never_decayed
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
 

@@ -117,7 +117,7 @@ def test_paths_in_messages_are_paths_for_overriding():
         ("optimizer.lr=2020-01-01", "optimizer.lr: must be plain data, not datetime.date(2020, 1, 1) of type date"),
         ("optimizer.lr=fast", "optimizer.lr: must be a number (given: 'fast')"),
         ("optimizer.lrr=1", "optimizer: adamw takes no option 'lrr'. Did you mean 'lr'?"),
-        ("optimiser.lr=1", "unknown key 'optimiser'. Did you mean 'optimizer'?"),
+        ("optimiser.lr=1", "unknown key 'optimiser'. Did you mean 'optimizer' or 'optimizers'?"),
         ("rules=3", "rules: must be a list (given: 3)"),
         ("optimizer=3", "optimizer: must be a mapping (given: 3)"),
         ("a\x1b[31m=1", "--set takes KEY=VALUE, such as optimizer.lr=1e-4, not 'a\\x1b[31m=1'"),

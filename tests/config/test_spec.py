@@ -82,7 +82,7 @@ def test_zero_is_a_switch_or_a_mapping_of_options(zero, sharding):
     assert Spec.of({"optimizer": {"type": "adamw"}, "zero": zero}).sharding == sharding
 
 
-KNOWN = "Known: optimizer, rules, zero, implementation, strict, watch, resume."
+KNOWN = "Known: optimizer, optimizers, rules, zero, implementation, strict, watch, resume."
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from optimbuild import ParamInfo, inventory
-from optimbuild.model.conventions import is_never_decayed, is_vector
+from optimbuild.model.conventions import is_vector
+from optimbuild.model.never_decayed import is_never_decayed
 
 
 def vectors(module: nn.Module) -> set[str]:

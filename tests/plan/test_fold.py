@@ -65,7 +65,7 @@ def _step_by_step(trainable: bool, row: list[Edit | None], base: Base) -> Settin
 @given(ROWS, st.sampled_from(["adamw", "sgd"]))
 def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
     base = _base(kind)
-    settings, chosen = merged_settings([t for t, _ in rows], _rules([row for _, row in rows]), base)
+    settings, chosen = merged_settings([t for t, _ in rows], _rules([row for _, row in rows]), Fold(base))
     expected = [_step_by_step(trainable, row, base) for trainable, row in rows]
     assert [settings[index].key for index in chosen] == [setting.key for setting in expected]
     assert len({setting.key for setting in settings}) == len(settings)
@@ -74,13 +74,15 @@ def test_a_model_folds_as_each_of_its_parameters_does(rows, kind):
 
 def test_equal_effects_share_a_setting_whatever_their_edit_and_reason():
     rows = [[Edit(scale={"lr": 0.5}, why="a")], [Edit(scale={"lr": 0.5}, why="b")], [Edit(set={"lr": 0.05})]]
-    settings, chosen = merged_settings([True] * 3, _rules(rows), _base())
+    settings, chosen = merged_settings([True] * 3, _rules(rows), Fold(_base()))
     assert chosen == (0, 0, 0)
     assert settings[0].options["lr"] == 0.05
 
 
 def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
-    settings, chosen = merged_settings([True] * 2, _rules([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), _base())
+    settings, chosen = merged_settings(
+        [True] * 2, _rules([[Edit(set={"lr": 1})], [Edit(set={"lr": 1.0})]]), Fold(_base())
+    )
     assert chosen == (0, 0)
     assert repr(settings[0].options["lr"]) == "1.0"
 
@@ -98,7 +100,7 @@ def test_a_value_is_coerced_and_whole_numbers_do_not_split_a_setting():
 )
 def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message):
     with pytest.raises(ConfigError, match=message):
-        merged_settings([True], _rules([[edit]]), _base(kind))
+        merged_settings([True], _rules([[edit]]), Fold(_base(kind)))
     with pytest.raises(ConfigError, match=message):
         Fold(_base(kind)).setting(True, [(0, edit)], [])
 
@@ -106,14 +108,14 @@ def test_what_an_optimizer_refuses_is_an_error_with_its_path(kind, edit, message
 def test_a_fixed_option_stays_as_it_is():
     with pytest.raises(ConfigError, match=r"fixes weight_decay to 0\.0"):
         merged_settings(
-            [True], _rules([[Edit(set={"weight_decay": 0.1})]]), _base("sgd_linear_probing", weight_decay=0.0)
+            [True], _rules([[Edit(set={"weight_decay": 0.1})]]), Fold(_base("sgd_linear_probing", weight_decay=0.0))
         )
 
 
 def test_an_optimizer_that_is_called_like_none_is_not_none():
     with pytest.raises(ConfigError, match="unknown optimizer 'None'"):
         merged_settings(
-            [True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), _base()
+            [True] * 2, _rules([[Edit(set={"lr": 1.0})], [Edit(set={"lr": 1.0}, optimizer="None")]]), Fold(_base())
         )
 
 
@@ -122,4 +124,4 @@ def test_an_error_gives_the_reason_of_the_parameter_that_it_names():
     rule.edits.table.insert(1, Edit(scale={"lr": -1.0}, why="nobody"))
     rule.edits.numbers[:] = [2]
     with pytest.raises(ConfigError, match="asked for by: somebody"):
-        merged_settings([True], [rule], _base())
+        merged_settings([True], [rule], Fold(_base()))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mmengine.config import Config
+from pydantic import Field
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
+from optimbuild.config.spec import ConfigPart, Optimizers, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
@@ -36,6 +37,8 @@ LAYERED = "LearningRateDecayOptimWrapperConstructor"
 class OwnKeys(ConfigPart):
     """Our own keys under ``paramwise_cfg``, beside MMEngine's."""
 
+    optimizers: Optimizers = Field(default_factory=dict)
+    """``optimizers`` of our dialect."""
     rules: tuple[RuleSpec, ...] = ()
     """Rules, as in our dialect; they apply after the classic keys."""
     zero: Zero = False
@@ -195,12 +198,8 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
     spec = Spec.of(
         {
             "optimizer": {"type": kind, **optimizer.options},
+            **own.model_dump(),
             "rules": [*rules, *(rule.model_dump() for rule in own.rules)],
-            "zero": own.zero if isinstance(own.zero, bool) else own.zero.model_dump(),
-            "implementation": own.implementation,
-            "strict": own.strict,
-            "watch": own.watch,
-            "resume": own.resume.model_dump(),
         }
     )
     return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 from yacs.config import CfgNode
 
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, ResumeSpec, Spec, Zero
+from optimbuild.config.spec import ConfigPart, Optimizers, ResumeSpec, Spec, Zero
 from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.messages import closest, shown
 from optimbuild.registry import find_optimizer
@@ -69,6 +69,8 @@ class OptimizerKeys(ConfigPart):
     """Levels to freeze, such as ``[0, 1]``."""
     DCN_LR_MUL: Annotated[Positive | None, Literal] = None
     """LR factor of deformable convolutions."""
+    OPTIMIZERS: Annotated[Optimizers, Literal] = Field(default_factory=dict)
+    """``optimizers`` of our dialect."""
     RULES: Annotated[tuple[Any, ...], Literal] = ()
     """More rules, as in our dialect; they apply after the rules of the other keys."""
     ZERO: Annotated[Zero, Literal] = False
@@ -154,6 +156,7 @@ PATHS = {
     "optimizer.eps": f"{NODE}.EPS",
     "optimizer.betas": f"{NODE}.BETAS",
     "optimizer.momentum": f"{NODE}.MOMENTUM",
+    "optimizers": f"{NODE}.OPTIMIZERS",
     "zero": f"{NODE}.ZERO",
     "implementation": f"{NODE}.IMPLEMENTATION",
     "strict": f"{NODE}.STRICT",
@@ -200,6 +203,7 @@ def _reading(keys: TrainKeys, optimizer: dict[str, Any], rules: list[dict[str, A
     paths = _paths(rules, len(node.RULES))
     spec = {
         "optimizer": optimizer,
+        "optimizers": {name: each.model_dump() for name, each in node.OPTIMIZERS.items()},
         "rules": [*rules, *node.RULES],
         "zero": zero if isinstance(zero, bool) else zero.model_dump(),
         "implementation": node.IMPLEMENTATION,

@@ -24,6 +24,6 @@ def test_there_is_nothing_to_translate():
 
 
 def test_its_keys_are_those_of_the_spec():
-    assert set(own.KEYS) == {"optimizer", "rules", "zero", "implementation", "strict", "watch", "resume"}
-    with pytest.raises(ConfigError, match=r"^unknown key 'optimiser'. Did you mean 'optimizer'\?"):
+    assert set(own.KEYS) == {"optimizer", "optimizers", "rules", "zero", "implementation", "strict", "watch", "resume"}
+    with pytest.raises(ConfigError, match=r"^unknown key 'optimiser'. Did you mean 'optimizer' or 'optimizers'\?"):
         own.read({"optimizer": {"type": "adamw"}, "optimiser": {}})

@@ -1,0 +1,147 @@
+"""Kinds for routing parameters to optimizers: matrices, outputs, experts and routers, each with its evidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from optimbuild.model.never_decayed import is_never_decayed
+from optimbuild.model.param_info import ParamInfo
+
+ROUTING_KINDS = ("matrix", "output", "expert", "router")
+"""What a parameter can be by its shape and its place in the model, beside what its module makes it."""
+
+_OUTPUT = re.compile(r"^(lm_head|output|fc|fc_cls|cls|score|embed_out|unembed(ding)?|vocab_proj|qa_outputs|heads?)$")
+_OUTPUT_END = re.compile(r"_(head|classifier|logits|unembed)$|^(classifier|logits|output_projection)$")
+_TABLE = re.compile(r"(^|_)(emb\w*|wte|token\w*|shared)$|embed")
+_EXPERTS = re.compile(r"^(\w+_)?experts?$")
+_SHARED = re.compile(r"^shared_")
+_ROUTER = re.compile(r"(^|_)(gate|router|gating|wg)$")
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+
+Kinds = Mapping[str, Mapping[str, str]]
+
+
+def routing_kinds(params: Sequence[ParamInfo], outputs: Mapping[str, str]) -> Kinds:
+    """Return for each parameter its kinds for routing, each with the evidence for it.
+
+    A matrix has two dimensions, both longer than 1, and is what a layer multiplies with: the weight of a linear layer,
+    or a parameter of its own such as ``in_proj_weight``; no embedding, norm or bias, and no table of tokens or
+    positions. Experts are below a module of that name; a router is beside them. An output is what the model itself
+    names, or a tensor tied to an embedding; else a module with the name of a head outside of all numbered blocks; else
+    the last linear layer, where no other layer has its shape under the same name but for numbers.
+
+    Args:
+        params: The parameters in model order.
+        outputs: By parameter name which method of the model names it as an output.
+
+    >>> params = [ParamInfo(f"{name}.weight", (8, 4), kinds=frozenset({"linear"})) for name in ("blocks.0.fc", "head")]
+    >>> {name: sorted(kinds) for name, kinds in routing_kinds(params, {}).items()}
+    {'blocks.0.fc.weight': ['matrix'], 'head.weight': ['matrix', 'output']}
+    """
+    found: dict[str, dict[str, str]] = {param.name: {} for param in params}
+    counts = _numbers_of_experts(params)
+    for param in params:
+        kinds = found[param.name]
+        if is_matrix(param):
+            kinds["matrix"] = f"its shape is {param.shape}"
+        if _experts_above(param.name) is not None:
+            kinds["expert"] = "it is below a module of experts"
+        elif counts and (why := _why_router(param, counts)):
+            kinds["router"] = why
+    for name, why in _outputs(params, outputs).items():
+        found[name]["output"] = why
+    return found
+
+
+def is_matrix(param: ParamInfo) -> bool:
+    """Say whether a parameter is a matrix that a layer multiplies with.
+
+    >>> is_matrix(ParamInfo("attn.in_proj_weight", (12, 4))), is_matrix(ParamInfo("pos_embed", (197, 768)))
+    (True, False)
+    """
+    if len(param.shape) != 2 or min(param.shape) < 2:
+        return False
+    if not param.kinds.isdisjoint(("embedding", "norm", "bias")):
+        return False
+    return "linear" in param.kinds or not is_never_decayed(param)
+
+
+def _experts_above(name: str) -> str | None:
+    """Return the module of experts that a parameter is below; None where there is none."""
+    segments = name.split(".")
+    for place, segment in enumerate(segments[:-1]):
+        if _EXPERTS.match(segment) and not _SHARED.match(segment):
+            return ".".join(segments[: place + 1])
+    return None
+
+
+def _numbers_of_experts(params: Sequence[ParamInfo]) -> dict[str, int]:
+    """Return how many experts there are below each module that has some: by their numbers, or a stacked tensor."""
+    counts: dict[str, int] = {}
+    for param in params:
+        module = _experts_above(param.name)
+        if module is None:
+            continue
+        above, segment = module.rpartition(".")[0], param.name[len(module) + 1 :].partition(".")[0]
+        count = int(segment) + 1 if segment.isdigit() else param.shape[0] if len(param.shape) > 2 else 0
+        counts[above] = max(counts.get(above, 0), count)
+    return counts
+
+
+def _why_router(param: ParamInfo, counts: Mapping[str, int]) -> str:
+    segments = param.name.split(".")
+    for place in range(len(segments)):
+        above = ".".join(segments[:place])
+        if above in counts and place < len(segments) and _ROUTER.search(segments[place]):
+            size = param.shape[0] if param.shape else 0
+            if size in (1, counts[above]) or not counts[above]:
+                return f"it is called {segments[place]}, beside {counts[above] or 'the'} experts"
+    return ""
+
+
+def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str, str]:
+    found = {name: f"{method} names it" for name, method in named.items()}
+    for param in params:
+        if why := _why_tied(param) or _why_head(param):
+            found.setdefault(param.name, why)
+    modules = {name.rpartition(".")[0] for param in params if param.name in found for name in param.names}
+    for param in params:
+        module = param.name.rpartition(".")[0]
+        if module in modules and "bias" in param.kinds:
+            found.setdefault(param.name, f"the bias of the output {module}")
+    return found or _last_linear(params)
+
+
+def _why_head(param: ParamInfo) -> str:
+    module = param.name.rpartition(".")[0]
+    last = module.rpartition(".")[2]
+    if "linear" not in param.kinds or _NUMBER.search(module) or not (_OUTPUT.match(last) or _OUTPUT_END.search(last)):
+        return ""
+    return f"its module is called {last}"
+
+
+def _why_tied(param: ParamInfo) -> str:
+    if not param.aliases:
+        return ""
+    tables = [name for name in param.names if _TABLE.search(_module(name))]
+    others = [name for name in param.names if name not in tables]
+    if others and (tables or "embedding" in param.kinds):
+        return f"it is tied to an embedding: {', '.join(param.names)}"
+    return ""
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0].rpartition(".")[2] or name
+
+
+def _last_linear(params: Sequence[ParamInfo]) -> dict[str, str]:
+    """Return the last linear layer, where no other has its shape under the same name but for numbers."""
+    linear = [param for param in params if "linear" in param.kinds and len(param.shape) == 2]
+    if len(linear) < 2:
+        return {}
+    forms = [(_NUMBER.sub("*", param.name), param.shape) for param in linear]
+    if forms.count(forms[-1]) > 1:
+        return {}
+    module = linear[-1].name.rpartition(".")[0]
+    return {param.name: "the last linear layer" for param in params if param.name.rpartition(".")[0] == module}

@@ -1,0 +1,106 @@
+"""Checking where parameters are routed: optimizers that train none, and tensors that an optimizer does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from optimbuild.config.spec import Spec
+from optimbuild.errors import ConfigError
+from optimbuild.messages import counted, listing
+from optimbuild.plan.apply import Applied
+from optimbuild.plan.decision import Group
+from optimbuild.registry import find_optimizer
+from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
+from optimbuild.values import join
+
+
+def idle_optimizers(spec: Spec, rules: Sequence[Applied], trained_by: Collection[str | None]) -> list[str]:
+    """Return a warning for each optimizer of a config that trains no parameter.
+
+    Args:
+        spec: The canonical config.
+        rules: The rules, in their order.
+        trained_by: The names of the optimizers that some parameter is trained by; None for the config's own.
+
+    Raises:
+        ConfigError: Under ``strict`` there is one.
+    """
+    if not spec.optimizers:
+        return []
+    idle = [(join("optimizers", name), _why_idle(name, rules)) for name in spec.optimizers if name not in trained_by]
+    if None not in trained_by:
+        why = f"every trained parameter is routed away from {spec.optimizer.type}. Name another one in `optimizer`"
+        idle.append(("optimizer", why))
+    if idle and spec.strict:
+        raise ConfigError(idle[0][1], idle[0][0])
+    return [f"{path}: {why}" for path, why in idle]
+
+
+def _why_idle(name: str, rules: Sequence[Applied]) -> str:
+    routing = [rule for rule in rules if any(edit and edit.optimizer == name for edit in rule.edits.table)]
+    if routing:
+        by = listing(list(map(str, routing)))
+        return f"trains no parameter: what {by} routes to it is frozen, or routed elsewhere by a later rule"
+    return f"no rule routes a parameter to it. Add {{type: route, to: {name}, …}}, or `optimizer: {name}` to match"
+
+
+def refuse_wrong_tensors(groups: Sequence[Group], rules: Sequence[Applied]) -> None:
+    """Raise a ConfigError where an optimizer does not take a tensor that it was given, such as Muon a vector.
+
+    A class whose options are read from its signature is constructed with one tensor of each number of dimensions, on
+    the meta device. One with declared options takes any tensor.
+
+    Args:
+        groups: The groups of a plan.
+        rules: The rules, in their order.
+
+    Raises:
+        ConfigError: A class refuses tensors of a plan; names them, and the rule to blame.
+    """
+    for name in dict.fromkeys([group.optimizer for group in groups]):
+        kind = find_optimizer(name)
+        if kind.schema is not None:
+            continue
+        own = [group for group in groups if group.optimizer == name]
+        refused = _refused(kind, own)
+        if refused:
+            names = [n for group in own for n, shape in _named_shapes(group) if len(shape) in refused]
+            first = next(iter(refused.values()))
+            raise ConfigError(
+                f"{name} does not take {counted(len(names), 'parameter')} that it is given: {listing(names)} "
+                f"({first}). Route other parameters to it, or give these to another optimizer",
+                _blamed(names[0], rules),
+            )
+
+
+def _named_shapes(group: Group) -> Iterable[tuple[str, tuple[int, ...]]]:
+    return zip(group.params, group.shapes, strict=True)
+
+
+def _refused(kind: OptimizerType, groups: Sequence[Group]) -> dict[int, str]:
+    """Return the numbers of dimensions that a class refuses, each with its words; none where it refuses all tensors.
+
+    A class that takes no tensor on the meta device says nothing about those of the model.
+    """
+    from optimbuild.plan.state_probe import refusal  # a class whose options are not declared is one of torch's world
+
+    def answer(options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
+        return refusal(kind, {key: value for key, value in options.items() if key not in KERNELS}, shape)
+
+    given: dict[int, tuple[Group, tuple[int, ...]]] = {}
+    for group in groups:
+        for shape in group.shapes:
+            given.setdefault(len(shape), (group, shape))
+    answers = {dimensions: answer(group.options, shape) for dimensions, (group, shape) in given.items()}
+    if any(answers.values()):
+        answers_to_others = [answer(groups[0].options, shape) for shape in ((4,), (4, 4), (4, 4, 1, 1))]
+        if not all([*answers.values(), *answers_to_others]):
+            return {dimensions: why for dimensions, why in answers.items() if why}
+    return {}
+
+
+def _blamed(name: str, rules: Sequence[Applied]) -> str:
+    """Return the path of the rule that routed a parameter; that of the config's own optimizer where none did."""
+    routing = [rule.path for rule in rules if (edit := rule.edits[name]) is not None and edit.optimizer is not None]
+    return routing[-1] if routing else "optimizer.type"
