@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import expected_state
+from optimbuild.checkpoint.state_entries import expected_state, initial_state
 from optimbuild.checkpoint.unnamed_groups import GivenNames
 from optimbuild.errors import CheckpointError, OptimBuildError
 from optimbuild.messages import shown
@@ -169,4 +169,13 @@ def converted_state(
             if name in match.entries
         }
         complete_momentum(named, fresh)
-        return fresh
+        return {**_initial_states(named, match.missing), **fresh}
+
+
+def _initial_states(named: NamedOptimizer, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the state of parameters that start afresh, where the optimizer makes some before its first step."""
+    groups, owned = named.optimizer.param_groups, dict(named.owned())
+    states = {
+        name: initial_state(named.local, groups[named.group_of[name]], owned[name]) for name in names if name in owned
+    }
+    return {name: found for name, found in states.items() if found}

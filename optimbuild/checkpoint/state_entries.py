@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.constructor import constructor_arguments
 from optimbuild.checkpoint.group_options import NO_OPTIONS
 from optimbuild.messages import shown
 from optimbuild.plan.state_probe import state_after_step, state_before_step, state_made_on_meta
@@ -46,10 +47,14 @@ INDIFFERENT: Mapping[str, float] = {"lr": 1e-3, "weight_decay": 0.0}
 
 @dataclass(frozen=True)
 class _Class:
-    """An optimizer class with the options of a group, and the form of a tensor: all that decides what is kept."""
+    """An optimizer class with the options of a group, and the form of a tensor: all that decides what is kept.
+
+    Its arguments are None where the constructor was given something that is not known any more.
+    """
 
     cls: Any
     options: tuple[tuple[str, Any], ...]
+    arguments: tuple[tuple[str, Any], ...] | None
     dtype: torch.dtype
     device: torch.device
 
@@ -89,14 +94,34 @@ def starts_with_state(optimizer: Optimizer, group: Mapping[str, Any], param: tor
     return bool(_cached(_starts_with_state)(_asked(optimizer, group, param), param.ndim))
 
 
+def initial_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> dict[str, Any]:
+    """Return the state from which a parameter starts: what the constructor makes for it, most often nothing.
+
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
+    >>> optimizer = torch.optim.Adagrad([weight], initial_accumulator_value=0.5)
+    >>> initial_state(optimizer, optimizer.param_groups[0], weight)["sum"]
+    tensor([0.5000, 0.5000])
+    """
+    if not starts_with_state(optimizer, group, param):
+        return {}
+    asked = _asked(optimizer, group, param)
+    return state_before_step(asked.cls, dict(asked.options), param, dict(asked.arguments or ()))
+
+
 def _is_torchs(cls: type) -> bool:
     return cls.__module__.startswith("torch.optim.")
 
 
 def _asked(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> _Class:
-    known = optimizer.defaults.keys() - NO_OPTIONS
-    given = {key: INDIFFERENT.get(key, value) for key, value in group.items() if key in known}
-    return _Class(type(optimizer), tuple(given.items()), param.dtype, param.device)
+    given = {key: INDIFFERENT.get(key, value) for key, value in group.items() if key in optimizer.defaults}
+    arguments = constructor_arguments(optimizer, {**group, **given})
+    return _Class(
+        type(optimizer),
+        tuple([(key, value) for key, value in given.items() if key not in NO_OPTIONS]),
+        None if arguments is None else tuple(arguments.items()),
+        param.dtype,
+        param.device,
+    )
 
 
 def _cached(probe: Callable[..., T]) -> Callable[..., T]:
@@ -114,9 +139,11 @@ def _cached(probe: Callable[..., T]) -> Callable[..., T]:
 
 @lru_cache(maxsize=1024)
 def _of_tiny(asked: _Class, ndim: int) -> Entries | None:
+    if asked.arguments is None:
+        return None
     shape = tuple(range(2, 2 + ndim))
     try:
-        found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
+        found = _after_step(asked, shape)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return None
     return {key: replace(_entry(value, shape), shape=None) for key, value in found.items()}
@@ -127,20 +154,28 @@ def _of_shape(asked: _Class, shape: tuple[int, ...]) -> Entries:
     """Return what is kept for a tensor of this very shape, whatever it takes to find out."""
     tiny = _cached(_of_tiny)(asked, len(shape)) or {}
     try:
-        found, finished = state_made_on_meta(asked.cls, dict(asked.options), shape, asked.dtype)
+        arguments = dict(asked.arguments or ())
+        found, finished = state_made_on_meta(asked.cls, dict(asked.options), shape, asked.dtype, arguments)
         if not finished and found.keys() != tiny.keys():
             if not any(entry.kind == "other" for entry in tiny.values()):
                 return tiny  # a step on a real tensor of this size, only to see what a tiny one showed already
-            found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
+            found = _after_step(asked, shape)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return tiny
     return {key: _placed(_entry(value, shape), tiny.get(key), asked.device) for key, value in found.items()}
 
 
+def _after_step(asked: _Class, shape: tuple[int, ...]) -> dict[str, Any]:
+    return state_after_step(
+        asked.cls, dict(asked.options), shape, asked.dtype, asked.device, dict(asked.arguments or ())
+    )
+
+
 @lru_cache(maxsize=1024)
 def _starts_with_state(asked: _Class, ndim: int) -> bool:
+    tiny = torch.zeros((2,) * ndim, dtype=asked.dtype, device=asked.device)
     try:
-        return bool(state_before_step(asked.cls, dict(asked.options), (2,) * ndim, asked.dtype, asked.device))
+        return bool(state_before_step(asked.cls, dict(asked.options), tiny, dict(asked.arguments or ())))
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return False
 

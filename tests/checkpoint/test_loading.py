@@ -106,6 +106,24 @@ def test_an_unfrozen_parameter_is_missing_and_can_start_afresh() -> None:
     assert steps == {name: 1.0 if "blocks.0" in name else 6.0 for name in weights(whole)}
 
 
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "Adagrad"])
+@pytest.mark.parametrize("through", ["load_optimizer_state", "load_state_dict"])
+def test_missing_parameters_start_afresh_in_an_optimizer_that_has_stepped(kind: str, through: str) -> None:
+    config = {"optimizer": {"type": kind, "lr": 1e-2}, "resume": {"missing": "init"}}
+    whole, optimizer = trained(config)
+    state = optimizer_state(optimizer)
+    for part in ("state", "params"):
+        del state[part]["head.bias"]
+    _, fresh = resumed(whole, config)
+    _, stepped = trained(config, steps=3)
+    for one in (fresh, stepped):
+        if through == "load_optimizer_state":
+            load_optimizer_state(one, state, missing="init")
+        else:
+            one.load_state_dict(state)
+    assert same(optimizer_state(stepped)["state"], optimizer_state(fresh)["state"])
+
+
 def test_a_parameter_saved_before_its_first_gradient_has_no_state() -> None:
     model, optimizer = built()
     model.head.weight.square().sum().backward()
