@@ -13,6 +13,11 @@ NO_ARGUMENTS = frozenset(("self", "params"))
 """Parameters of a constructor that are no options."""
 
 
+def is_torchs(cls: type) -> bool:
+    """Say whether a class is one of torch's own optimizers."""
+    return cls.__module__.startswith("torch.optim.")
+
+
 def constructor_arguments(optimizer: Optimizer, group: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what the class must be given beside the groups to make an optimizer like this one again.
 
@@ -33,7 +38,8 @@ def constructor_arguments(optimizer: Optimizer, group: Mapping[str, Any]) -> dic
     arguments = {}
     attributes = vars(optimizer)
     is_built = "plan" in attributes  # then each option that was given is in the groups
-    for name in _own_arguments(type(optimizer)):
+    cls: Any = type(optimizer)
+    for name in _own_arguments(cls):
         if name in group:
             arguments[name] = group[name]
         elif name in attributes:

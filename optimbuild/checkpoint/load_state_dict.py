@@ -90,7 +90,7 @@ def _copied_option(option: Any) -> Any:
 def _warn_of_changes(report: LoadReport) -> None:
     if report.changes:
         warnings.warn(
-            "the options of the save count, and they are not those of the config: "
+            f"the options of the save count{report.but}. They are not those of the config: "
             f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's.",
             OptimBuildWarning,
             stacklevel=5,

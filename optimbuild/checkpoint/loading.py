@@ -75,7 +75,7 @@ def assign(named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], updates: 
     Args:
         named: The optimizer.
         fresh: The state of the parameters that this rank keeps. All others start afresh, without any.
-        updates: The options of each group that come back from the save.
+        updates: The counters and options of each group that come back from the save.
     """
     state = named.local.state
     for name, param in named.owned():
@@ -85,6 +85,6 @@ def assign(named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], updates: 
             state.pop(param, None)
     if named.is_zero:
         named.optimizer.state.clear()  # torch's own loading leaves second references to all tensors there
-    for group, update in zip(named.optimizer.param_groups, updates, strict=False):
+    for group, update in zip(named.optimizer.param_groups, updates, strict=True):
         set_options(group, update)
     copy_shared_at_next_step(named.local)

@@ -21,8 +21,9 @@ def state_after_step(
     dtype: torch.dtype,
     device: torch.device | str,
     arguments: Mapping[str, Any] = NOTHING,
+    value: float = 0.0,
 ) -> dict[str, Any]:
-    """Return the state that an optimizer keeps for a tensor of zeros after one step with a gradient of zeros.
+    """Return the state that an optimizer keeps for a tensor after one step with a gradient of zeros.
 
     The class is asked, not a table, so a user's own optimizer is described as well as torch's.
 
@@ -33,6 +34,7 @@ def state_after_step(
         dtype: Its dtype.
         device: Where it is; ``meta`` takes no memory, but some optimizers must read values.
         arguments: What the constructor gets beside the groups.
+        value: What all elements of the tensor are; some optimizers keep less for zeros.
 
     Returns:
         By key, what is kept: tensors, numbers, or whatever the class keeps. Entries that are None are left out.
@@ -44,7 +46,7 @@ def state_after_step(
     ...  state_after_step(torch.optim.AdamW, {"lr": 0.1}, (4, 3), torch.float32, "meta").items()}
     {'step': (), 'exp_avg': (4, 3), 'exp_avg_sq': (4, 3)}
     """
-    probe = _Probe(cls, options, torch.zeros(shape, dtype=dtype, device=device), arguments)
+    probe = _Probe(cls, options, torch.full(shape, value, dtype=dtype, device=device), arguments)
     probe.step()
     return probe.state()
 
