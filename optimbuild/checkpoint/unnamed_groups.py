@@ -36,8 +36,8 @@ def names_of(groups: Any, model: nn.Module) -> list[list[str]]:
         model: The module that has the parameters.
 
     Returns:
-        A list of names for each group, to be saved beside ``optimizer.state_dict()`` and passed as ``names=`` to
-        :func:`~optimbuild.checkpoint.load_optimizer_state`.
+        A list of names for each group, its own ``param_names`` where it has some; to be saved beside
+        ``optimizer.state_dict()`` and passed as ``names=`` to :func:`~optimbuild.checkpoint.load_optimizer_state`.
 
     Raises:
         CheckpointError: A tensor is not in the model.
@@ -61,6 +61,9 @@ def names_of(groups: Any, model: nn.Module) -> list[list[str]]:
 
 def _names_of_group(group: Any, index: int, known: Mapping[int, str]) -> list[str]:
     members = group.get("params") if isinstance(group, Mapping) else group
+    given = group.get("param_names") if isinstance(group, Mapping) else None
+    if given and len(given) == len(members or ()):
+        return list(given)
     members = [members] if isinstance(members, torch.Tensor) else members
     if not isinstance(members, Iterable) or isinstance(members, str):
         raise CheckpointError(f"group {index} must be a list of tensors or names, not {shown(group)}")

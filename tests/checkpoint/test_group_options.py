@@ -69,9 +69,8 @@ def test_the_value_that_a_scheduler_started_from_is_restored() -> None:
 
 def test_numbers_of_numpy_are_options_as_any_others() -> None:
     model = net()
-    optimizer = torch.optim.AdamW(
-        model.named_parameters(), lr=np.float32(0.5), betas=(np.float64(0.5), np.float32(0.25))
-    )
+    betas = (np.float64(0.5), np.float64(0.25))
+    optimizer = torch.optim.AdamW(model.named_parameters(), lr=np.float32(0.5), betas=betas)
     saved = optimizer_state(optimizer)["params"]["head.bias"]
     assert (saved["lr"], saved["betas"]) == (0.5, (0.5, 0.25))
     fresh = torch.optim.AdamW(model.named_parameters())
