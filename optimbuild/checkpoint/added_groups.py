@@ -99,7 +99,7 @@ def _names(params: list[Any], model: nn.Module | None) -> list[str]:
     if unknown:
         where = "the optimizer's model" if model is not None else "a model that the optimizer still knows"
         raise CheckpointError(
-            f"{len(unknown)} tensors of the new group are not parameters of {where}, so they have no names: shapes "
+            f"{counted(len(unknown), 'tensor')} of the new group without a name, and no parameter of {where}: shapes "
             f"{listing(unknown, 5)}. Give each with its name: "
             'optimizer.add_param_group({"params": [("head.weight", head.weight), ("head.bias", head.bias)]})'
         )

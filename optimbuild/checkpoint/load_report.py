@@ -44,7 +44,7 @@ class LoadReport:
         if self.missing:
             found.append(f"{len(self.missing)} without saved state start afresh: {listing(self.missing)}")
         if self.ignored:
-            found.append(f"{len(self.ignored)} saved ones were left out: {listing(self.ignored)}")
+            found.append(f"{counted(len(self.ignored), 'saved one')} left out: {listing(self.ignored)}")
         return found
 
     @property

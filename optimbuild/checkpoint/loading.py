@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -70,7 +70,7 @@ def load_optimizer_state(
 
 
 def assign(named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], updates: list[dict[str, Any]]) -> None:
-    """Give the optimizer its new state and options. Nothing in it can fail.
+    """Give the optimizer its new state and options, and run its hooks. Nothing but a hook can fail.
 
     Args:
         named: The optimizer.
@@ -88,3 +88,14 @@ def assign(named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], updates: 
     for group, update in zip(named.optimizer.param_groups, updates, strict=True):
         set_options(group, update)
     copy_shared_at_next_step(named.local)
+    _run_post_hooks(named.optimizer)
+
+
+def _run_post_hooks(optimizer: Optimizer) -> None:
+    """Run what was given to ``register_load_state_dict_post_hook``.
+
+    Torch runs these hooks only in its own ``load_state_dict``, and lists them only in this attribute.
+    """
+    hooks: Mapping[int, Callable[[Optimizer], None]] = getattr(optimizer, "_optimizer_load_state_dict_post_hooks", {})
+    for hook in list(hooks.values()):
+        hook(optimizer)

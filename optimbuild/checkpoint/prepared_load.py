@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +17,9 @@ from optimbuild.checkpoint.option_changes import option_changes
 from optimbuild.checkpoint.restored_options import restored_counters, restored_options
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import initial_state
+from optimbuild.checkpoint.told import told_as
 from optimbuild.checkpoint.unnamed_groups import GivenNames
-from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
 from optimbuild.plan.diff import PlanDiff
 
@@ -76,27 +76,13 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
     Raises:
         CheckpointError: It is no state, or does not fit; the message lists every kind of mismatch, with names.
     """
-    with damage_is_ours():
+    with told_as("this is no optimizer state"):
         saved = read_state(state, names, choices.names)
-        names.refuse_idle_renames(saved.groups)
+        names.refuse_idle_renames(saved)
+    with told_as("this state cannot be compared with the optimizer"):
         match = match_state(named, saved, names, choices.missing, choices.unexpected, advice)
         updates, stay = option_updates(named, saved, match, choices.options)
         return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options, stay))
-
-
-@contextmanager
-def damage_is_ours() -> Iterator[None]:
-    """Turn what damaged state breaks, in whatever way, into a CheckpointError.
-
-    Saved state comes from outside and may hold anything. All of this happens before the optimizer is touched.
-    """
-    try:
-        yield
-    except OptimBuildError:
-        raise
-    except Exception as error:
-        why = f"{type(error).__name__}: {shown(str(error), 200)}"
-        raise CheckpointError(f"this is no optimizer state: {why}. Nothing was loaded.") from error
 
 
 def option_updates(
@@ -147,7 +133,7 @@ def converted_state(
     Raises:
         CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
     """
-    with damage_is_ours():
+    with told_as("this state cannot be brought into the form that the optimizer keeps"):
         fresh = {
             name: converted_entries(state[name], match.entries[name], param)
             for name, param in named.owned()

@@ -118,9 +118,11 @@ def _names_with(saved: Saved, names: Iterable[str], key: str, value: Any) -> str
 def _deciding(named: NamedOptimizer, group: Mapping[str, Any], update: Mapping[str, Any], param: Any) -> set[str]:
     """Return the options that differ from the group's, and with which it would keep something else."""
     changed = [key for key, value in update.items() if key in group and plain_option(group[key]) != value]
-    if not changed or _kept_keys(named, {**group, **update}, param) == _kept_keys(named, group, param):
+    if not changed:
         return set()
     kept = _kept_keys(named, group, param)
+    if _kept_keys(named, {**group, **update}, param) == kept:
+        return set()
     return {key for key in changed if _kept_keys(named, {**group, key: update[key]}, param) != kept}
 
 

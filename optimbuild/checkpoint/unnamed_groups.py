@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.known_splits import Split, known_splits
 from optimbuild.checkpoint.state_entries import mismatch
+from optimbuild.checkpoint.told import called
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 from optimbuild.model.survey import survey
@@ -95,7 +96,8 @@ def given_names(given: GivenNames, sizes: Sequence[int], model: nn.Module | None
                 "`names` is a function of the model, which this optimizer does not know. Pass what it returns: "
                 "names=names_of(groups(model), model)"
             )
-        given = names_of(given(model), model)
+        function = given
+        given = called("names", lambda one: names_of(function(one), one), model)
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise CheckpointError(f"names must be a list of names for each saved group, not {shown(given)}")
     lists = [list(given)] if all(isinstance(one, str) for one in given) else [list(one) for one in given]
