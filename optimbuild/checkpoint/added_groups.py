@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import counted, listing, shown
 from optimbuild.model.survey import survey
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
@@ -40,8 +40,52 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
         names = [str(name) for name in group["param_names"]]
     else:
         names = _names(params, model)
-    options = [_options(optimizer, settings.get(name)) for settings in [_settings(plan, names)] for name in names]
+    names = [planned_name(plan, name) for name in names]
+    settings = _settings(plan, names)
+    options = [_options(optimizer, settings.get(name)) for name in names]
     return _split(group, names, tensors, options)
+
+
+def planned_name(plan: Plan, name: str) -> str:
+    """Return what the plan calls a parameter: a tensor that a part of a model ties to another has a name there too."""
+    if name not in plan.inventory:
+        return name
+    return plan.inventory.params[plan.inventory.position(name)].name
+
+
+class _StandIn(Optimizer):
+    """An optimizer that only takes groups."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def refuse_groups(optimizer: Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Find out whether an optimizer can take all of some groups, before it takes one of them.
+
+    Args:
+        optimizer: The optimizer, which stays as it is.
+        groups: What shall be added.
+
+    Raises:
+        CheckpointError: A name is in the optimizer already, or twice in the groups.
+        ValueError, TypeError: Torch refuses a group.
+    """
+    stand_in = _StandIn([torch.zeros(0)], optimizer.defaults)
+    stand_in.param_groups = list(optimizer.param_groups)
+    for group in groups:
+        stand_in.add_param_group(dict(group))
+    taken = {name for group in optimizer.param_groups for name in group.get("param_names", ())}
+    again = []
+    for name in [name for group in groups for name in group.get("param_names", ())]:
+        if name in taken:
+            again.append(name)
+        taken.add(name)
+    if again:
+        raise CheckpointError(
+            f"the names of {counted(len(again), 'parameter')} are in the optimizer already, or twice in the new group: "
+            f"{listing(again)}. Nothing was added."
+        )
 
 
 def _names(params: list[Any], model: nn.Module | None) -> list[str]:
@@ -55,7 +99,7 @@ def _names(params: list[Any], model: nn.Module | None) -> list[str]:
     if unknown:
         where = "the optimizer's model" if model is not None else "a model that the optimizer still knows"
         raise CheckpointError(
-            f"{len(unknown)} tensors of the new group are not parameters of {where}, so they have no names: shapes "
+            f"{counted(len(unknown), 'tensor')} of the new group without a name, and no parameter of {where}: shapes "
             f"{listing(unknown, 5)}. Give each with its name: "
             'optimizer.add_param_group({"params": [("head.weight", head.weight), ("head.bias", head.bias)]})'
         )

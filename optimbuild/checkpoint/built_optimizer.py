@@ -16,7 +16,7 @@ from typing import Any, cast
 from torch import nn
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint.added_groups import planned_groups
+from optimbuild.checkpoint.added_groups import planned_groups, refuse_groups
 from optimbuild.checkpoint.fused_sgd import start_late_momentum
 from optimbuild.checkpoint.load_state_dict import resumable
 from optimbuild.checkpoint.named_optimizer import is_zero
@@ -46,13 +46,21 @@ class BuiltOptimizer(Optimizer):
             param_group: ``params``, tensors or ``(name, tensor)`` pairs, and options.
 
         Raises:
-            CheckpointError: A tensor is not in the model; shows the form with names. Nothing was added.
+            CheckpointError: A tensor is not in the model, which shows the form with names; or a name is taken.
+            ValueError, TypeError: Torch refuses the group. Whatever is raised, nothing was added.
         """
         if "plan" not in self.__dict__:  # the constructor
             super().add_param_group(param_group)
             return
-        for group in planned_groups(self, self.plan, self.model, param_group):
-            super().add_param_group(group)
+        groups = planned_groups(self, self.plan, self.model, param_group)
+        refuse_groups(self, groups)
+        before = len(self.param_groups)
+        try:
+            for group in groups:
+                super().add_param_group(group)
+        except BaseException:
+            del self.param_groups[before:]
+            raise
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load by name, see :func:`~optimbuild.checkpoint.resumable`.

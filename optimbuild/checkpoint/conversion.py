@@ -62,6 +62,8 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
     """
     if isinstance(value, torch.Tensor) and value.is_meta and not param.is_meta:
         raise CheckpointError(f"a saved tensor of shape {tuple(value.shape)} has no data; nothing was loaded")
+    if entry is not None and entry.kind == "free":
+        entry = None
     if entry is not None and entry.kind in ("scalar", "number"):
         return _number(value, entry)
     if not isinstance(value, torch.Tensor):

@@ -14,8 +14,9 @@ import torch
 from optimbuild.checkpoint.files import checked_path, path_text
 from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import VERSION
-from optimbuild.checkpoint.prepared_load import damage_is_ours
-from optimbuild.errors import CheckpointError
+from optimbuild.checkpoint.told import told_as
+from optimbuild.errors import CheckpointError, MissingPackageError
+from optimbuild.messages import listing
 
 _PARTS = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_00_optim_states\.pt")
 _MODELS = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
@@ -36,26 +37,55 @@ def deepspeed_state(directory: str | os.PathLike[str], tag: str | None = None) -
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged, or of a model that is parallel by itself.
+        MissingPackageError: DeepSpeed is not installed.
     """
     home = checked_path(directory)
-    with damage_is_ours():
-        folder = home / (tag if tag is not None else (home / "latest").read_text("utf-8").strip())
-        found = {int(match[1]): name for name in os.listdir(folder) if (match := _PARTS.fullmatch(name))}
-        models = [name for name in _MODELS if (folder / name).is_file()]
-        if not found or sorted(found) != list(range(len(found))) or not models:
-            raise CheckpointError(f"{path_text(folder)}: there are not all files of a checkpoint of DeepSpeed's ZeRO")
-        parts = [_loaded(folder / found[rank])["optimizer_state_dict"] for rank in range(len(found))]
-        shapes = _loaded(folder / models[0])["param_shapes"]
+    folder = home / (_latest(home) if tag is None else tag)
+    found = {int(match[1]): name for name in _content(folder) if (match := _PARTS.fullmatch(name))}
+    models = [name for name in _MODELS if (folder / name).is_file()]
+    if not found or sorted(found) != list(range(len(found))) or not models:
+        raise CheckpointError(f"{path_text(folder)}: there are not all files of a checkpoint of DeepSpeed's ZeRO")
+    loaded = {name: _loaded(folder / name) for name in (*found.values(), models[0])}
+    with told_as(f"{path_text(folder)} is no checkpoint of DeepSpeed's ZeRO"):
+        parts = [loaded[found[rank]]["optimizer_state_dict"] for rank in range(len(found))]
+        shapes = loaded[models[0]]["param_shapes"]
         return _by_name(parts, shapes if isinstance(shapes, list) else [shapes])
 
 
-def _loaded(path: Path) -> Any:
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
+def _latest(home: Path) -> str:
+    """Return the tag that the file ``latest`` names."""
+    try:
+        return (home / "latest").read_text("utf-8").strip()
+    except FileNotFoundError:
+        tags = [name for name in _content(home) if any(map(_PARTS.fullmatch, _content(home / name)))]
+        which = f"Give the tag of one: {listing(sorted(tags))}" if tags else "And no folder in it is a checkpoint"
+        raise CheckpointError(f"{path_text(home)}: no file `latest` names the last checkpoint. {which}") from None
+    except (OSError, UnicodeError) as error:
+        raise CheckpointError(f"{path_text(home / 'latest')} cannot be read: {error}") from error
 
+
+def _content(folder: Path) -> list[str]:
+    """Return what is in a folder; of something else, nothing."""
+    try:
+        return os.listdir(folder)
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{path_text(folder)}: {error.strerror}") from error
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+        from deepspeed.runtime.zero.config import ZeroStageEnum
+        from deepspeed.utils.tensor_fragment import fragment_address
+    except ImportError as error:
+        raise MissingPackageError(
+            f"a checkpoint of DeepSpeed holds objects of it, and it cannot be imported: {error}. Install it: "
+            "pip install deepspeed"
+        ) from error
     records = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
-    with torch.serialization.safe_globals(records):
+    with told_as(f"{path_text(path)} cannot be read"), torch.serialization.safe_globals(records):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -63,9 +63,8 @@ def complete_momentum(named: NamedOptimizer, fresh: dict[str, dict[str, Any]]) -
     fused = {
         name for name in owned if groups[named.group_of[name]].get("fused") and groups[named.group_of[name]]["momentum"]
     }
-    warm = {name for name in fused if name in fresh or named.local.state.get(owned[name])}
-    warm_groups = {named.group_of[name] for name in warm & fresh.keys()}
-    cold = [name for name in owned if name in fused - warm and named.group_of[name] in warm_groups]
+    warm_groups = {named.group_of[name] for name in fused & fresh.keys()}
+    cold = [name for name in owned if name in fused - fresh.keys() and named.group_of[name] in warm_groups]
     dampened = [name for name in cold if groups[named.group_of[name]]["dampening"]]
     if dampened:
         raise CheckpointError(

@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import Entries, expected_state
+from optimbuild.checkpoint.told import called
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 from optimbuild.model.names import WRAPPED
@@ -33,6 +35,7 @@ class KnownNames:
         self.model = getattr(named.optimizer, "model", None)
         self._rename = rename
         self._used: set[str] = set()
+        self._asked = False
 
     @cached_property
     def frozen(self) -> frozenset[str]:
@@ -70,10 +73,26 @@ class KnownNames:
         short = self._aliases.get(short, short)
         return short if short in self._known else name
 
+    def of_saved(self, saved: Iterable[str]) -> dict[str, str]:
+        """Return what saved names are called here.
+
+        Raises:
+            CheckpointError: Two of them stand for the same parameter.
+        """
+        found: dict[str, str] = {}
+        sources: dict[str, str] = {}
+        for name in saved:
+            here = found[name] = self.canonical(name)
+            other = sources.setdefault(here, name)
+            if other != name:
+                raise CheckpointError(f"the saved names {other!r} and {name!r} both stand for {here!r}")
+        return found
+
     def _renamed(self, name: str) -> str:
         """Return what a saved name is called now; of several prefixes the longest counts."""
+        self._asked = True
         if callable(self._rename):
-            renamed = self._rename(name)
+            renamed = called("rename", self._rename, name)
             if not isinstance(renamed, str):
                 raise CheckpointError(f"rename must return a name, and returned {shown(renamed)} for {shown(name)}")
             return renamed
@@ -84,17 +103,19 @@ class KnownNames:
         self._used.add(old)
         return f"{(self._rename or {})[old]}{name[len(old) :]}"
 
-    def refuse_idle_renames(self, saved: Iterable[str]) -> None:
-        """Make sure that every prefix of ``rename`` was found in a saved name.
+    def refuse_idle_renames(self, saved: SavedState) -> None:
+        """Make sure that ``rename`` was of use: saved names were read, and every prefix was found in one.
 
         Raises:
-            CheckpointError: One was not.
+            CheckpointError: It was not.
         """
+        if self._rename and not self._asked:
+            raise CheckpointError(f"rename: nothing in this state is called by a name (layout: {saved.layout})")
         idle = [old for old in self._rename if old not in self._used] if isinstance(self._rename, Mapping) else []
         if idle:
             raise CheckpointError(
                 f"rename: no saved name starts with {listing([shown(old) for old in idle])}. The saved names are: "
-                f"{listing(list(saved), 5)}"
+                f"{listing(list(saved.groups), 5)}"
             )
 
     def param(self, name: str) -> torch.Tensor:

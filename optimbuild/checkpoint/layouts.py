@@ -35,7 +35,12 @@ def read_state(state: Any, names: KnownNames, given: GivenNames = None) -> Saved
         raise CheckpointError(
             "the state is empty: optimizer_state(…, to_rank=…) returns an empty one on the ranks that were not chosen"
         )
-    if all(isinstance(key, str) and key.startswith(("state.", "param_groups.")) for key in state):
+    is_flat = all(isinstance(key, str) and key.startswith(("state.", "param_groups.")) for key in state)
+    if given is not None and (is_flat or ("params" in state and "param_groups" not in state)):
+        raise CheckpointError(
+            "names: this state calls each parameter by its name already; to change them there is rename"
+        )
+    if is_flat:
         return _flat_layout(state, names)
     if "state" not in state or not ("params" in state or "param_groups" in state):
         inside = [key for key, value in state.items() if isinstance(value, Mapping) and "state" in value]
@@ -50,15 +55,17 @@ def read_state(state: Any, names: KnownNames, given: GivenNames = None) -> Saved
 def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     if state.get("version") != VERSION:
         raise CheckpointError(f"the state has version {shown(state.get('version'))}; this optimbuild reads {VERSION}")
-    groups = {names.canonical(name): given for name, given in state["params"].items()}
-    if not all(isinstance(given, Mapping) for given in groups.values()):
+    params, entries = state["params"], state["state"]
+    if not all(isinstance(given, Mapping) for given in params.values()):
         raise CheckpointError("every entry of `params` must be a mapping of options")
-    if len(groups) != len(state["params"]):
-        raise CheckpointError("two names under `params` stand for the same parameter")
-    by_name = {names.canonical(name): _entries(name, found) for name, found in state["state"].items()}
+    called = names.of_saved(dict.fromkeys([*params, *entries]))
+    groups = {called[name]: given for name, given in params.items()}
+    by_name = {called[name]: _entries(name, found) for name, found in entries.items()}
     stray = [shown(name) for name in by_name if name not in groups]
     if stray:
-        raise CheckpointError(f"the state of {len(stray)} parameters has no entry in `params`: {listing(stray)}")
+        raise CheckpointError(
+            f"{counted(len(stray), 'parameter')} with state without an entry in `params`: {listing(stray)}"
+        )
     return SavedState(
         {name: found for name, found in by_name.items() if found}, groups, OURS, str(state["fingerprint"])
     )
@@ -72,19 +79,22 @@ def _flat_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
         kind, _, rest = key.partition(".")
         name, _, entry = rest.rpartition(".")
         table = groups if kind == "param_groups" else values
-        table.setdefault(names.canonical(name), {})[entry] = value
-    by_name = {name: _entries(name, found) for name, found in values.items()}
-    complete = {**{name: {} for name in by_name}, **groups}
+        table.setdefault(name, {})[entry] = value
+    called = names.of_saved(dict.fromkeys([*values, *groups]))
+    by_name = {called[name]: _entries(name, found) for name, found in values.items()}
+    complete = {called[name]: groups.get(name, {}) for name in called}
     return SavedState({n: found for n, found in by_name.items() if found}, complete, "torch, flattened by name")
 
 
 def _torch_layout(state: Mapping[str, Any], names: KnownNames, given: GivenNames) -> SavedState:
     groups: Sequence[Mapping[str, Any]] = state["param_groups"]
     ids = [key for group in groups for key in group["params"]]
+    if len(set(ids)) != len(ids):
+        raise CheckpointError("the saved groups have the same parameter more than once")
     called, layout = _names_of(groups, ids, state["state"], names, given)
     if len(set(called)) != len(called):
         twice = sorted({name for name in called if called.count(name) > 1})
-        raise CheckpointError(f"{len(twice)} names stand twice in the saved groups: {listing(twice)}")
+        raise CheckpointError(f"{counted(len(twice), 'name')} in the saved groups more than once: {listing(twice)}")
     name_of = dict(zip(ids, called, strict=True))
     stray = [shown(key) for key in state["state"] if key not in name_of]
     if stray:

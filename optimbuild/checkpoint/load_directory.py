@@ -70,7 +70,7 @@ def load(
         tensors_by_key({saved_name[name]: values for name, values in empty.items()}), path / manifest.data, ranks
     )
     fresh = ranks.together(lambda: converted_state(named, found.match, empty))
-    assign(named, fresh, found.match, found.updates)
+    assign(named, fresh, found.updates)
     return found.report
 
 

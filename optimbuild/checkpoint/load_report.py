@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optimbuild.messages import listing
+from optimbuild.messages import counted, listing
 from optimbuild.plan.diff import PlanDiff
 
 
@@ -19,6 +19,7 @@ class LoadReport:
         options: Whose options count from now on: ``config`` or ``checkpoint``.
         missing: Parameters without saved state, which start afresh.
         ignored: What was saved and is not used.
+        stay: Options that stay those of the config although the checkpoint's count, as they decide what is kept.
 
     >>> report = LoadReport("optimbuild, version 1", ("a", "b"), PlanDiff({"a": {"lr": (0.1, 0.05)}}), "config")
     >>> print(report)
@@ -33,17 +34,23 @@ class LoadReport:
     options: str
     missing: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    stay: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return the report line by line."""
-        found = [f"state of {len(self.loaded)} parameters loaded (layout: {self.layout})"]
+        found = [f"state of {counted(len(self.loaded), 'parameter')} loaded (layout: {self.layout})"]
         if self.changes:
-            found += [*self.changes.lines(), f"the options of the {self.options} count"]
+            found += [*self.changes.lines(), f"the options of the {self.options} count{self.but}"]
         if self.missing:
             found.append(f"{len(self.missing)} without saved state start afresh: {listing(self.missing)}")
         if self.ignored:
-            found.append(f"{len(self.ignored)} saved ones were left out: {listing(self.ignored)}")
+            found.append(f"{counted(len(self.ignored), 'saved one')} left out: {listing(self.ignored)}")
         return found
+
+    @property
+    def but(self) -> str:
+        """The options that do not follow those that count, in words; empty where all do."""
+        return f", but for {listing(self.stay)}: the state was matched to the config's" if self.stay else ""
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -47,7 +47,7 @@ def load_into_zero(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
     named = NamedOptimizer.of(optimizer)
     load = prepare(named, KnownNames(named), state_dict, _choices(named), ADVICE)
     _warn_of_changes(load.report)
-    assign(named, converted_state(named, load.match, load.saved.state), load.match, load.updates)
+    assign(named, converted_state(named, load.match, load.saved.state), load.updates)
 
 
 def _choices(named: NamedOptimizer) -> Choices:
@@ -77,9 +77,8 @@ def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict
         groups.append({**taken, "params": list(range(position, position + len(group["params"])))})
         position += len(group["params"])
     places = {name: place for place, name in enumerate(named.params)}
-    afresh = [named.params[name] for name in load.match.missing]
-    state: dict[Any, Any] = {tensor: optimizer.state[tensor] for tensor in afresh if tensor in optimizer.state}
-    state |= {places[n] if load.match.entries[n] is None else named.params[n]: found for n, found in fresh.items()}
+    unknown = {name for name, entries in load.match.entries.items() if entries is None}
+    state = {places[name] if name in unknown else named.params[name]: found for name, found in fresh.items()}
     return {"state": state, "param_groups": groups}
 
 
@@ -91,7 +90,7 @@ def _copied_option(option: Any) -> Any:
 def _warn_of_changes(report: LoadReport) -> None:
     if report.changes:
         warnings.warn(
-            "the options of the save count, and they are not those of the config: "
+            f"the options of the save count{report.but}. They are not those of the config: "
             f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's.",
             OptimBuildWarning,
             stacklevel=5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -11,7 +11,7 @@ from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
 from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
-from optimbuild.checkpoint.matching import Match, Missing, Unexpected
+from optimbuild.checkpoint.matching import Missing, Unexpected
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.prepared_load import Choices, WhoseOptions, converted_state, prepare
 from optimbuild.checkpoint.unnamed_groups import GivenNames
@@ -65,29 +65,37 @@ def load_optimizer_state(
     named = NamedOptimizer.of(optimizer)
     choices = Choices(options, missing, unexpected, names, rename)
     load = prepare(named, KnownNames(named, rename), state, choices)
-    assign(named, converted_state(named, load.match, load.saved.state), load.match, load.updates)
+    assign(named, converted_state(named, load.match, load.saved.state), load.updates)
     return load.report
 
 
-def assign(
-    named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], match: Match, updates: list[dict[str, Any]]
-) -> None:
-    """Give the optimizer its new state and options. Nothing in it can fail.
+def assign(named: NamedOptimizer, fresh: Mapping[str, dict[str, Any]], updates: list[dict[str, Any]]) -> None:
+    """Give the optimizer its new state and options, and run its hooks. Nothing but a hook can fail.
 
     Args:
         named: The optimizer.
-        fresh: The state of the parameters that this rank keeps.
-        match: Names the parameters that start afresh; they keep what the optimizer has for them.
-        updates: The options of each group that come back from the save.
+        fresh: The state of the parameters that this rank keeps. All others start afresh, without any.
+        updates: The counters and options of each group that come back from the save.
     """
-    state, afresh = named.local.state, set(match.missing)
+    state = named.local.state
     for name, param in named.owned():
         if name in fresh:
             state[param] = fresh[name]
-        elif name not in afresh:
+        else:
             state.pop(param, None)
     if named.is_zero:
         named.optimizer.state.clear()  # torch's own loading leaves second references to all tensors there
-    for group, update in zip(named.optimizer.param_groups, updates, strict=False):
+    for group, update in zip(named.optimizer.param_groups, updates, strict=True):
         set_options(group, update)
     copy_shared_at_next_step(named.local)
+    _run_post_hooks(named.optimizer)
+
+
+def _run_post_hooks(optimizer: Optimizer) -> None:
+    """Run what was given to ``register_load_state_dict_post_hook``.
+
+    Torch runs these hooks only in its own ``load_state_dict``, and lists them only in this attribute.
+    """
+    hooks: Mapping[int, Callable[[Optimizer], None]] = getattr(optimizer, "_optimizer_load_state_dict_post_hooks", {})
+    for hook in list(hooks.values()):
+        hook(optimizer)

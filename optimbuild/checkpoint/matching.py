@@ -182,7 +182,7 @@ class Mismatches:
             lines += [_line(n, f"saved with {keys}, which it does not keep") for keys, n in self.extra.items() if keys]
             found += [f"{line} (unexpected='ignore' leaves that out)" for line in lines if line]
         if self.shapes:
-            found.append(f"{len(self.shapes)} values of another shape or dtype: {listing(self.shapes)}")
+            found.append(f"{counted(len(self.shapes), 'value')} of another shape or dtype: {listing(self.shapes)}")
         return found
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optimbuild.checkpoint.conversion import converted_entries
 from optimbuild.checkpoint.fused_sgd import complete_momentum
-from optimbuild.checkpoint.group_options import option_changes, plain_option, restored_options
 from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.layouts import read_state
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.matching import Match, Missing, Unexpected, match_state
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.option_changes import option_changes
+from optimbuild.checkpoint.restored_options import restored_counters, restored_options
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import expected_state
+from optimbuild.checkpoint.state_entries import initial_state
+from optimbuild.checkpoint.told import told_as
 from optimbuild.checkpoint.unnamed_groups import GivenNames
-from optimbuild.errors import CheckpointError, OptimBuildError
+from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
 from optimbuild.plan.diff import PlanDiff
 
@@ -52,7 +53,7 @@ class PreparedLoad:
     Args:
         saved: The saved state by name.
         match: What of it fits.
-        updates: For each group, the options that come back from the save; none where those of the config count.
+        updates: For each group, what comes back from the save: counters, and options where those of the save count.
         report: The report of the load that is about to happen.
     """
 
@@ -75,68 +76,37 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
     Raises:
         CheckpointError: It is no state, or does not fit; the message lists every kind of mismatch, with names.
     """
-    with damage_is_ours():
+    with told_as("this is no optimizer state"):
         saved = read_state(state, names, choices.names)
-        names.refuse_idle_renames(saved.groups)
+        names.refuse_idle_renames(saved)
+    with told_as("this state cannot be compared with the optimizer"):
         match = match_state(named, saved, names, choices.missing, choices.unexpected, advice)
-        updates = option_updates(named, saved, match, choices.options)
-        return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options))
+        updates, stay = option_updates(named, saved, match, choices.options)
+        return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options, stay))
 
 
-@contextmanager
-def damage_is_ours() -> Iterator[None]:
-    """Turn what damaged state breaks, in whatever way, into a CheckpointError.
+def option_updates(
+    named: NamedOptimizer, saved: SavedState, match: Match, options: str
+) -> tuple[list[dict[str, Any]], frozenset[str]]:
+    """Return, for each group, what comes back from the save; and the options that stay although the save's count.
 
-    Saved state comes from outside and may hold anything. All of this happens before the optimizer is touched.
-    """
-    try:
-        yield
-    except OptimBuildError:
-        raise
-    except Exception as error:
-        why = f"{type(error).__name__}: {shown(str(error), 200)}"
-        raise CheckpointError(f"this is no optimizer state: {why}. Nothing was loaded.") from error
-
-
-def option_updates(named: NamedOptimizer, saved: SavedState, match: Match, options: str) -> list[dict[str, Any]]:
-    """Return, for each group, the options that come back from the save: none where those of the config count.
-
-    Options that decide what is kept, such as ``amsgrad``, stay those of the config where state is loaded for the group:
-    the state was matched to them.
+    Counters come back always, for they are state; options where those of the checkpoint count.
 
     Raises:
         CheckpointError: ``options`` is neither, or parameters of one group were saved with different options.
     """
     if options not in ("config", "checkpoint"):
         raise CheckpointError(f"options must be 'config' or 'checkpoint', not {shown(options)}")
+    counters = restored_counters(saved.options, named)
     if options == "config":
-        return []
-    updates = restored_options(saved.options, named)
-    for group, update in zip(named.optimizer.param_groups, updates, strict=True):
-        loaded = [i for i, name in enumerate(group["param_names"]) if match.entries.get(name) is not None]
-        if loaded:
-            _keep_deciding_options(named, group, update, group["params"][loaded[0]])
-    return updates
+        return counters, frozenset()
+    restored, stay = restored_options(saved.options, named, match)
+    return [{**update, **own} for update, own in zip(restored, counters, strict=True)], stay
 
 
-def _keep_deciding_options(named: NamedOptimizer, group: Mapping[str, Any], update: dict[str, Any], param: Any) -> None:
-    changed = [key for key, value in update.items() if key in group and not _is_same(group[key], value)]
-    if not changed or _kept_keys(named, {**group, **update}, param) == _kept_keys(named, group, param):
-        return
-    for key in changed:
-        if _kept_keys(named, {**group, key: update[key]}, param) != _kept_keys(named, group, param):
-            del update[key]
-
-
-def _is_same(current: Any, saved: Any) -> bool:
-    return bool(plain_option(current) == saved)
-
-
-def _kept_keys(named: NamedOptimizer, group: Mapping[str, Any], param: Any) -> frozenset[str]:
-    return frozenset(expected_state(named.local, group, param) or ())
-
-
-def make_report(named: NamedOptimizer, saved: SavedState, match: Match, options: str) -> LoadReport:
+def make_report(
+    named: NamedOptimizer, saved: SavedState, match: Match, options: str, stay: frozenset[str]
+) -> LoadReport:
     """Return the report of a load that is about to happen."""
     same = named.plan is not None and saved.fingerprint == named.plan.fingerprint
     return LoadReport(
@@ -146,6 +116,7 @@ def make_report(named: NamedOptimizer, saved: SavedState, match: Match, options:
         options=options,
         missing=tuple(match.missing),
         ignored=tuple(match.ignored),
+        stay=tuple(sorted(stay)),
     )
 
 
@@ -162,11 +133,20 @@ def converted_state(
     Raises:
         CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
     """
-    with damage_is_ours():
+    with told_as("this state cannot be brought into the form that the optimizer keeps"):
         fresh = {
             name: converted_entries(state[name], match.entries[name], param)
             for name, param in named.owned()
             if name in match.entries
         }
         complete_momentum(named, fresh)
-        return fresh
+        return {**_initial_states(named, match.missing), **fresh}
+
+
+def _initial_states(named: NamedOptimizer, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the state of parameters that start afresh, where the optimizer makes some before its first step."""
+    groups, owned = named.optimizer.param_groups, dict(named.owned())
+    states = {
+        name: initial_state(named.local, groups[named.group_of[name]], owned[name]) for name in names if name in owned
+    }
+    return {name: found for name, found in states.items() if found}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.constructor import constructor_arguments, is_torchs
 from optimbuild.checkpoint.group_options import NO_OPTIONS
 from optimbuild.messages import shown
 from optimbuild.plan.state_probe import state_after_step, state_before_step, state_made_on_meta
@@ -23,7 +24,8 @@ class StateEntry:
 
     Args:
         kind: ``like``: a tensor of the parameter's shape; ``scalar``: a tensor without dimensions;
-            ``number``: a plain number; ``text``: a text; ``other``: a tensor of another shape.
+            ``number``: a plain number; ``text``: a text; ``other``: a tensor of another shape; ``free``: one or the
+            other of these, which depends on the parameter's values.
         dtype: The dtype of the tensor; None for a number.
         device: The device of the tensor; None for a number.
         shape: The shape of a tensor of another shape; None where it is not known.
@@ -46,10 +48,14 @@ INDIFFERENT: Mapping[str, float] = {"lr": 1e-3, "weight_decay": 0.0}
 
 @dataclass(frozen=True)
 class _Class:
-    """An optimizer class with the options of a group, and the form of a tensor: all that decides what is kept."""
+    """An optimizer class with the options of a group, and the form of a tensor: all that decides what is kept.
+
+    Its arguments are None where the constructor was given something that is not known any more.
+    """
 
     cls: Any
     options: tuple[tuple[str, Any], ...]
+    arguments: tuple[tuple[str, Any], ...] | None
     dtype: torch.dtype
     device: torch.device
 
@@ -81,7 +87,7 @@ def depends_on_shape(optimizer: Optimizer, entries: Entries | None) -> bool:
     """
     if entries is None:
         return False
-    return any(entry.kind == "other" for entry in entries.values()) or not _is_torchs(type(optimizer))
+    return any(entry.kind == "other" for entry in entries.values()) or not is_torchs(type(optimizer))
 
 
 def starts_with_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> bool:
@@ -89,14 +95,31 @@ def starts_with_state(optimizer: Optimizer, group: Mapping[str, Any], param: tor
     return bool(_cached(_starts_with_state)(_asked(optimizer, group, param), param.ndim))
 
 
-def _is_torchs(cls: type) -> bool:
-    return cls.__module__.startswith("torch.optim.")
+def initial_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> dict[str, Any]:
+    """Return the state from which a parameter starts: what the constructor makes for it, most often nothing.
+
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
+    >>> optimizer = torch.optim.Adagrad([weight], initial_accumulator_value=0.5)
+    >>> initial_state(optimizer, optimizer.param_groups[0], weight)["sum"]
+    tensor([0.5000, 0.5000])
+    """
+    if not starts_with_state(optimizer, group, param):
+        return {}
+    asked = _asked(optimizer, group, param)
+    return state_before_step(asked.cls, dict(asked.options), param, dict(asked.arguments or ()))
 
 
 def _asked(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> _Class:
-    known = optimizer.defaults.keys() - NO_OPTIONS
-    given = {key: INDIFFERENT.get(key, value) for key, value in group.items() if key in known}
-    return _Class(type(optimizer), tuple(given.items()), param.dtype, param.device)
+    known = {key: value for key, value in group.items() if key in optimizer.defaults}
+    given = {key: value if value is None else INDIFFERENT.get(key, value) for key, value in known.items()}
+    arguments = constructor_arguments(optimizer, {**group, **given})
+    return _Class(
+        type(optimizer),
+        tuple([(key, value) for key, value in given.items() if key not in NO_OPTIONS]),
+        None if arguments is None else tuple(arguments.items()),
+        param.dtype,
+        param.device,
+    )
 
 
 def _cached(probe: Callable[..., T]) -> Callable[..., T]:
@@ -114,12 +137,14 @@ def _cached(probe: Callable[..., T]) -> Callable[..., T]:
 
 @lru_cache(maxsize=1024)
 def _of_tiny(asked: _Class, ndim: int) -> Entries | None:
+    if asked.arguments is None:
+        return None
     shape = tuple(range(2, 2 + ndim))
     try:
-        found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
+        found = _after_step(asked, shape)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return None
-    return {key: replace(_entry(value, shape), shape=None) for key, value in found.items()}
+    return {key: replace(entry, shape=None) for key, entry in found.items()}
 
 
 @lru_cache(maxsize=65536)
@@ -127,20 +152,39 @@ def _of_shape(asked: _Class, shape: tuple[int, ...]) -> Entries:
     """Return what is kept for a tensor of this very shape, whatever it takes to find out."""
     tiny = _cached(_of_tiny)(asked, len(shape)) or {}
     try:
-        found, finished = state_made_on_meta(asked.cls, dict(asked.options), shape, asked.dtype)
+        arguments = dict(asked.arguments or ())
+        found, finished = state_made_on_meta(asked.cls, dict(asked.options), shape, asked.dtype, arguments)
         if not finished and found.keys() != tiny.keys():
-            if not any(entry.kind == "other" for entry in tiny.values()):
+            if not any(entry.kind in ("other", "free") for entry in tiny.values()):
                 return tiny  # a step on a real tensor of this size, only to see what a tiny one showed already
-            found = state_after_step(asked.cls, dict(asked.options), shape, asked.dtype, asked.device)
+            return _after_step(asked, shape)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return tiny
     return {key: _placed(_entry(value, shape), tiny.get(key), asked.device) for key, value in found.items()}
 
 
+def _after_step(asked: _Class, shape: tuple[int, ...]) -> Entries:
+    """Return what a real step makes; what depends on the values of the tensor may be anything."""
+
+    def found(value: float) -> Entries:
+        arguments = dict(asked.arguments or ())
+        state = state_after_step(
+            asked.cls, dict(asked.options), shape, asked.dtype, asked.device, arguments, value=value
+        )
+        return {key: _entry(value, shape) for key, value in state.items()}
+
+    zeros = found(0.0)
+    if is_torchs(asked.cls):
+        return zeros
+    ones = found(1.0)
+    return {key: entry if ones.get(key) == entry else StateEntry("free") for key, entry in zeros.items()}
+
+
 @lru_cache(maxsize=1024)
 def _starts_with_state(asked: _Class, ndim: int) -> bool:
+    tiny = torch.zeros((2,) * ndim, dtype=asked.dtype, device=asked.device)
     try:
-        return bool(state_before_step(asked.cls, dict(asked.options), (2,) * ndim, asked.dtype, asked.device))
+        return bool(state_before_step(asked.cls, dict(asked.options), tiny, dict(asked.arguments or ())))
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
         return False
 
@@ -171,7 +215,7 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
         return _number_mismatch(value, entry, param)
     if value.layout != torch.strided or (value.is_complex() and not param.is_complex()):
         return f"a tensor saved that is {'complex' if value.is_complex() else 'sparse'}"
-    if entry is None:
+    if entry is None or entry.kind == "free":
         return ""
     if entry.kind == "like":
         if value.shape != param.shape:
@@ -191,7 +235,7 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
 def _number_mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
     if isinstance(value, int) and not LOWEST <= value <= HIGHEST:
         return f"the number {shown(value)} saved, which has more than 64 bits"
-    if entry is None or entry.kind == ("text" if isinstance(value, str) else "number"):
+    if entry is None or entry.kind in ("free", "text" if isinstance(value, str) else "number"):
         return ""
     if entry.kind == "scalar" and not isinstance(value, str):
         return ""

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.known_splits import Split, known_splits
 from optimbuild.checkpoint.state_entries import mismatch
+from optimbuild.checkpoint.told import called
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 from optimbuild.model.survey import survey
@@ -36,8 +37,8 @@ def names_of(groups: Any, model: nn.Module) -> list[list[str]]:
         model: The module that has the parameters.
 
     Returns:
-        A list of names for each group, to be saved beside ``optimizer.state_dict()`` and passed as ``names=`` to
-        :func:`~optimbuild.checkpoint.load_optimizer_state`.
+        A list of names for each group, its own ``param_names`` where it has some; to be saved beside
+        ``optimizer.state_dict()`` and passed as ``names=`` to :func:`~optimbuild.checkpoint.load_optimizer_state`.
 
     Raises:
         CheckpointError: A tensor is not in the model.
@@ -61,6 +62,9 @@ def names_of(groups: Any, model: nn.Module) -> list[list[str]]:
 
 def _names_of_group(group: Any, index: int, known: Mapping[int, str]) -> list[str]:
     members = group.get("params") if isinstance(group, Mapping) else group
+    given = group.get("param_names") if isinstance(group, Mapping) else None
+    if given and len(given) == len(members or ()):
+        return list(given)
     members = [members] if isinstance(members, torch.Tensor) else members
     if not isinstance(members, Iterable) or isinstance(members, str):
         raise CheckpointError(f"group {index} must be a list of tensors or names, not {shown(group)}")
@@ -92,7 +96,8 @@ def given_names(given: GivenNames, sizes: Sequence[int], model: nn.Module | None
                 "`names` is a function of the model, which this optimizer does not know. Pass what it returns: "
                 "names=names_of(groups(model), model)"
             )
-        given = names_of(given(model), model)
+        function = given
+        given = called("names", lambda one: names_of(function(one), one), model)
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise CheckpointError(f"names must be a list of names for each saved group, not {shown(given)}")
     lists = [list(given)] if all(isinstance(one, str) for one in given) else [list(one) for one in given]

@@ -12,6 +12,9 @@ from torch import nn
 
 from optimbuild.messages import shown
 
+NOTHING: Mapping[str, Any] = {}
+"""No arguments."""
+
 
 def state_after_step(
     cls: Any,
@@ -19,9 +22,10 @@ def state_after_step(
     shape: tuple[int, ...],
     dtype: torch.dtype,
     device: torch.device | str,
-    arguments: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] = NOTHING,
+    value: float = 0.0,
 ) -> dict[str, Any]:
-    """Return the state that an optimizer keeps for a tensor of zeros after one step with a gradient of zeros.
+    """Return the state that an optimizer keeps for a tensor after one step with a gradient of zeros.
 
     The class is asked, not a table, so a user's own optimizer is described as well as torch's.
 
@@ -31,7 +35,8 @@ def state_after_step(
         shape: The tensor's shape.
         dtype: Its dtype.
         device: Where it is; ``meta`` takes no memory, but some optimizers must read values.
-        arguments: What the constructor gets beside the groups; None stands for nothing.
+        arguments: What the constructor gets beside the groups.
+        value: What all elements of the tensor are; some optimizers keep less for zeros.
 
     Returns:
         By key, what is kept: tensors, numbers, or whatever the class keeps. Entries that are None are left out.
@@ -43,7 +48,7 @@ def state_after_step(
     ...  state_after_step(torch.optim.AdamW, {"lr": 0.1}, (4, 3), torch.float32, "meta").items()}
     {'step': (), 'exp_avg': (4, 3), 'exp_avg_sq': (4, 3)}
     """
-    probe = _Probe(cls, options, shape, dtype, device, arguments)
+    probe = _Probe(cls, options, torch.full(shape, value, dtype=dtype, device=device), arguments)
     probe.step()
     return probe.state()
 
@@ -67,24 +72,28 @@ def refusal(cls: Any, options: Mapping[str, Any], shape: tuple[int, ...]) -> str
 
 
 def state_before_step(
-    cls: Any, options: Mapping[str, Any], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str
+    cls: Any, options: Mapping[str, Any], tensor: torch.Tensor, arguments: Mapping[str, Any] = NOTHING
 ) -> dict[str, Any]:
-    """Return the state that an optimizer keeps as soon as it is constructed; arguments are as above.
+    """Return the state that an optimizer keeps for a tensor as soon as it is constructed; arguments are as above.
 
-    >>> sorted(state_before_step(torch.optim.Adagrad, {}, (2,), torch.float32, "cpu"))
+    >>> sorted(state_before_step(torch.optim.Adagrad, {}, torch.zeros(2)))
     ['step', 'sum']
     """
-    return _Probe(cls, options, shape, dtype, device).state()
+    return _Probe(cls, options, tensor.detach().clone(), arguments).state()
 
 
 def state_made_on_meta(
-    cls: Any, options: Mapping[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+    cls: Any,
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    arguments: Mapping[str, Any] = NOTHING,
 ) -> tuple[dict[str, Any], bool]:
     """Return the state that a step makes on the meta device, and whether the step went through.
 
     A step that must read values makes its state first, and then ends in an error.
     """
-    probe = _Probe(cls, options, shape, dtype, "meta")
+    probe = _Probe(cls, options, torch.zeros(shape, dtype=dtype, device="meta"), arguments)
     try:
         probe.step()
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
@@ -92,24 +101,31 @@ def state_made_on_meta(
     return probe.state(), True
 
 
+def group_after_step(cls: Any, options: Mapping[str, Any], arguments: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Return the group of a small tensor as a step leaves it, which some optimizers count in; as above.
+
+    >>> group_after_step(torch.optim.SGD, {"lr": 0.1})["lr"]
+    0.1
+    """
+    probe = _Probe(cls, options, torch.zeros(2, 3), arguments)
+    probe.step()
+    return probe.group()
+
+
 class _Probe:
-    """An optimizer of one tensor of zeros, whose gradient is zero."""
+    """An optimizer of one tensor, whose gradient is zero."""
 
     def __init__(
-        self,
-        cls: Any,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-        device: torch.device | str,
-        arguments: Mapping[str, Any] | None = None,
+        self, cls: Any, options: Mapping[str, Any], tensor: torch.Tensor, arguments: Mapping[str, Any]
     ) -> None:
         self._cls = cls
-        self._tensor = nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
+        self._tensor = nn.Parameter(tensor)
         self._tensor.grad = torch.zeros_like(self._tensor)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            self._optimizer = cls([{"params": [self._tensor], **options}], **(arguments or {}))
+            self._optimizer = cls([{"params": [self._tensor], **options}], **arguments)
+            if callable(train := getattr(self._optimizer, "train", None)):
+                train()  # schedule-free optimizers refuse a step before
 
     def step(self) -> None:
         with warnings.catch_warnings(), torch.no_grad():
@@ -119,3 +135,7 @@ class _Probe:
     def state(self) -> dict[str, Any]:
         found = self._optimizer.state.get(self._tensor, {})
         return {key: value for key, value in found.items() if value is not None}
+
+    def group(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._optimizer.param_groups[0]
+        return found

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import ConfigError, Inventory, ModelError, Plan, build_optimizer, inventory, make_plan
+from optimbuild.checkpoint import names_of, optimizer_state
 
 
 class Trunk(nn.Module):
@@ -122,6 +123,18 @@ def test_a_tied_tensor_has_the_name_of_the_whole_on_each_stage():
     built = build_optimizer(plan, last)
     (group,) = [group for group in built.param_groups if "embed.weight" in group["param_names"]]
     assert group["params"][group["param_names"].index("embed.weight")] is last.head.weight
+
+
+def test_a_tied_tensor_that_is_added_later_has_the_name_of_the_whole():
+    frozen = {**CONFIG, "rules": [*CONFIG["rules"], {"type": "freeze", "patterns": ["embed"]}]}
+    last = Trunk([3], "last", tied=True)
+    optimizer = build_optimizer(make_plan(frozen, Trunk(tied=True)), last)
+    optimizer.add_param_group({"params": last.head.weight.requires_grad_()})
+    assert optimizer.param_groups[-1]["param_names"] == ["embed.weight"]
+    assert names_of(optimizer, last)[-1] == names_of(optimizer.param_groups, last)[-1] == ["embed.weight"]
+    last.head.weight.square().sum().backward()
+    optimizer.step()
+    assert list(optimizer_state(optimizer)["state"]) == ["embed.weight"]
 
 
 def test_one_parameter_of_the_plan_that_is_two_in_the_part_is_refused():

@@ -15,6 +15,7 @@ from torch import nn
 from optimbuild import CheckpointError, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from optimbuild.checkpoint.built_optimizer import built_class, original_class
+from optimbuild.registry import optimizer as registered
 from tests.checkpoint.training import step
 
 OPTIMIZER = {"type": "adamw", "lr": 0.1, "weight_decay": 0.05}
@@ -202,3 +203,36 @@ def test_a_deep_copy_finds_names_in_the_copied_model() -> None:
     model, optimizer = pickle.loads(pickle.dumps(unfrozen()))
     with pytest.raises(CheckpointError, match="of a model that the optimizer still knows"):
         optimizer.add_param_group({"params": model.blocks[0].parameters()})
+
+
+@registered("choosy_for_this_test")
+class Choosy(torch.optim.SGD):
+    """Takes one group after another, and no vectors."""
+
+    def add_param_group(self, param_group: Any) -> None:
+        super().add_param_group(param_group)
+        if any(tensor.ndim < 2 for tensor in self.param_groups[-1]["params"]):
+            raise ValueError("no vectors")
+
+
+@pytest.mark.parametrize("refused", ["a tensor that it has", "a name that it has", "a name twice", "no leaf", "choosy"])
+def test_a_group_is_added_as_a_whole_or_not_at_all(refused: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    config = {
+        "optimizer": {"type": "choosy_for_this_test" if refused == "choosy" else "sgd", "lr": 0.1, "weight_decay": 0.1},
+        "rules": [{"type": "no_decay"}, {"type": "freeze", "patterns": ["1", "0.bias"]}],
+    }
+    optimizer = build_optimizer(config, model)
+    new = {
+        "a tensor that it has": [model[1].weight, model[1].bias, ("elsewhere", model[0].weight)],
+        "a name that it has": [model[1].weight, ("0.weight", nn.Parameter(torch.zeros(2)))],
+        "a name twice": [model[1].weight, ("1.weight", nn.Parameter(torch.zeros(2)))],
+        "no leaf": [model[1].weight, ("1.bias", model[0].weight.sum(0))],
+        "choosy": [model[1].weight, model[1].bias],
+    }[refused]
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=r"more than one|names of 1 parameter|non-leaf|no vectors"):
+        optimizer.add_param_group({"params": new})
+    assert optimizer.state_dict() == before
+    optimizer.add_param_group({"params": model[1].weight})
+    assert optimizer.param_groups[-1]["param_names"] == ["1.weight"]

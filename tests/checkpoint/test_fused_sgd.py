@@ -39,6 +39,19 @@ def test_zero_momentum_gives_the_first_step_that_no_momentum_gives() -> None:
     assert same(weights(again), weights(model))
 
 
+def test_a_parameter_that_was_never_stepped_resumes_by_load_state_dict() -> None:
+    config = {**SGD, "implementation": "fused"}
+    whole, optimizer = trained(config, steps=0)
+    whole.head.weight.square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    again, fresh = resumed(whole, config)
+    fresh.load_state_dict(optimizer.state_dict())
+    train(again, fresh, range(3))
+    train(whole, optimizer, range(3))
+    assert same(weights(again), weights(whole))
+
+
 def test_fused_sgd_with_dampening_cannot_start_parameters_afresh() -> None:
     # `implementation: auto` avoids the fused kernel with dampening; this config insists on it
     kind = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "nesterov": False, "dampening": 0.5, "fused": True}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from optimbuild import CheckpointError
+from optimbuild import CheckpointError, OptimBuildWarning
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from optimbuild.checkpoint.group_options import options_of
-from tests.checkpoint.training import SGD, built, trained
+from tests.checkpoint.training import SGD, built, net, resumed, train, trained
 
 
 def altered(**options: Any) -> dict[str, Any]:
@@ -64,3 +65,48 @@ def test_the_value_that_a_scheduler_started_from_is_restored() -> None:
     load_optimizer_state(optimizer, altered(initial_lr=0.3, max_lr=0.5, lr_scale=2.0), options="checkpoint")
     assert {(group["initial_lr"], group["max_lr"]) for group in optimizer.param_groups} == {(0.3, 0.5)}
     assert not any("lr_scale" in group for group in optimizer.param_groups)
+
+
+def test_numbers_of_numpy_are_options_as_any_others() -> None:
+    model = net()
+    betas = (np.float64(0.5), np.float64(0.25))
+    optimizer = torch.optim.AdamW(model.named_parameters(), lr=np.float32(0.5), betas=betas)
+    saved = optimizer_state(optimizer)["params"]["head.bias"]
+    assert (saved["lr"], saved["betas"]) == (0.5, (0.5, 0.25))
+    fresh = torch.optim.AdamW(model.named_parameters())
+    load_optimizer_state(fresh, optimizer.state_dict(), options="checkpoint")
+    assert fresh.param_groups[0]["lr"] == 0.5
+
+
+CYCLES: dict[str, Any] = {
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 10},
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
+}
+
+
+@pytest.mark.parametrize("schedule", CYCLES)
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_what_a_cyclic_schedule_moves_is_no_change(schedule: str, kind: str) -> None:
+    config = {"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.05}}
+    whole, optimizer = trained(config, steps=1)
+    scheduler = getattr(torch.optim.lr_scheduler, schedule)(optimizer, **CYCLES[schedule])
+    for number in range(1, 4):
+        train(whole, optimizer, range(number, number + 1))
+        scheduler.step()
+    _, fresh = resumed(whole, config)
+    fresh.load_state_dict(optimizer.state_dict())  # a warning would be an error
+    assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    _, other = resumed(whole, {"optimizer": {**config["optimizer"], "weight_decay": 0.1}})
+    changes = load_optimizer_state(other, optimizer.state_dict()).changes.changed
+    assert {key for found in changes.values() for key in found} == {"weight_decay"}
+
+
+def test_an_option_that_decides_what_is_kept_stays_and_is_said_to() -> None:
+    config = {"optimizer": {"type": "AdamW", "lr": 0.1, "amsgrad": True}, "resume": {"unexpected": "ignore"}}
+    whole, optimizer = trained(config)
+    _, fresh = resumed(whole, {**config, "optimizer": {**config["optimizer"], "amsgrad": False}})
+    with pytest.warns(OptimBuildWarning, match=r"save count, but for amsgrad: the state was matched to the config's"):
+        fresh.load_state_dict(optimizer.state_dict())
+    assert not fresh.param_groups[0]["amsgrad"]
+    report = load_optimizer_state(fresh, optimizer.state_dict(), options="checkpoint", unexpected="ignore")
+    assert "the options of the checkpoint count, but for amsgrad" in str(report)

@@ -205,10 +205,10 @@ def test_an_unnamed_save_needs_a_plan_to_take_names_from() -> None:
 def test_a_name_that_is_there_twice_is_refused() -> None:
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["param_groups"][1]["name"] = old["param_groups"][0]["name"]
-    refusal(old, "1 names stand twice in the saved groups: pos_embed")
+    refusal(old, "1 name in the saved groups more than once: pos_embed")
     state = optimizer_state(trained()[1])
     state["params"]["module.head.bias"] = state["params"]["head.bias"]
-    refusal(state, "two names under `params` stand for the same parameter")
+    refusal(state, "the saved names 'head.bias' and 'module.head.bias' both stand for 'head.bias'")
 
 
 def test_a_whole_checkpoint_is_refused_with_the_entry_to_pass() -> None:
@@ -227,7 +227,7 @@ def test_a_newer_version_is_refused() -> None:
 def test_state_of_no_parameter_is_refused() -> None:
     state = optimizer_state(trained()[1])
     state["state"]["ghost"] = {"step": torch.tensor(1.0)}
-    refusal(state, "1 parameters has no entry in `params`: 'ghost'")
+    refusal(state, "1 parameter with state without an entry in `params`: 'ghost'")
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["state"][99] = {"step": torch.tensor(1.0)}
     refusal(old, "in no group: 99")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from optimbuild import CheckpointError, OptimBuildWarning, build_optimizer
-from optimbuild.checkpoint import load_optimizer_state, optimizer_state, resumable
+from optimbuild.checkpoint import load, load_optimizer_state, optimizer_state, resumable, save
 from tests.checkpoint.training import CONFIG, PROBING, SGD, built, net, resumed, same, train, trained, weights
 
 
@@ -86,7 +87,7 @@ def test_a_parameter_frozen_since_is_unexpected_and_can_be_left_out() -> None:
     assert not fresh.state
     report = load_optimizer_state(fresh, state, unexpected="ignore")
     assert "blocks.0.norm.weight" in report.ignored
-    assert "8 saved ones were left out: blocks.0." in str(report)
+    assert "8 saved ones left out: blocks.0." in str(report)
     assert set(optimizer_state(fresh)["state"]) == {name for name in weights(whole) if "blocks.0" not in name}
 
 
@@ -104,6 +105,24 @@ def test_an_unfrozen_parameter_is_missing_and_can_start_afresh() -> None:
     train(again, fresh, range(5, 6))
     steps = {name: float(found["step"]) for name, found in optimizer_state(fresh)["state"].items()}
     assert steps == {name: 1.0 if "blocks.0" in name else 6.0 for name in weights(whole)}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "Adagrad"])
+@pytest.mark.parametrize("through", ["load_optimizer_state", "load_state_dict"])
+def test_missing_parameters_start_afresh_in_an_optimizer_that_has_stepped(kind: str, through: str) -> None:
+    config = {"optimizer": {"type": kind, "lr": 1e-2}, "resume": {"missing": "init"}}
+    whole, optimizer = trained(config)
+    state = optimizer_state(optimizer)
+    for part in ("state", "params"):
+        del state[part]["head.bias"]
+    _, fresh = resumed(whole, config)
+    _, stepped = trained(config, steps=3)
+    for one in (fresh, stepped):
+        if through == "load_optimizer_state":
+            load_optimizer_state(one, state, missing="init")
+        else:
+            one.load_state_dict(state)
+    assert same(optimizer_state(stepped)["state"], optimizer_state(fresh)["state"])
 
 
 def test_a_parameter_saved_before_its_first_gradient_has_no_state() -> None:
@@ -227,6 +246,33 @@ def test_torchs_own_load_state_dict_hooks_still_run() -> None:
     fresh.register_load_state_dict_post_hook(lambda *_: seen.append("post"))
     fresh.load_state_dict(optimizer_state(optimizer))
     assert seen == ["pre", "post"]
+
+
+@pytest.mark.parametrize("through", ["load_state_dict", "config", "checkpoint", "directory"])
+def test_hooks_after_a_load_run_on_every_way_to_load(through: str, tmp_path: Path) -> None:
+    whole, optimizer = trained()
+    _, fresh = resumed(whole)
+    seen = []
+    fresh.register_load_state_dict_post_hook(lambda one: seen.append(len(one.state)))
+    if through == "load_state_dict":
+        fresh.load_state_dict(optimizer.state_dict())
+    elif through == "directory":
+        save(optimizer, tmp_path)
+        load(fresh, tmp_path)
+    else:
+        load_optimizer_state(fresh, optimizer_state(optimizer), options=through)  # type: ignore[arg-type]
+    assert seen == [len(optimizer.state)]
+
+
+@pytest.mark.parametrize("options", ["config", "checkpoint"])
+def test_the_watch_over_lrs_starts_from_those_that_were_loaded(options: Any) -> None:
+    """Saved LRs of other ratios than the plan's are what the caller chose."""
+    whole, optimizer = trained(CONFIG)
+    for place, group in enumerate(optimizer.param_groups):
+        group["lr"] = group["initial_lr"] = 1e-3 * (place + 1)
+    again, fresh = resumed(whole)
+    load_optimizer_state(fresh, optimizer.state_dict(), options=options)
+    train(again, fresh, range(5, 8))  # a warning would be an error
 
 
 @pytest.mark.parametrize(

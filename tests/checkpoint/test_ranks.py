@@ -71,12 +71,15 @@ def resume_in_every_way(directory: str, sharded: bool) -> dict[str, list[Any]]:
                 config = zero(config, bucket_view=how != "state")
             model, optimizer = built(config)
             model.load_state_dict(torch.load(home / "model.pt", weights_only=True))
+            loaded: list[str] = []
+            optimizer.register_load_state_dict_post_hook(lambda _, how=how, loaded=loaded: loaded.append(how))
             if how == "directory":
                 load(optimizer, home)
             elif how == "load_state_dict":
                 optimizer.load_state_dict(torch.load(home / "consolidated.pt", weights_only=True))
             else:
                 load_optimizer_state(optimizer, torch.load(home / f"{how}.pt", weights_only=True))
+            assert loaded == [how]
             if sharded:
                 named = sum(len(found) > 0 for found in optimizer.optim.state.values())  # type: ignore[attr-defined]
                 assert named == sum(len(group["params"]) for group in optimizer.optim.param_groups)  # type: ignore[attr-defined]

@@ -1,0 +1,46 @@
+"""Counters that an optimizer keeps in its groups: state, although it stands among the options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+from optimbuild.checkpoint.constructor import constructor_arguments, is_torchs, option_names
+from optimbuild.checkpoint.group_options import ABSENT, NO_OPTIONS
+from optimbuild.plan.state_probe import group_after_step
+
+
+def counters_of(optimizer: Optimizer) -> frozenset[str]:
+    """Return the keys of groups that are state: no options of the class, and made by its constructor or by a step.
+
+    Such are the step that timm's optimizers count, the distance that Prodigy estimates (``d``), and the sum of
+    weights of schedule-free optimizers.
+
+    >>> import torch
+    >>> counters_of(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))]))
+    frozenset()
+    """
+    if not optimizer.param_groups or is_torchs(type(optimizer)):
+        return frozenset()
+    cls: Any = type(optimizer)
+    options = option_names(cls)
+    constructed = frozenset() if options is None else optimizer.defaults.keys() - options
+    return (_made_by_step(optimizer) | constructed) - NO_OPTIONS
+
+
+def _made_by_step(optimizer: Optimizer) -> frozenset[str]:
+    group = {key: value for key, value in optimizer.param_groups[0].items() if key in optimizer.defaults}
+    arguments = constructor_arguments(optimizer, group)
+    if arguments is None:
+        return frozenset()
+    try:
+        after = group_after_step(type(optimizer), {}, arguments)
+    except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
+        return frozenset()
+    return frozenset(after) - optimizer.defaults.keys()
+
+
+def counters_at_start(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the counters as a group has them before the first step."""
+    return {key: optimizer.defaults.get(key, ABSENT) for key in counters_of(optimizer)}
