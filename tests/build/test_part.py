@@ -132,6 +132,17 @@ def test_one_parameter_of_the_plan_that_is_two_in_the_part_is_refused():
         build_optimizer(plan, two)
 
 
+def test_two_parameters_of_the_plan_that_are_one_in_the_part_are_refused():
+    plan = make_plan(CONFIG, Trunk())
+    tied = Trunk()
+    tied.head.weight = tied.embed.weight
+    shared = Trunk(range(2), "first")
+    shared.blocks["1"] = shared.blocks["0"]
+    for part, names in ((tied, ("embed.weight", "head.weight")), (shared, ("blocks.0.0.weight", "blocks.1.0.weight"))):
+        with pytest.raises(ModelError, match=f"'{names[0]}' and '{names[1]}' are one parameter in Trunk, and two in"):
+            build_optimizer(plan, part)
+
+
 def test_a_name_that_the_plan_does_not_know_is_refused_with_the_closest():
     plan = make_plan(CONFIG, Trunk())
     part = Trunk(range(2), "first")
@@ -150,6 +161,28 @@ def test_a_module_without_its_prefix_is_refused_with_how_to_add_it():
     assert words in str(caught.value)
     built = build_optimizer(plan, eval(words, {"torch": torch, "part": whole["model"]["trunk"]}))
     assert "model.trunk.embed.weight" in settings_of(built)
+
+
+def test_one_of_several_blocks_without_its_prefix_is_told_them_all():
+    whole = Trunk()
+    whole.blocks["2"] = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+    plan = make_plan(CONFIG, whole)
+    with pytest.raises(ModelError) as caught:
+        build_optimizer(plan, whole.blocks["3"])
+    assert "The plan has such parameters below 'blocks.0', 'blocks.1', 'blocks.3'. If the part is the first" in str(
+        caught.value
+    )
+
+
+def test_a_slice_is_told_that_its_numbers_are_not_those_of_the_whole():
+    whole = Trunk()
+    blocks = nn.Sequential(*whole.blocks.values())
+    with pytest.raises(ModelError) as caught:
+        build_optimizer(make_plan(CONFIG, whole), blocks[2:4])
+    assert "below 'blocks'. If the part is that module, build on torch.nn.ModuleDict" in str(caught.value)
+    assert "A slice such as blocks[2:4] counts from 0" in str(caught.value)
+    named = nn.ModuleDict({"blocks": nn.ModuleDict({"2": blocks[2], "3": blocks[3]})})
+    assert "blocks.2.0.weight" in settings_of(build_optimizer(make_plan(CONFIG, whole), named))
 
 
 def test_another_shape_than_that_of_the_plan_is_refused():
@@ -173,7 +206,7 @@ def test_what_the_plan_freezes_is_frozen_in_the_part():
 
 def test_a_part_that_is_wholly_frozen_is_refused():
     part = Trunk([0], "first")
-    with pytest.raises(ModelError, match="the plan freezes every parameter of Trunk"):
+    with pytest.raises(ModelError, match=r"the plan freezes every parameter of Trunk.* Such a part needs no optim"):
         build_optimizer(make_plan(FREEZING, Trunk()), part)
     assert all(tensor.requires_grad for tensor in part.parameters())
 
