@@ -333,6 +333,21 @@ def test_options_of_a_save_that_count_are_not_told_twice():
     assert [step for step, _ in train(optimizer, model, lambda step: mae(optimizer, step), 40)] != []
 
 
+@pytest.mark.parametrize("still", ["head", "pos_embed"])
+def test_options_of_a_save_count_also_where_a_group_has_lr_zero(still):
+    def config(ratio: float) -> dict[str, Any]:
+        rest = {"type": "match", "table": {still: {"lr_mult": 0.0}}}
+        return {**CONFIG, "rules": [{"type": "layer_decay", "ratio": ratio}, rest]}
+
+    model = Net()
+    saved, optimizer = build_optimizer(config(0.75), model), build_optimizer(config(0.5), model)
+    train(saved, model, lambda _: None, 1)
+    with pytest.warns(OptimBuildWarning, match="the options of the save count"):
+        optimizer.load_state_dict(saved.state_dict())
+    scheduler = sched.CosineAnnealingLR(optimizer, STEPS)
+    assert train(optimizer, model, lambda _: scheduler.step(), 60) == []
+
+
 def test_tensor_lrs_on_the_cpu_are_read_and_stay_tensors():
     model = Net()
     optimizer = build_optimizer({**CONFIG, "implementation": "for-loop"}, model)
