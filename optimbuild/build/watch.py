@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
 from optimbuild.build.kept_statistics import KeptNorms
 from optimbuild.build.lr_ratios import LrRatios
-from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import warn
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.plan import Plan
 
@@ -45,10 +44,10 @@ class Watch:
         self._due = self._steps + max(1, min(self._steps // PART, LONGEST))
         if self._ratios is not None and (text := self._ratios.difference(optimizer.param_groups)):
             self._ratios = None
-            warnings.warn(text, OptimBuildWarning, stacklevel=3)
+            warn(text)
         if self._norms is not None and (text := self._norms.lost()):
             self._norms = None
-            warnings.warn(text, OptimBuildWarning, stacklevel=3)
+            warn(text)
 
     def after_loading(self, optimizer: torch.optim.Optimizer) -> None:
         """Start from the LRs that were loaded."""

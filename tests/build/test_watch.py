@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import linecache
 import math
 import pickle
 import re
@@ -167,6 +168,19 @@ def test_the_warning_names_the_groups_and_what_they_should_have():
     )
     assert "has 4e-05 instead of 2.5e-06; group 1 (stem.0.weight) has" in text
     assert "and so on for 5 more groups" in text
+
+
+def test_the_warning_points_at_the_line_that_takes_the_step():
+    for make in (lambda optimizer: None, BREAKS["torch OneCycleLR"]):
+        model = Net()
+        optimizer = build_optimizer(CONFIG, model)
+        make(optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+        with pytest.warns(OptimBuildWarning, match="ratios of the plan") as caught:
+            optimizer.step()
+        assert caught[0].filename == __file__
+        assert linecache.getline(__file__, caught[0].lineno).strip() == "optimizer.step()"
 
 
 # --- loops by hand -------------------------------------------------------------------------------
