@@ -19,9 +19,8 @@ PART, LONGEST = 16, 1000
 class Watch:
     """Looks before some steps whether the optimizer still does what its plan says, and warns once if not.
 
-    It looks before each of the first steps, and then more and more rarely: 16 times in the first 16 steps, 80 times in
-    the first 1000. Other steps only increase a counter. A step that ``torch.compile`` compiles
-    is not watched.
+    It looks before each of the first 32 steps, and then more and more rarely: 92 times in the first 1000 steps. Other
+    steps only increase a counter. A step that ``torch.compile`` compiles is not watched.
 
     Args:
         ratios: The planned ratios of LRs.

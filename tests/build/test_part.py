@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_random_part_keeps_settings_and_the_order_of_groups(blocks, ends):
     assert places == sorted(set(places))
 
 
-@pytest.mark.parametrize("source", ["meta", "inventory", "json", "path"])
+@pytest.mark.parametrize("source", ["meta", "inventory", "json", "plan.json", "plan.JSON", "plan"])
 def test_a_plan_may_come_from_anywhere(source, tmp_path):
     plan = make_plan(CONFIG, Trunk())
     config: Any = plan
@@ -87,7 +88,7 @@ def test_a_plan_may_come_from_anywhere(source, tmp_path):
     elif source == "json":
         config = Plan.from_json(plan.to_json())
     else:
-        config = tmp_path / "plan.json"
+        config = tmp_path / source
         config.write_text(plan.to_json())
     built = build_optimizer(config, Trunk(range(2), "first"))
     assert settings_of(built)["blocks.0.0.weight"] == (plan["blocks.0.0.weight"].lr, 0.05)
@@ -230,6 +231,22 @@ def test_overrides_change_a_config_and_no_plan():
 def test_an_inventory_is_no_part_that_can_be_built():
     with pytest.raises(ModelError, match=r"must be a torch\.nn\.Module"):
         build_optimizer(make_plan(CONFIG, Trunk()), inventory(Trunk()))
+
+
+def test_a_plan_as_plain_data_or_text_is_refused_with_what_is_taken():
+    plan = make_plan(CONFIG, Trunk())
+    for data in (plan.to_dict(), json.loads(plan.to_json())):
+        with pytest.raises(ConfigError, match=r"this is a saved plan, .* or Plan\.from_json\(text\)"):
+            build_optimizer(data, Trunk())
+    with pytest.raises(ConfigError, match=r"not text: .* of a saved plan Plan\.from_json\(text\)"):
+        build_optimizer(plan.to_json(), Trunk())
+
+
+def test_a_saved_plan_is_no_config_that_can_be_planned(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(make_plan(CONFIG, Trunk()).to_json())
+    with pytest.raises(ConfigError, match="this is a saved plan, and not the config of one"):
+        make_plan(path, Trunk())
 
 
 def test_a_json_file_that_is_a_config_is_read_as_one(tmp_path):
