@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.drawing import draw
-from benchmarks.results import Result, Row, Target, figure
+from benchmarks.results import Result, Row, Target, by_case, figure
 
 PAGE = "benchmarks.md"
 FOLDER = "benchmarks"
@@ -33,8 +33,8 @@ def write(docs: Path, data: dict[str, Any]) -> None:
     results = [Result.from_dict(found) for found in data["results"].values()]
     page = _replaced(page, "targets", _targets([(result.name, t) for result in results for t in result.targets]))
     for result in results:
-        plots = draw(result, docs / FOLDER)
-        page = _replaced(page, result.name, _section(result, [f"{FOLDER}/{plot.name}" for plot in plots]))
+        plot = draw(result, docs / FOLDER)
+        page = _replaced(page, result.name, _section(result, f"{FOLDER}/{plot.name}"))
     (docs / PAGE).write_text(page, "utf-8")
 
 
@@ -69,14 +69,6 @@ def result_text(result: Result) -> str:
     return "\n".join([*lines, *(f"  {note}" for note in result.notes)])
 
 
-def by_case(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
-    """Return the rows of each case together."""
-    cases: dict[str, list[Row]] = {}
-    for row in rows:
-        cases.setdefault(row.case, []).append(row)
-    return list(cases.items())
-
-
 def _ratio(row: Row) -> str:
     return "" if row.ratio is None else f"{figure(row.ratio, row.ratio)} × {row.against}"
 
@@ -91,12 +83,9 @@ def _bound(target: Target) -> str:
     return f"{figure(target.value, target.value)}{unit} ({sign} {target.limit:g}{unit})"
 
 
-def _section(result: Result, plots: Sequence[str]) -> str:
-    parts = [result.about]
-    parts += [
-        f"![{result.name}: the table below as bars from zero, one linear axis per panel]({plot})" for plot in plots
-    ]
-    return "\n\n".join([*parts, _table(result.rows), *result.notes])
+def _section(result: Result, plot: str) -> str:
+    picture = f"![{result.name}: the table below as bars from zero, one linear axis per panel]({plot})"
+    return "\n\n".join([result.about, picture, _table(result.rows), *result.notes])
 
 
 def _table(rows: Sequence[Row]) -> str:

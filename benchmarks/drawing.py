@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results import Result, Row
+from benchmarks.results import Result, Row, by_case
 
 OURS, OTHERS, TEXT = "#3b7de9", "#9aa2ae", "#7a828d"
 """Colours that read on a light and on a dark page, for the background is transparent."""
@@ -15,20 +15,16 @@ ROOM = 1.25
 """How far the axis goes beyond the longest bar, for the figure at its end."""
 
 
-def draw(result: Result, folder: Path) -> list[Path]:
-    """Draw a result, and return the files that were written.
+def draw(result: Result, folder: Path) -> Path:
+    """Draw a result, and return the file that was written.
 
     Args:
         result: What a benchmark found.
-        folder: Where the files go.
+        folder: Where the file goes.
     """
-    cases: dict[str, list[Row]] = {}
-    for row in result.rows:
-        if row.unit == "s":
-            cases.setdefault(row.case, []).append(row)
     path = folder / f"{result.name}.svg"
-    _panels(list(cases.items())[:PANELS], path)
-    return [path]
+    _panels(by_case([row for row in result.rows if row.unit == "s"])[:PANELS], path)
+    return path
 
 
 def _panels(cases: Sequence[tuple[str, list[Row]]], path: Path) -> None:

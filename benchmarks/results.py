@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,6 +51,14 @@ class Row:
         size, unit = next((pair for pair in UNITS[self.unit] if abs(self.median) >= pair[0]), UNITS[self.unit][-1])
         spread = f" ± {figure(self.spread / size, self.median / size)}" if self.count > 1 else ""
         return f"{figure(self.median / size, self.median / size)} {unit}{spread}"
+
+
+def by_case(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows of each case together."""
+    cases: dict[str, list[Row]] = {}
+    for row in rows:
+        cases.setdefault(row.case, []).append(row)
+    return list(cases.items())
 
 
 @dataclass(frozen=True)

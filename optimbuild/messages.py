@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import traceback
+import warnings
 from collections.abc import Iterable, Sequence
+
+from optimbuild.errors import OptimBuildWarning
+
+
+def warn(text: str) -> None:
+    """Warn at the line that called optimbuild, also where torch is in between, as in a step of an optimizer.
+
+    Args:
+        text: The warning.
+    """
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("optimbuild", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, OptimBuildWarning, stacklevel=level)
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

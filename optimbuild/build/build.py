@@ -21,6 +21,7 @@ from optimbuild.build.watch import watch
 from optimbuild.build.zero.agreement import agree, report_failure
 from optimbuild.checkpoint.built_optimizer import give_plan
 from optimbuild.config import read_config
+from optimbuild.config.read import is_saved_plan
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.model.survey import Surveyed, survey
 from optimbuild.plan.make import plan_of
@@ -35,7 +36,7 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
 
     Args:
         config: Anything that a dialect reads, or the path of a file, as for :func:`~optimbuild.make_plan`; or a
-            :class:`~optimbuild.Plan`, or the path of a plan that was saved as JSON.
+            :class:`~optimbuild.Plan`, or the path of a plan that was saved as JSON, whatever its ending.
         model: The module to optimize, bare or wrapped. Under a plan its parameters are some of the plan's, by name.
         overrides: ``KEY=VALUE`` in the config's own dialect; a plan takes none.
 
@@ -76,15 +77,20 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
 
 
 def _saved_plan(config: Any) -> Plan | None:
-    """Return the plan that a JSON file holds; None where it is the path of no such file."""
-    if not isinstance(config, (str, os.PathLike)) or not os.fspath(config).endswith(".json"):
+    """Return the plan that a file holds as JSON, whatever the file is called; None where it is the path of none."""
+    if not isinstance(config, (str, os.PathLike)):
         return None
     try:
-        text = Path(config).read_text("utf-8")
-        data = json.loads(text)
+        if not Path(config).is_file():
+            return None
+        with open(config, encoding="utf-8") as file:
+            if file.read(1) != "{":
+                return None
+            file.seek(0)
+            text = file.read()
+        return Plan.from_json(text) if is_saved_plan(json.loads(text)) else None
     except (OSError, ValueError, RecursionError):
         return None  # whoever reads configs finds the words
-    return Plan.from_json(text) if isinstance(data, dict) and {"fingerprint", "checksum"} <= data.keys() else None
 
 
 def _build_part(plan: Plan, model: nn.Module, overrides: Sequence[str]) -> torch.optim.Optimizer:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import warn
 
 
 def expect_no_gradients_of_frozen(model: nn.Module) -> None:
@@ -29,11 +27,9 @@ def expect_no_gradients_of_frozen(model: nn.Module) -> None:
         try:
             state = module.__getstate__()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            warnings.warn(
+            warn(
                 f"DDP still waits for the gradients of parameters that are frozen now: {error}. Build the optimizer "
-                "before you wrap the model, or give DDP find_unused_parameters=True",
-                OptimBuildWarning,
-                stacklevel=3,
+                "before you wrap the model, or give DDP find_unused_parameters=True"
             )
             continue
         module.__setstate__(state)  # type: ignore[no-untyped-call]

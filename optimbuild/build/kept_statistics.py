@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 
 from torch import nn
 
-from optimbuild.errors import OptimBuildWarning
-from optimbuild.messages import listing
+from optimbuild.messages import listing, warn
 from optimbuild.model.walk import unwrapped
 
 CHILD = "kept_statistics"
@@ -29,6 +28,7 @@ class KeptStatistics(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
+        self.training = False
         self.norm = (norm,)  # in a tuple, because a module that is an attribute would be a child
 
     def train(self, mode: bool = True) -> KeptStatistics:
@@ -57,26 +57,36 @@ def keep_statistics(modules: Mapping[str, nn.Module], names: Iterable[str]) -> N
         norm = modules[name]
         if CHILD not in dict(norm.named_children()):
             norm.add_module(CHILD, KeptStatistics(norm))
-        norm.train()
-    running = [name for name in kept.values() if modules[name].training]
+    running = [name for name in kept.values() if not _stays_in_eval_mode(modules[name])]
     if running:
-        warnings.warn(
+        warn(
             f"the running statistics of {listing(running, 5)} go on changing: train() of the class does not call "
-            "train() of its children, as torch.nn.Module.train does",
-            OptimBuildWarning,
-            stacklevel=2,
+            "train() of its children, as torch.nn.Module.train does"
         )
 
 
+def _stays_in_eval_mode(norm: nn.Module) -> bool:
+    """Set a norm to eval mode, and say whether its ``train`` leaves it there; modules inside it stay as they are."""
+    modes = [(module, module.training) for module in norm.modules() if module is not norm]
+    norm.train()
+    stays = not norm.training
+    norm.training = False
+    for module, mode in modes:
+        module.training = mode
+    return stays
+
+
 class KeptNorms:
-    """The norms whose running statistics a build keeps, and where they are in the model.
+    """The norms whose running statistics a build keeps, and where they are in the model, which may go.
 
     Args:
         places: By name the module above a norm, the norm's name there, and the norm.
     """
 
     def __init__(self, places: Mapping[str, tuple[nn.Module, str, nn.Module]]) -> None:
-        self._places = places
+        self._places = {
+            name: (weakref.ref(parent), key, weakref.ref(norm)) for name, (parent, key, norm) in places.items()
+        }
 
     @classmethod
     def of(cls, modules: Mapping[str, nn.Module], names: Iterable[str]) -> KeptNorms:
@@ -91,27 +101,32 @@ class KeptNorms:
 
     def lost(self) -> str:
         """Return which statistics change although they should not, and why; empty where all are kept."""
-        replaced, training = [], []
-        for name, (parent, key, norm) in self._places.items():
-            now = unwrapped(getattr(parent, key, norm))
-            if now is not norm and now.training and hasattr(now, "running_mean"):
-                replaced.append(name)
-            elif now is norm and norm.training:
-                training.append(name)
-        found = [
-            f"{listing(names, 5)} {how}"
-            for names, how in (
-                (replaced, "was replaced by another module, as SyncBatchNorm.convert_sync_batchnorm does"),
-                (training, "was set to train mode without calling train()"),
-            )
-            if names
-        ]
-        if not found:
+        by_cause: dict[str, list[str]] = {}
+        for name, place in self._places.items():
+            if cause := _cause(*place):
+                by_cause.setdefault(cause, []).append(name)
+        if not by_cause:
             return ""
+        found = [f"{listing(names, 5)} {cause}" for cause, names in by_cause.items()]
         return (
             f"running statistics that the plan keeps are changing: {'; '.join(found)}. Convert a model before "
             "build_optimizer, or build once more"
         )
+
+
+def _cause(parent: weakref.ref[nn.Module], key: str, norm: weakref.ref[nn.Module]) -> str:
+    """Return why the statistics of a norm change; empty where they do not, or where the norm is gone."""
+    above = parent()
+    child = None if above is None else above._modules.get(key)
+    now = None if child is None else unwrapped(child)
+    if now is None or not now.training:
+        return ""
+    if now is not norm():
+        taken = "was replaced by another module, as SyncBatchNorm.convert_sync_batchnorm does"
+        return taken if hasattr(now, "running_mean") else ""
+    if CHILD not in now._modules:
+        return "was given back, by give_back_statistics or by a later build whose plan does not keep it"
+    return "was set to train mode without calling train()"
 
 
 def give_back_statistics(model: nn.Module) -> list[str]:
@@ -146,4 +161,4 @@ def give_back_statistics(model: nn.Module) -> list[str]:
 def _give_back(norm: nn.Module, mode: bool) -> None:
     if CHILD in dict(norm.named_children()):
         delattr(norm, CHILD)
-        norm.train(mode)
+        norm.training = mode

@@ -53,7 +53,7 @@ class LrRatios:
         """Take the LRs of loaded groups for the planned ones: the loader has said how they differ."""
         pairs = zip(groups, self._planned, strict=False)
         loaded = [_rate(group.get("initial_lr", group.get("lr"))) for group, _ in pairs]
-        if all(loaded) and (len(set(loaded)) > 1 or len(set(self._planned)) == 1):
+        if len(set(loaded) - {0.0}) > 1 or (any(loaded) and len(set(self._planned) - {0.0}) == 1):
             self._planned = loaded  # else they are in the middle of a warm-up, or have lost their ratios already
         self._last, self._part, self._rising = [], None, False
 
@@ -67,7 +67,7 @@ class LrRatios:
         found = [group.get("lr") for group in groups[: len(planned)]]
         rates: list[Any] = found if PLAIN.issuperset(map(type, found)) else [_rate(rate) for rate in found]
         before, self._last = self._last, rates
-        factor = rates[0] / planned[0] if rates and planned[0] else 0.0
+        factor = next((rate / base for rate, base in zip(rates, planned, strict=False) if base), 0.0)
         low, high = factor / TOLERANCE, factor * TOLERANCE
         if all(low * base <= rate <= high * base for rate, base in zip(rates, planned, strict=False)):
             self._part = factor or self._part

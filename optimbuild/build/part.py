@@ -24,11 +24,11 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
 
     Raises:
         ModelError: A parameter has a name or a shape that the plan does not know, two tensors are one parameter in
-            the plan, a parameter does not require a gradient although the plan trains it, or the plan trains
-            nothing of the part.
+            the plan or one tensor is two, a parameter does not require a gradient although the plan trains it, or
+            the plan trains nothing of the part.
     """
     names = part.inventory.names
-    _refuse_unknown(names, plan.inventory, part.inventory.model)
+    _refuse_unknown(part.inventory, plan.inventory)
     positions = [plan.inventory.position(name) for name in names]
     _refuse_differences(plan, positions, part)
     order = sorted(range(len(names)), key=positions.__getitem__)
@@ -48,8 +48,9 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
     )
     if not restricted_plan.groups:
         raise ModelError(
-            f"the plan freezes every parameter of {_called(part)}, so there is nothing to optimize. Frozen: "
-            + listing(restricted_plan.frozen, 5)
+            f"the plan freezes every parameter of {_called(part)}, so there is nothing to optimize: "
+            f"{listing(restricted_plan.frozen, 5)}. Such a part needs no optimizer; freeze it with "
+            "requires_grad_(False), and put its batch norms into eval mode"
         )
     return restricted_plan, Surveyed(inventory, [part.tensors[i] for i in order], part.walked)
 
@@ -58,28 +59,40 @@ def _called(part: Surveyed) -> str:
     return part.inventory.model or "the part"
 
 
-def _refuse_unknown(names: Sequence[str], whole: Inventory, model: str) -> None:
-    unknown = [name for name in names if name not in whole]
+def _refuse_unknown(part: Inventory, whole: Inventory) -> None:
+    unknown = [name for name in part.names if name not in whole]
     if not unknown:
         return
-    close = whole.closest(unknown[0])
-    hint = f" Closest: {listing(close)}." if close else ""
-    prefix = _common_prefix(names, whole)
-    if prefix:
-        module = "part"
-        for segment in reversed(prefix.split(".")):
-            module = f"torch.nn.ModuleDict({{{segment!r}: {module}}})"
-        hint = f" The plan has all of them below {prefix!r}: build on {module}, which gives them their names there."
-    raise ModelError(f"{model or 'the part'} has parameters that the plan does not know: {listing(unknown, 5)}.{hint}")
+    called, hint = part.model or "the part", ""
+    if prefixes := _prefixes(part, whole):
+        hint = _how_to_prefix(prefixes, part)
+    elif close := whole.closest(unknown[0]):
+        hint = f" Closest: {listing(close)}."
+    raise ModelError(f"{called} has parameters that the plan does not know: {listing(unknown, 5)}.{hint}")
 
 
-def _common_prefix(names: Sequence[str], whole: Inventory) -> str:
-    """Return the module of the whole below which all names are; empty where there is none."""
-    ends = [name for name in whole.names if name.endswith(f".{names[0]}")]
-    for prefix in [name[: -len(names[0]) - 1] for name in ends]:
-        if all(f"{prefix}.{name}" in whole for name in names):
-            return prefix
-    return ""
+def _prefixes(part: Inventory, whole: Inventory) -> list[str]:
+    """Return the modules of the whole that have all parameters of a part, by name and shape."""
+    shapes = {name: tuple(param.shape) for param in whole.params for name in (param.name, *param.aliases)}
+    wanted = {f".{param.name}": tuple(param.shape) for param in part.params}
+    first = next(iter(wanted))
+    prefixes = [name.removesuffix(first) for name in shapes if name.endswith(first)]
+    return [prefix for prefix in prefixes if all(shapes.get(prefix + n) == shape for n, shape in wanted.items())]
+
+
+def _how_to_prefix(prefixes: Sequence[str], part: Inventory) -> str:
+    """Return how to give a part its names in the whole; numbers in a slice or a new container may be other ones."""
+    module = "part"
+    for segment in reversed(prefixes[0].split(".")):
+        module = f"torch.nn.ModuleDict({{{segment!r}: {module}}})"
+    which = "that module" if len(prefixes) == 1 else "the first of them"
+    hint = (
+        f" The plan has such parameters below {listing([repr(prefix) for prefix in prefixes], 5)}. If the part is "
+        f"{which}, build on {module}, which gives them their names there."
+    )
+    if any(name.partition(".")[0].isdigit() for name in part.names):
+        hint += " A slice such as blocks[2:4] counts from 0: give its modules the numbers that they have in the whole."
+    return hint
 
 
 def _refuse_differences(plan: Plan, positions: Sequence[int], part: Surveyed) -> None:
@@ -96,6 +109,12 @@ def _refuse_differences(plan: Plan, positions: Sequence[int], part: Surveyed) ->
             raise ModelError(
                 f"{other!r} and {param.name!r} are one parameter in the plan, and two in {_called(part)}. Tie them "
                 "before the build"
+            )
+        apart = [name for name in param.aliases if name in plan.inventory and plan.inventory.position(name) != position]
+        if apart:
+            raise ModelError(
+                f"{param.name!r} and {apart[0]!r} are one parameter in {_called(part)}, and two in the plan. Make the "
+                "plan of a model that ties them as well"
             )
         if not param.trainable and not plan.settings[plan.chosen[position]].frozen:
             raise ModelError(

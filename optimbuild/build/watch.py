@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
 from optimbuild.build.kept_statistics import KeptNorms
 from optimbuild.build.lr_ratios import LrRatios
-from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import warn
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.plan import Plan
 
@@ -20,9 +19,8 @@ PART, LONGEST = 16, 1000
 class Watch:
     """Looks before some steps whether the optimizer still does what its plan says, and warns once if not.
 
-    It looks before each of the first steps, and then more and more rarely: 16 times in the first 16 steps, 80 times in
-    the first 1000. Other steps only increase a counter. A step that ``torch.compile`` compiles
-    is not watched.
+    It looks before each of the first 32 steps, and then more and more rarely: 92 times in the first 1000 steps. Other
+    steps only increase a counter. A step that ``torch.compile`` compiles is not watched.
 
     Args:
         ratios: The planned ratios of LRs.
@@ -45,10 +43,10 @@ class Watch:
         self._due = self._steps + max(1, min(self._steps // PART, LONGEST))
         if self._ratios is not None and (text := self._ratios.difference(optimizer.param_groups)):
             self._ratios = None
-            warnings.warn(text, OptimBuildWarning, stacklevel=3)
+            warn(text)
         if self._norms is not None and (text := self._norms.lost()):
             self._norms = None
-            warnings.warn(text, OptimBuildWarning, stacklevel=3)
+            warn(text)
 
     def after_loading(self, optimizer: torch.optim.Optimizer) -> None:
         """Start from the LRs that were loaded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.loading import assign
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
 from optimbuild.checkpoint.prepared_load import Choices, converted_state, prepare
-from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import warn
 
 
 def resumable(optimizer: Optimizer) -> None:
@@ -89,9 +88,7 @@ def _copied_option(option: Any) -> Any:
 
 def _warn_of_changes(report: LoadReport) -> None:
     if report.changes:
-        warnings.warn(
+        warn(
             f"the options of the save count{report.but}. They are not those of the config: "
-            f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's.",
-            OptimBuildWarning,
-            stacklevel=5,
+            f"{'; '.join(report.changes.lines())}. load_optimizer_state(optimizer, state) keeps the config's."
         )

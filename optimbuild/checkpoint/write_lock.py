@@ -6,14 +6,14 @@ import errno
 import inspect
 import os
 import stat
-import warnings
 from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from optimbuild.checkpoint.files import path_text
-from optimbuild.errors import CheckpointError, OptimBuildWarning
+from optimbuild.errors import CheckpointError
+from optimbuild.messages import warn
 
 LOCK_FILE = "optimbuild.lock"
 """The file that is locked. It is empty and stays: a process that removed it could let two others lock at once."""
@@ -63,11 +63,9 @@ def locked(directory: Path) -> BaseFileLock | None:
 
 
 def _warn_of_no_locks(directory: Path) -> None:
-    warnings.warn(
+    warn(
         f"{path_text(directory)}: this file system has no locks, so nothing keeps two processes from saving here at "
-        "the same time. Give each run its own directory.",
-        OptimBuildWarning,
-        stacklevel=5,
+        "the same time. Give each run its own directory."
     )
 
 

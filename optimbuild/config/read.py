@@ -41,6 +41,11 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
             return Reading(config)
         config = config.to_dict()
     raw = read_raw(config)
+    if is_saved_plan(raw):
+        raise ConfigError(
+            "this is a saved plan, and not the config of one. To build it, give build_optimizer the path of its file, "
+            "or Plan.from_json(text)"
+        )
     dialect = _dialect(raw)
     if dialect is not None:
         refuse_unread(overrides, dialect.OVERRIDABLE)
@@ -55,6 +60,15 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
     return reading
 
 
+def is_saved_plan(raw: object) -> bool:
+    """Say whether data is what :meth:`~optimbuild.Plan.to_json` wrote.
+
+    >>> is_saved_plan({"version": 1, "fingerprint": "d1c7", "checksum": "5eef"}), is_saved_plan({"optimizer": {}})
+    (True, False)
+    """
+    return isinstance(raw, Mapping) and {"fingerprint", "checksum"} <= raw.keys()
+
+
 def _dialect(raw: Mapping[str, Any]) -> ModuleType | None:
     return next((dialect for dialect in DIALECTS if dialect.recognises(raw)), None)
 
@@ -63,6 +77,11 @@ def read_raw(config: Any) -> dict[str, Any]:
     """Return a config as plain data, with its files read and its inheritance resolved."""
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
+        if isinstance(path, str) and path.lstrip().startswith("{"):
+            raise ConfigError(
+                f"a config is a mapping or a path, not text: {shown(path)}. Give json.loads(text), and "
+                "of a saved plan Plan.from_json(text)"
+            )
         return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
     if is_empty(config) or not isinstance(config, (Mapping, Config)):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
+from optimbuild.model.fsdp import shapes_before_fsdp
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
@@ -95,11 +96,12 @@ def survey(model: nn.Module) -> Surveyed:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
     modules = list(walk(model))
+    flattened = shapes_before_fsdp(modules)
     names: dict[int, str] = {}  # by the id of a tensor
     aliases: dict[int, dict[str, None]] = {}  # of those that modules share
     found: list[tuple[nn.Parameter, Owner, str]] = []
     sparse: set[int] = set()
-    for prefix, module, owner, role in _owners(modules):
+    for prefix, module, owner, role in _owners(modules, flattened):
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
@@ -114,7 +116,7 @@ def survey(model: nn.Module) -> Surveyed:
     root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
     kinds: dict[tuple[int, str, int], Kinds] = {}
     params = [
-        _param(tensor, owner, role, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds)
+        _param(tensor, owner, role, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds, flattened)
         for tensor, owner, role in found
     ]
     made = Inventory(
@@ -131,7 +133,9 @@ def survey(model: nn.Module) -> Surveyed:
     return Surveyed(made, tensors, modules)
 
 
-def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module, Owner, str]]:
+def _owners(
+    modules: Sequence[tuple[str, nn.Module]], flattened: Mapping[int, Sequence[int]]
+) -> list[tuple[str, nn.Module, Owner, str]]:
     """Return the modules with parameters of their own, the owners of these, and what they call them.
 
     A list of parameters, and a parametrization, hold parameters for the module above them, which calls them by the
@@ -149,7 +153,7 @@ def _owners(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Modu
             path = above.rpartition(".")[0] if isinstance(holder, ParametrizationList) else above
             holder = by_prefix.get(f"{path}." if path else "", module)
         cls: Any = type(holder)
-        found.append((prefix, module, _owner(cls, _is_convolution(cls) and _is_depthwise(holder)), role))
+        found.append((prefix, module, _owner(cls, _is_convolution(cls) and _is_depthwise(holder, flattened)), role))
     return found
 
 
@@ -160,10 +164,11 @@ def _param(
     name: str,
     aliases: tuple[str, ...],
     known: dict[tuple[int, str, int], Kinds],
+    flattened: Mapping[int, Sequence[int]],
 ) -> ParamInfo:
     noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     try:
-        shape = tuple(noted.get("ds_shape") or tensor.shape)  # DeepSpeed stage 3 leaves an empty tensor
+        shape = tuple(_full_shape(tensor, flattened))
     except RuntimeError:
         raise ModelError(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
@@ -184,6 +189,11 @@ def _param(
         marks_of(tensor) if noted else NOTHING,
         kinds.evidence,
     )
+
+
+def _full_shape(tensor: nn.Parameter, flattened: Mapping[int, Sequence[int]]) -> Sequence[int]:
+    """Return the shape of a parameter; FSDP1 leaves a flat shard in its place, DeepSpeed stage 3 an empty tensor."""
+    return flattened.get(id(tensor)) or tensor.__dict__.get("ds_shape", tensor.shape)
 
 
 @lru_cache(maxsize=256)
@@ -236,10 +246,10 @@ def _is_convolution(cls: Any) -> bool:
     return any("conv" in base.__name__.lower() for base in cls.__mro__)
 
 
-def _is_depthwise(module: nn.Module) -> bool:
+def _is_depthwise(module: nn.Module, flattened: Mapping[int, Sequence[int]]) -> bool:
     weight = module._parameters.get("weight")
     if type(weight) is nn.Parameter or (weight is not None and not isinstance(weight, nn.UninitializedParameter)):
-        return sees_one_channel(getattr(weight, "ds_shape", None) or weight.shape)
+        return sees_one_channel(_full_shape(weight, flattened))
     if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
         return module.in_channels == module.groups
     return False

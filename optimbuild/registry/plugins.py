@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from functools import lru_cache
 from importlib import metadata
 
-from optimbuild.errors import OptimBuildWarning
+from optimbuild.messages import warn
 
 PLUGINS = "optimbuild.plugins"
 
@@ -34,11 +33,9 @@ def load_plugins() -> None:
             raise
         except BaseException as error:  # noqa: BLE001  # a plugin may raise anything
             package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
-            warnings.warn(
+            warn(
                 f"plugin {entry.name!r} of {package} ({entry.value}) failed to import and is left out: "
-                f"{type(error).__name__}: {error}",
-                OptimBuildWarning,
-                stacklevel=3,
+                f"{type(error).__name__}: {error}"
             )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 import subprocess
 import sys
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -111,6 +113,26 @@ def test_a_model_of_mmengine_that_freezes_its_stages_is_not_disturbed():
     assert not model.layer[1].training
     model.eval()
     assert not model.training
+
+
+class NormWithAct(nn.BatchNorm1d):
+    """A norm with modules inside, as those of timm are."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.act, self.drop = nn.GELU(), nn.Dropout()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_modules_inside_a_kept_norm_keep_their_modes(training):
+    model = nn.Sequential(nn.Linear(8, 8), NormWithAct(), nn.Linear(8, 2)).train(training)
+    model[1].act.train(not training)
+    before = {name: module.training for name, module in model.named_modules()} | {"1": False}
+    build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["0", "1"]}]}, model)
+    assert {name: module.training for name, module in model.named_modules() if name in before} == before
+    assert training or not any(module.training for module in model.modules() if module is not model[1].act)
+    give_back_statistics(model)
+    assert {name: module.training for name, module in model.named_modules()} == before | {"1": training}
 
 
 # --- what follows the plan ---------------------------------------------------------------------------
@@ -317,6 +339,28 @@ def test_a_step_tells_that_the_flag_of_a_kept_norm_was_set():
     model.stem[1].training = True
     with pytest.warns(OptimBuildWarning, match="stem.1 was set to train mode without calling train"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("release", [give_back_statistics, lambda model: build_optimizer(LET_GO, model)])
+def test_a_step_tells_that_kept_statistics_were_given_back(release):
+    model = Net()
+    optimizer = build_optimizer(KEEP, model)
+    release(model)
+    (text,) = steps_with_warnings(optimizer, model)
+    assert "stem.1 was given back, by give_back_statistics or by a later build" in text
+    assert "without calling" not in text
+
+
+def test_an_optimizer_does_not_keep_the_norms_of_a_model_alive():
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["0", "1"]}]}, model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    parts = [weakref.ref(module) for module in (model, model[1])]
+    del model
+    gc.collect()
+    assert [part() for part in parts] == [None, None]
+    optimizer.step()
+    scheduler.step()
 
 
 def test_a_wrapped_a_removed_and_a_frozen_norm_are_no_matter():

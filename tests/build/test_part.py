@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_random_part_keeps_settings_and_the_order_of_groups(blocks, ends):
     assert places == sorted(set(places))
 
 
-@pytest.mark.parametrize("source", ["meta", "inventory", "json", "path"])
+@pytest.mark.parametrize("source", ["meta", "inventory", "json", "plan.json", "plan.JSON", "plan"])
 def test_a_plan_may_come_from_anywhere(source, tmp_path):
     plan = make_plan(CONFIG, Trunk())
     config: Any = plan
@@ -88,7 +89,7 @@ def test_a_plan_may_come_from_anywhere(source, tmp_path):
     elif source == "json":
         config = Plan.from_json(plan.to_json())
     else:
-        config = tmp_path / "plan.json"
+        config = tmp_path / source
         config.write_text(plan.to_json())
     built = build_optimizer(config, Trunk(range(2), "first"))
     assert settings_of(built)["blocks.0.0.weight"] == (plan["blocks.0.0.weight"].lr, 0.05)
@@ -145,6 +146,17 @@ def test_one_parameter_of_the_plan_that_is_two_in_the_part_is_refused():
         build_optimizer(plan, two)
 
 
+def test_two_parameters_of_the_plan_that_are_one_in_the_part_are_refused():
+    plan = make_plan(CONFIG, Trunk())
+    tied = Trunk()
+    tied.head.weight = tied.embed.weight
+    shared = Trunk(range(2), "first")
+    shared.blocks["1"] = shared.blocks["0"]
+    for part, names in ((tied, ("embed.weight", "head.weight")), (shared, ("blocks.0.0.weight", "blocks.1.0.weight"))):
+        with pytest.raises(ModelError, match=f"'{names[0]}' and '{names[1]}' are one parameter in Trunk, and two in"):
+            build_optimizer(plan, part)
+
+
 def test_a_name_that_the_plan_does_not_know_is_refused_with_the_closest():
     plan = make_plan(CONFIG, Trunk())
     part = Trunk(range(2), "first")
@@ -163,6 +175,28 @@ def test_a_module_without_its_prefix_is_refused_with_how_to_add_it():
     assert words in str(caught.value)
     built = build_optimizer(plan, eval(words, {"torch": torch, "part": whole["model"]["trunk"]}))
     assert "model.trunk.embed.weight" in settings_of(built)
+
+
+def test_one_of_several_blocks_without_its_prefix_is_told_them_all():
+    whole = Trunk()
+    whole.blocks["2"] = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))
+    plan = make_plan(CONFIG, whole)
+    with pytest.raises(ModelError) as caught:
+        build_optimizer(plan, whole.blocks["3"])
+    assert "The plan has such parameters below 'blocks.0', 'blocks.1', 'blocks.3'. If the part is the first" in str(
+        caught.value
+    )
+
+
+def test_a_slice_is_told_that_its_numbers_are_not_those_of_the_whole():
+    whole = Trunk()
+    blocks = nn.Sequential(*whole.blocks.values())
+    with pytest.raises(ModelError) as caught:
+        build_optimizer(make_plan(CONFIG, whole), blocks[2:4])
+    assert "below 'blocks'. If the part is that module, build on torch.nn.ModuleDict" in str(caught.value)
+    assert "A slice such as blocks[2:4] counts from 0" in str(caught.value)
+    named = nn.ModuleDict({"blocks": nn.ModuleDict({"2": blocks[2], "3": blocks[3]})})
+    assert "blocks.2.0.weight" in settings_of(build_optimizer(make_plan(CONFIG, whole), named))
 
 
 def test_another_shape_than_that_of_the_plan_is_refused():
@@ -186,7 +220,7 @@ def test_what_the_plan_freezes_is_frozen_in_the_part():
 
 def test_a_part_that_is_wholly_frozen_is_refused():
     part = Trunk([0], "first")
-    with pytest.raises(ModelError, match="the plan freezes every parameter of Trunk"):
+    with pytest.raises(ModelError, match=r"the plan freezes every parameter of Trunk.* Such a part needs no optim"):
         build_optimizer(make_plan(FREEZING, Trunk()), part)
     assert all(tensor.requires_grad for tensor in part.parameters())
 
@@ -210,6 +244,22 @@ def test_overrides_change_a_config_and_no_plan():
 def test_an_inventory_is_no_part_that_can_be_built():
     with pytest.raises(ModelError, match=r"must be a torch\.nn\.Module"):
         build_optimizer(make_plan(CONFIG, Trunk()), inventory(Trunk()))
+
+
+def test_a_plan_as_plain_data_or_text_is_refused_with_what_is_taken():
+    plan = make_plan(CONFIG, Trunk())
+    for data in (plan.to_dict(), json.loads(plan.to_json())):
+        with pytest.raises(ConfigError, match=r"this is a saved plan, .* or Plan\.from_json\(text\)"):
+            build_optimizer(data, Trunk())
+    with pytest.raises(ConfigError, match=r"not text: .* of a saved plan Plan\.from_json\(text\)"):
+        build_optimizer(plan.to_json(), Trunk())
+
+
+def test_a_saved_plan_is_no_config_that_can_be_planned(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(make_plan(CONFIG, Trunk()).to_json())
+    with pytest.raises(ConfigError, match="this is a saved plan, and not the config of one"):
+        make_plan(path, Trunk())
 
 
 def test_a_json_file_that_is_a_config_is_read_as_one(tmp_path):

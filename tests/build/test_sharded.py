@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from optimbuild import ConfigError, Plan, build_optimizer, make_plan
+from optimbuild import ConfigError, ModelError, Plan, build_optimizer, make_plan
 from optimbuild.build.zero.deepspeed import deepspeed_config
 from tests.distributed import needs_fsdp2_on_cpu, run
 from tests.models import Block
@@ -178,6 +178,54 @@ def test_zero_on_a_model_under_fsdp2_is_refused(fsdp2_ranks):
         assert refusal.startswith("zero: the model is sharded already, by FSDP2")
         assert "blocks.0.norm.weight" in refusal
         assert "Leave `zero` off" in refusal
+
+
+# --- FSDP1 ------------------------------------------------------------------------------------
+
+
+def fsdp1() -> dict[str, Any]:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    def wrapped(model: nn.Module, **options: Any) -> nn.Module:
+        return FullyShardedDataParallel(model, device_id=torch.device("cpu"), **{"use_orig_params": True, **options})
+
+    found: dict[str, Any] = {}
+    config = config_of(OPTIMIZERS[0])
+    for source in (config, make_plan(config, net())):
+        model = net()
+        model.blocks[0] = wrapped(model.blocks[0])
+        model = wrapped(model)
+        built = build_optimizer(source, model)
+        part = build_optimizer(built.plan, nn.ModuleDict({"blocks": nn.ModuleDict({"0": model.module.blocks[0]})}))
+        found[f"{type(source).__name__}, a part"] = [
+            group["weight_decay"] == built.plan[name].weight_decay
+            for group in part.param_groups
+            for name in group["param_names"]
+        ]
+        model(batch()).square().mean().backward()
+        built.step()
+        with FullyShardedDataParallel.summon_full_params(model):
+            named = [(decision.name, tensor) for decision, tensor in zip(built.plan, model.parameters(), strict=True)]
+            after = {name: tensor.detach().clone() for name, tensor in named}
+        found[type(source).__name__] = moved_as_planned(config, built.plan, after)
+    flat = wrapped(net(), use_orig_params=False)
+    for case, refused_model in {"flat": flat, "inside flat": flat.module, "inside": model.module}.items():
+        with pytest.raises(ModelError) as caught:
+            build_optimizer(config, refused_model)
+        found[case] = str(caught.value)
+    found["zero"] = refused({**config, "zero": True}, model)
+    return found
+
+
+def test_a_model_under_fsdp1_moves_as_planned_and_flat_tensors_are_refused():
+    for rank in run(2, fsdp1):
+        assert rank["flat"].startswith("FSDP keeps the parameters in flat tensors")
+        assert "use_orig_params=True" in rank["flat"]
+        assert rank["zero"].startswith("zero: the model is sharded already, by FSDP,")
+        assert rank["dict"] == rank["Plan"] == ALL_WELL
+        assert rank["dict, a part"] == rank["Plan, a part"] == [True] * 8
+        assert rank["inside flat"].startswith("FSDP has flattened _flat_param, and only the module that FSDP returned")
+        assert rank["inside"].startswith("FSDP has flattened embed.weight, ")
 
 
 # --- DeepSpeed --------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
 from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
 from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.integrations.mmengine.fsdp import with_full_shapes
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.survey import Surveyed, survey
@@ -143,7 +142,7 @@ def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _Pl
     cls = wrapper_class(options, path)
     refuse_wrong(cls, options, path)
     try:
-        surveyed = with_full_shapes(survey(model))
+        surveyed = survey(model)
         plan = plan_of(reading, surveyed.inventory)
     except OptimBuildError as error:
         report_failure(reading.spec, error)

@@ -146,7 +146,7 @@ def test_fsdp_plans_the_true_shapes_and_refuses_flat_parameters(tmp_path: Path) 
     assert state.keys() == same.keys()
     for name, expected in same.items():
         torch.testing.assert_close(torch.tensor(state[name]), torch.tensor(expected), rtol=1e-4, atol=1e-6)
-    assert "Leave use_orig_params at True" in error
+    assert "Give it use_orig_params=True" in error
 
 
 def separate(work_dir: Path) -> Any:
