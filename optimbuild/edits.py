@@ -120,9 +120,9 @@ class Edits:
             How many parameters had none yet.
 
         Raises:
-            ConfigError: One of them is no parameter of the model.
+            ConfigError: One of them is no parameter of the model; a name is none.
         """
-        found = who if isinstance(who, Sequence) else list(who)
+        found = self._listed(who)
         number, taken = self._number(edit), 0
         numbers = self.numbers
         for position in self._positions(found):
@@ -192,13 +192,25 @@ class Edits:
             self.table.append(edit)
         return number
 
+    def _listed(self, who: Any) -> Sequence[ParamInfo]:
+        if isinstance(who, (str, ParamInfo)) or not isinstance(who, Iterable):
+            raise ConfigError(f"has edits for {shown(who)}; an edit is given to a list of parameters of the model")
+        return who if isinstance(who, Sequence) else list(who)
+
     def _positions(self, params: Sequence[Any]) -> list[int]:
         try:
             return self.model.positions([param.name for param in params])
-        except (AttributeError, ModelError):
-            names = [getattr(param, "name", param) for param in params]
-            strange = shown(next(name for name in names if name not in self.model))
-            raise ConfigError(f"has edits for {strange}, which names no parameter") from None
+        except (AttributeError, TypeError, ModelError):
+            raise ConfigError(f"has edits for {self._strange(params)}") from None
+
+    def _strange(self, params: Sequence[Any]) -> str:
+        """Say what among those that shall get an edit is no parameter of the model."""
+        for param in params:
+            if isinstance(param, str) and param in self.model:
+                return f"the name {shown(param)}, where a parameter must be: write model[{shown(param)}]"
+            if not isinstance(param, ParamInfo) or param.name not in self.model:
+                return f"{shown(getattr(param, 'name', param))}, which names no parameter"
+        return f"{shown(params)}, which are no parameters"
 
     def rest(self) -> list[ParamInfo]:
         """Return the parameters that have no edit, in model order."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from optimbuild.model import marks
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
-
-NO_DECAY_MARK = "_no_weight_decay"
-"""The attribute that Mamba sets on tensors that shall not be decayed."""
 
 _NEVER_DECAYED = re.compile(
     r"^((\w+_)?tokens?(_\w+)?|(cls|class|dist|mask|query|level|seg)_?embed(ding)?s?|"
@@ -45,8 +43,8 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
         return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
     if not is_bias and "vectors" in switches and is_vector(param):
         return "vectors", "vector: all dimensions but one have length 1"
-    if param.marks.get(NO_DECAY_MARK) and "marks" in switches:
-        return "marks", f"its mark {NO_DECAY_MARK}"
+    if param.marks.get(marks.NO_DECAY) and "marks" in switches:
+        return "marks", f"its mark {marks.NO_DECAY}"
     return None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, is_never_decayed, reason_not_to_decay
+from optimbuild.model.conventions import hinted_not_to_decay, is_never_decayed, reason_not_to_decay
+from optimbuild.model.marks import NO_DECAY
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
 
@@ -50,7 +51,7 @@ class NoDecay:
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
         edits, (old, new) = Edits(model), self._causes(model)
-        edits.reads(*[NO_DECAY_MARK] * self.marks)
+        edits.reads(*[NO_DECAY] * self.marks)
         for why, params in old.items():
             edits.give(params, _because(why))
         for i, name in enumerate(self.names):
