@@ -84,7 +84,7 @@ def is_vector(param: ParamInfo) -> bool:
     """
     if len(param.shape) < 2 or param.shape.count(1) < len(param.shape) - 1:
         return False
-    own, role = param.name.rpartition(".")[2], role_of(param.name)
+    own, role = param.name.rpartition(".")[2], role_of(param.name, container=param.container)
     if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):
         return True
     is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))

@@ -87,7 +87,9 @@ def _class_kinds(owner: str, bases: tuple[str, ...]) -> Kinds:
     return Kinds(frozenset(kinds), dict.fromkeys(by_name, f"its class is called {owner}"))
 
 
-def kinds_among(name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[str, Sequence[int]]) -> Kinds:
+def kinds_among(
+    name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[str, Sequence[int]], container: str = ""
+) -> Kinds:
     """Return the kinds of a parameter of a model whose shapes are known, but whose modules are not there.
 
     Args:
@@ -95,10 +97,11 @@ def kinds_among(name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[s
         owner: Class name of the owning module.
         bases: The ``torch.nn`` ancestors of that class.
         shapes: The full shapes of all parameters, by name.
+        container: What the owner calls the container that holds it, if any.
     """
     module, dot, _ = name.rpartition(".")
     one_channel = sees_one_channel(shapes.get(f"{module}{dot}weight", ()))
-    return kinds_of(role_of(name, owner, bases), owner, bases, len(shapes[name]), one_channel)
+    return kinds_of(role_of(name, owner, bases, container), owner, bases, len(shapes[name]), one_channel)
 
 
 def sees_one_channel(weight_shape: Sequence[int]) -> bool:
@@ -110,8 +113,11 @@ def sees_one_channel(weight_shape: Sequence[int]) -> bool:
     return len(weight_shape) > 2 and weight_shape[1] == 1
 
 
-def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
+def role_of(name: str, owner: str = "", bases: Sequence[str] = (), container: str = "") -> str:
     """Return what the owner of a parameter calls it, whatever container is between them.
+
+    A container gives its name to what it holds, but for a bias in a dictionary. Where it is not known, numbers show a
+    list, and ``parametrizations`` a parametrization.
 
     An embedding has one table, so it is judged by what its own owner calls it; so is a linear layer that is a table of
     biases by relative position, as in LayoutLM.
@@ -120,8 +126,12 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     ('weight', 'biases', 'bias')
     >>> role_of("attn.relative_attention_bias.weight", "Embedding", ("Embedding",))
     'relative_attention_bias'
+    >>> role_of("experts.w1", container="experts"), role_of("experts.w1_bias", container="experts")
+    ('experts', 'w1_bias')
     """
     above, _, last = name.rpartition(".")
+    if container:
+        return last if _BIAS.search(last) else container
     if last == "weight" and "ias" not in above:
         return last  # nearly always
     if last != "weight" and not last.startswith("original") and not last.isdigit():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.statistics import statistics_inside
+from optimbuild.model.statistics import modules_of, statistics_inside
 from optimbuild.plan.apply import Applied
 
 
@@ -21,6 +21,6 @@ def frozen_statistics(rules: Sequence[Applied], model: Inventory) -> list[str]:
     frozen = {param.name for rule in rules for param in model if (edit := rule.edits[param.name]) and edit.freeze}
     before = {param.name for param in model if not param.trainable}
     released = {module for rule in rules for module in rule.edits.released}
-    by_rules = {name.rpartition(".")[0] for name in frozen}
+    by_rules = {module for name in frozen for module in modules_of(model[name])}
     inside = statistics_inside(model, frozen | before, ())
     return [module for module in inside if module in by_rules and module not in released]

@@ -40,6 +40,6 @@ def with_full_shapes(surveyed: Surveyed) -> Surveyed:
     by_name = {param.name: shape for param, shape in zip(surveyed.inventory, full, strict=True)}
     params = []
     for param in surveyed.inventory:
-        kinds, evidence = kinds_among(param.name, param.owner, param.bases, by_name)
+        kinds, evidence = kinds_among(param.name, param.owner, param.bases, by_name, param.container)
         params.append(param._replace(shape=by_name[param.name], kinds=kinds, evidence=evidence))
     return replace(surveyed, inventory=replace(surveyed.inventory, params=tuple(params)))
