@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from optimbuild.model import marks
 from optimbuild.model.inventory import Inventory
@@ -52,8 +53,24 @@ def _is_bias(name: str) -> bool:
     return name.endswith(".bias") or name == "bias"
 
 
-def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:
-    """Yield what the hints of all modules name: the hint, its parameters, and the reason.
+class Hinted(NamedTuple):
+    """What a hint of a module names.
+
+    Args:
+        hint: The name or keyword that it gives.
+        params: The parameters.
+        why: The reason, for people.
+        inner: Whether it is a hint of a module inside the model.
+    """
+
+    hint: str
+    params: Sequence[ParamInfo]
+    why: str
+    inner: bool
+
+
+def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[Hinted]:
+    """Yield what the hints of all modules name.
 
     What a module names holds below it, and is relative to it.
 
@@ -66,10 +83,10 @@ def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[
             break  # the root comes first
         for name in sorted(hints.no_weight_decay()):
             found = [model[prefix + name]] if prefix + name in model else []
-            yield prefix + name, found, f"{hints.of}'s no_weight_decay() names it"
+            yield Hinted(prefix + name, found, f"{hints.of}'s no_weight_decay() names it", bool(prefix))
         for keyword in hints.no_weight_decay_keywords():
             why = f"name contains {keyword!r}, which {hints.of}'s no_weight_decay_keywords() gives"
-            yield f"{prefix}*{keyword}*", model.containing(keyword, below=prefix), why
+            yield Hinted(f"{prefix}*{keyword}*", model.containing(keyword, below=prefix), why, bool(prefix))
 
 
 def is_vector(param: ParamInfo) -> bool:

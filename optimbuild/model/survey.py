@@ -111,7 +111,7 @@ def survey(model: nn.Module) -> Surveyed:
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
     root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
-    kinds: dict[tuple[int, str, int], Kinds] = {}
+    kinds: dict[tuple[int, str, tuple[int, ...]], Kinds] = {}
     params = [
         _param(tensor, owner, container, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds)
         for tensor, owner, container in found
@@ -157,7 +157,7 @@ def _param(
     container: str,
     name: str,
     aliases: tuple[str, ...],
-    known: dict[tuple[int, str, int], Kinds],
+    known: dict[tuple[int, str, tuple[int, ...]], Kinds],
 ) -> ParamInfo:
     noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     try:
@@ -167,9 +167,9 @@ def _param(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
     role = role_of(name, owner.name, owner.bases, container)
-    kinds = known.get(key := (id(owner), role, len(shape)))
+    kinds = known.get(key := (id(owner), role, shape))
     if kinds is None:
-        kinds = known[key] = kinds_of(role, owner.name, owner.bases, len(shape), owner.one_channel)
+        kinds = known[key] = kinds_of(role, owner.name, owner.bases, shape, owner.one_channel)
     return ParamInfo(
         name,
         shape,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.kinds import Kind
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.registry import rule
 from optimbuild.values import NonNegative, Switch
-
-Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
 
 
 class Entry(BaseModel):

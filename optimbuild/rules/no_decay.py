@@ -60,10 +60,10 @@ class NoDecay:
         for i, keyword in enumerate(self.keywords):
             edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
-        given = [p for _, found, why in hinted if "the model's" not in why for p in found if not edits[p.name]]
-        for _, found, why in hinted:
-            edits.give(found, _because(why))
-        if idle := [hint for hint, found, _ in hinted if not found]:
+        given = [param for hint in hinted if hint.inner for param in hint.params if not edits[param.name]]
+        for hint in hinted:
+            edits.give(hint.params, _because(hint.why))
+        if idle := [hint.hint for hint in hinted if not hint.params]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
         given += [param for params in new.values() for param in params if not edits[param.name]]
         for why, params in new.items():
