@@ -12,11 +12,11 @@ from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-def _nothing() -> Mapping[str, Any]:
-    return NOTHING
+def _no_options() -> Mapping[str, Any]:
+    return _NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Edit:
     0.1
     """
 
-    set: Mapping[str, Any] = field(default_factory=_nothing)
-    scale: Mapping[str, float] = field(default_factory=_nothing)
+    set: Mapping[str, Any] = field(default_factory=_no_options)
+    scale: Mapping[str, float] = field(default_factory=_no_options)
     freeze: bool = False
     optimizer: str | None = None
     why: str = ""
@@ -59,15 +59,14 @@ class Asked(NamedTuple):
     gives: bool = False
 
 
-class Warned(NamedTuple):
-    """A warning of a rule, and the parameters that it is about; None where it is about no parameter in particular."""
+class Remark(NamedTuple):
+    """A warning or a note of a rule.
 
-    text: str
-    about: tuple[ParamInfo, ...] | None = None
-
-
-class Noted(NamedTuple):
-    """A note of a rule, the parameters that it is about, and the option; None and empty where it is about none."""
+    Args:
+        text: What it says.
+        about: The parameters that it is about; None where it is about none in particular.
+        option: The option that a note is about; parameters that get 0 of it without the rule are left out.
+    """
 
     text: str
     about: tuple[ParamInfo, ...] | None = None
@@ -99,8 +98,8 @@ class Edits:
         self.numbers = [0] * len(model)  # for every parameter the number of its edit; 0 for none
         self._number_of: dict[int, int] = {}  # by the id of an edit in the table
         self.asked: list[Asked] = []
-        self.warnings: list[Warned] = []
-        self.notes: list[Noted] = []
+        self.warnings: list[Remark] = []
+        self.notes: list[Remark] = []
         self.kept: list[str] = []
         self.released: list[str] = []
         self.marks: list[str] = []
@@ -120,9 +119,9 @@ class Edits:
             How many parameters had none yet.
 
         Raises:
-            ConfigError: One of them is no parameter of the model.
+            ConfigError: One of them is no parameter of the model; a name is none.
         """
-        found = who if isinstance(who, Sequence) else list(who)
+        found = self._listed(who)
         number, taken = self._number(edit), 0
         numbers = self.numbers
         for position in self._positions(found):
@@ -152,7 +151,7 @@ class Edits:
             about: The parameters that it is about, whose names are listed behind it. Frozen ones are left out, and
                 those to which another rule of this name gives an edit; where none is left, nothing is said.
         """
-        self.warnings.append(Warned(text, None if about is None else tuple(about)))
+        self.warnings.append(Remark(text, None if about is None else tuple(about)))
 
     def note(self, text: str, about: Iterable[ParamInfo] | None = None, option: str = "") -> None:
         """Add where the rule took its knowledge from, or what is good to know.
@@ -164,7 +163,7 @@ class Edits:
             option: An option, such as ``weight_decay``: parameters that get 0 of it without this rule, from the
                 optimizer or another rule, are left out too.
         """
-        self.notes.append(Noted(text, None if about is None else tuple(about), option))
+        self.notes.append(Remark(text, None if about is None else tuple(about), option))
 
     def keep_statistics(self, modules: Iterable[str]) -> None:
         """Keep the running statistics of modules as they are: in eval mode through every ``model.train()``.
@@ -192,13 +191,25 @@ class Edits:
             self.table.append(edit)
         return number
 
+    def _listed(self, who: Any) -> Sequence[ParamInfo]:
+        if isinstance(who, (str, ParamInfo)) or not isinstance(who, Iterable):
+            raise ConfigError(f"has edits for {shown(who)}; an edit is given to a list of parameters of the model")
+        return who if isinstance(who, Sequence) else list(who)
+
     def _positions(self, params: Sequence[Any]) -> list[int]:
         try:
             return self.model.positions([param.name for param in params])
-        except (AttributeError, ModelError):
-            names = [getattr(param, "name", param) for param in params]
-            strange = shown(next(name for name in names if name not in self.model))
-            raise ConfigError(f"has edits for {strange}, which names no parameter") from None
+        except (AttributeError, TypeError, ModelError):
+            raise ConfigError(f"has edits for {self._strange(params)}") from None
+
+    def _strange(self, params: Sequence[Any]) -> str:
+        """Say what among those that shall get an edit is no parameter of the model."""
+        for param in params:
+            if isinstance(param, str) and param in self.model:
+                return f"the name {shown(param)}, where a parameter must be: write model[{shown(param)}]"
+            if not isinstance(param, ParamInfo) or param.name not in self.model:
+                return f"{shown(getattr(param, 'name', param))}, which names no parameter"
+        return f"{shown(params)}, which are no parameters"
 
     def rest(self) -> list[ParamInfo]:
         """Return the parameters that have no edit, in model order."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from optimbuild.errors import ConfigError
@@ -37,6 +37,9 @@ Ratio = Annotated[Number, Field(gt=0, le=1)]
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 """A number in [0, 1]."""
+
+Switch = StrictBool
+"""True or false; no number and no text."""
 
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 """A whole number."""
@@ -302,12 +305,3 @@ def finite(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= MAX_BITS
-
-
-def _no_whole_truth(value: object) -> object:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-Switch = Annotated[bool, BeforeValidator(_no_whole_truth)]

@@ -220,5 +220,18 @@ def test_edits_answer_by_an_alias_as_well():
 @pytest.mark.parametrize("who", [ParamInfo("nowhere", (2,)), "nowhere", 7])
 def test_an_edit_for_what_is_no_parameter_is_an_error(who):
     edits = Edits(MODEL)
-    with pytest.raises(ConfigError, match="which names no parameter"):
-        edits.give([who], Edit())
+    for found in ([who], iter([who]), (MODEL["a.weight"], who)):
+        with pytest.raises(ConfigError, match="which names no parameter"):
+            edits.give(found, Edit())
+
+
+@pytest.mark.parametrize("many", [list, iter, dict.fromkeys])
+def test_an_edit_for_names_is_an_error_that_shows_how_to_write_it(many):
+    with pytest.raises(ConfigError, match=r"has edits for the name 'a\.weight', .* write model\['a\.weight'\]"):
+        Edits(MODEL).give(many(["a.weight"]), Edit())
+
+
+@pytest.mark.parametrize("who", ["a.weight", MODEL["a.weight"], 7, None])
+def test_an_edit_is_given_to_a_list_of_parameters(who):
+    with pytest.raises(ConfigError, match="an edit is given to a list of parameters of the model"):
+        Edits(MODEL).give(who, Edit())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
+from optimbuild.model import marks
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
-
-NO_DECAY_MARK = "_no_weight_decay"
-"""The attribute that Mamba sets on tensors that shall not be decayed."""
 
 _WEIGHTS = frozenset(("linear", "conv", "embedding", "deformable"))
 _MAGNITUDE = re.compile(r"(^|_)weight_g$")
@@ -39,8 +38,8 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
         return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
     if not is_bias and "vectors" in switches and is_vector(param):
         return "vectors", "vector: all dimensions but one have length 1"
-    if param.marks.get(NO_DECAY_MARK) and "marks" in switches:
-        return "marks", f"its mark {NO_DECAY_MARK}"
+    if param.marks.get(marks.NO_DECAY) and "marks" in switches:
+        return "marks", f"its mark {marks.NO_DECAY}"
     return None
 
 
@@ -48,8 +47,24 @@ def _is_bias(name: str) -> bool:
     return name.endswith(".bias") or name == "bias"
 
 
-def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[str, Sequence[ParamInfo], str]]:
-    """Yield what the hints of all modules name: the hint, its parameters, and the reason.
+class Hinted(NamedTuple):
+    """What a hint of a module names.
+
+    Args:
+        hint: The name or keyword that it gives.
+        params: The parameters.
+        why: The reason, for people.
+        inner: Whether it is a hint of a module inside the model.
+    """
+
+    hint: str
+    params: Sequence[ParamInfo]
+    why: str
+    inner: bool
+
+
+def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[Hinted]:
+    """Yield what the hints of all modules name.
 
     What a module names holds below it, and is relative to it.
 
@@ -62,10 +77,10 @@ def hinted_not_to_decay(model: Inventory, inner: bool = True) -> Iterator[tuple[
             break  # the root comes first
         for name in sorted(hints.no_weight_decay()):
             found = [model[prefix + name]] if prefix + name in model else []
-            yield prefix + name, found, f"{hints.of}'s no_weight_decay() names it"
+            yield Hinted(prefix + name, found, f"{hints.of}'s no_weight_decay() names it", bool(prefix))
         for keyword in hints.no_weight_decay_keywords():
             why = f"name contains {keyword!r}, which {hints.of}'s no_weight_decay_keywords() gives"
-            yield f"{prefix}*{keyword}*", model.containing(keyword, below=prefix), why
+            yield Hinted(f"{prefix}*{keyword}*", model.containing(keyword, below=prefix), why, bool(prefix))
 
 
 def is_vector(param: ParamInfo) -> bool:
@@ -80,7 +95,7 @@ def is_vector(param: ParamInfo) -> bool:
     """
     if len(param.shape) < 2 or param.shape.count(1) < len(param.shape) - 1:
         return False
-    own, role = param.name.rpartition(".")[2], role_of(param.name)
+    own, role = param.name.rpartition(".")[2], role_of(param.name, container=param.container)
     if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):
         return True
     is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))

@@ -41,7 +41,7 @@ def expanded(text: str) -> list[str]:
     """Return the patterns that the alternatives of a pattern make, such as ``a.x`` and ``a.y`` of ``a.{x,y}``.
 
     Raises:
-        ValueError: An alternative is empty or is a count, or there are too many.
+        ValueError: A brace has no partner, an alternative is empty or is a count, or there are too many.
     """
     found = _first_alternatives(text)
     if found is None:
@@ -49,8 +49,14 @@ def expanded(text: str) -> list[str]:
     start, end, alternatives = found
     patterns: list[str] = []
     for alternative in alternatives:
-        if not alternative or _COUNT.fullmatch(alternative):
-            raise ValueError(f"{{{','.join(alternatives)}}} must list patterns; {alternative or 'nothing'!r} is none")
+        if not alternative:
+            raise ValueError(
+                f"{text[start:end]} has an empty alternative: write what is between the commas, as in {{a,b}}"
+            )
+        if _COUNT.fullmatch(alternative):
+            raise ValueError(
+                f"{text[start:end]} leaves names out: write them, or a pattern, instead of {alternative!r}"
+            )
         patterns += expanded(text[:start] + alternative + text[end:])
         if len(patterns) > MAX_ALTERNATIVES or sum(map(len, patterns)) > MAX_EXPANDED:
             raise ValueError(
@@ -74,6 +80,10 @@ def _first_alternatives(text: str) -> tuple[int, int, list[str]] | None:
                 edges = [start, *commas, place]
                 parts = [text[a + 1 : b].strip() for a, b in pairwise(edges)]
                 found = start, place + 1, parts
+        elif character == "}":
+            raise ValueError("there is a `}` without a `{` before it")
+    if opened:
+        raise ValueError("there is a `{` without a `}` behind it")
     return found
 
 
@@ -85,6 +95,8 @@ def _expression(text: str) -> str:
     fits after the first one too. The same holds for the segments between two ``**``. What follows the last ``**`` takes
     the last place where it fits, so that ``{n}`` is the index of the innermost module.
     """
+    if wrong := _LIMITS.search(text):
+        raise ValueError(f"{wrong[0]} is no range: write {{{wrong[1]}..{wrong[2]}}}")
     segments = _RANGE.sub(r"{\1:\2}", text).split(".")
     if not all(segments):
         raise ValueError(EMPTY_SEGMENT)

@@ -100,19 +100,27 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def timm_places(matcher: Any) -> Callable[[str], Any]:
-    """Return what gives a name its place in timm's order; None where nothing matches, which comes last."""
+def timm_places(matcher: Any, of: str) -> Callable[[str], Any]:
+    """Return what gives a name its place in timm's order; None where nothing matches, which comes last.
+
+    Args:
+        matcher: What ``group_matcher()`` answered.
+        of: The module that answered, for messages.
+
+    Raises:
+        ModelError: The answer is of the wrong form.
+    """
     if callable(matcher):
         return lambda name: found if isinstance(found := matcher(name), Iterable) else (found,)
     if not isinstance(matcher, Mapping):
-        raise ModelError(f"group_matcher() of the model must answer with a mapping or a callable, not {shown(matcher)}")
+        raise ModelError(f"group_matcher() of {of} must answer with a mapping or a callable, not {shown(matcher)}")
     expressions: list[tuple[re.Pattern[str], int, Sequence[Any]]] = []
     for position, wanted in enumerate(matcher.values()):
         try:
             for expression, suffix in [(wanted, ())] if isinstance(wanted, (str, re.Pattern)) else wanted or ():
                 expressions.append((re.compile(expression), position, suffix or ()))
         except (TypeError, ValueError, re.error, RecursionError, OverflowError) as error:
-            raise ModelError(f"group_matcher() of the model answers {shown(wanted)}: {error}") from None
+            raise ModelError(f"group_matcher() of {of} answers {shown(wanted)}: {error}") from None
 
     def place(name: str) -> Any:
         for expression, position, suffix in expressions:

@@ -175,7 +175,7 @@ class Hints:
 
     def _group(self, name: str) -> Any:
         if self._place is None:
-            self._place = timm_places(self._call("group_matcher", False))
+            self._place = timm_places(self._call("group_matcher", False), self.of)
         try:
             return self._place(name)
         except Exception as error:
@@ -189,10 +189,10 @@ class Hints:
             return self._live[hook](*arguments)
         except (Exception, SystemExit) as error:
             asked = ", ".join(shown(a) for a in arguments)
+            raised = f"{hook}({asked}) of {self.of} raised {type(error).__name__}: {shown(str(error), 200)}"
             instead = "`hints: false` in no_decay" if hook.startswith("no_") else "`layers` by hand in layer_decay"
             raise ModelError(
-                f"{hook}({asked}) of {self.of} raised {type(error).__name__}: {shown(str(error), 200)}. "
-                f"Mend the hook, or do without it: {instead}."
+                f"{error if isinstance(error, ModelError) else raised}. Mend the hook, or do without it: {instead}."
             ) from error
 
 

@@ -26,6 +26,7 @@ def param_to_dict(param: ParamInfo) -> dict[str, Any]:
         "aliases": list(param.aliases),
         **({"marks": dict(param.marks)} if param.marks else {}),
         **({"evidence": dict(param.evidence)} if param.evidence else {}),
+        **({"container": param.container} if param.container else {}),
     }
 
 
@@ -37,9 +38,10 @@ def param_from_dict(row: Mapping[str, Any], shapes: Mapping[str, Any]) -> ParamI
         shapes: The shapes of all parameters by name, from which kinds are found where the row has none.
     """
     name, owner, bases = row["name"], row.get("owner", ""), tuple(row.get("bases", ()))
+    container = row.get("container", "")
     kinds, evidence = row.get("kinds"), row.get("evidence", {})
     if kinds is None:
-        kinds, evidence = kinds_among(name, owner, bases, shapes)
+        kinds, evidence = kinds_among(name, owner, bases, shapes, container)
     return ParamInfo(
         name,
         tuple(row["shape"]),
@@ -51,6 +53,7 @@ def param_from_dict(row: Mapping[str, Any], shapes: Mapping[str, Any]) -> ParamI
         tuple(row.get("aliases", ())),
         plain(row["marks"]) if row.get("marks") else NOTHING,
         dict(evidence) or NOTHING,
+        container,
     )
 
 
@@ -90,6 +93,7 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "trainable": ("true or false", lambda found: isinstance(found, bool)),
     "aliases": ("a list of names", _are_readable),
     "marks": ("an object of names and plain data", _are_marks),
+    "container": ("a name", is_readable),
     "evidence": (
         "an object of kinds and what speaks for them",
         lambda found: isinstance(found, dict) and set(found) <= set(KINDS) and _are_readable(list(found.values())),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-KINDS = ("norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable")
+Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
+KINDS: tuple[str, ...] = get_args(Kind)
 """What a parameter can be; it may be several of them, or none."""
 
-_NORM = re.compile(r"([Nn]orm(Gated)?(\d*[dD])?\d*|(^|[a-z\d])GRN|GlobalResponseNorm\w*)$")
+_NORM = re.compile(
+    r"([Nn]orm(Gated)?(Act|Tlu)*(\d*[dD])?(Act|Tlu)?\d*|^EvoNorm\w*|"
+    r"(^|[a-z\d])GRN|GlobalResponseNorm\w*)$"
+)
 _NORM_BASES = re.compile(r"^_?(Lazy)?(BatchNorm|InstanceNorm|SyncBatchNorm|LayerNorm|GroupNorm|RMSNorm|NormBase)")
 _CONV = re.compile(r"^_?(Lazy)?Conv(Transpose)?(\d[dD]|Nd)$")
 _DEPTHWISE = re.compile(r"^(Lazy)?Conv\d[dD]$")
@@ -19,7 +23,8 @@ _DEFORMABLE = re.compile(r"Deform(able)?_?Conv|^DCN", re.IGNORECASE)
 _LINEAR = re.compile(r"(Linear|^Dense)$|^Linear(8bitLt|4bit|NF4|FP4)$")
 _BIAS = re.compile(r"(^|_|(?<=[a-z\d])(?=B))[bB]ias(es)?(_|\d|$|(?=[A-Z]))")
 _BIAS_TABLE = re.compile(r"^rel(ative)?_pos(ition)?(_[a-z])?_bias$")
-_MATRIX_IN_NORM = re.compile(r"proj|kernel|matrix|embed|linear|conv|mlp|query|key|value")
+_SCALE_OF_NORM = re.compile(r"^(scales?|gains?|gamma|beta|alpha|shift|bias(es)?)$|_(scale|gain|bias)$")
+"""What norms call their parameters; one of these has any shape."""
 
 
 class Kinds(NamedTuple):
@@ -36,31 +41,32 @@ class Kinds(NamedTuple):
 
 @lru_cache(maxsize=1 << 16)
 def kinds_of(
-    role: str, owner: str, bases: tuple[str, ...], dimensions: int | None = None, one_channel: bool = False
+    role: str, owner: str, bases: tuple[str, ...], shape: tuple[int, ...] | None = None, one_channel: bool = False
 ) -> Kinds:
     """Return the kinds of a parameter.
 
     A class of ``torch.nn``, or one derived from it, is certain. Where only a name speaks for a kind, that is
-    noted as evidence.
+    noted as evidence. A matrix in a class that is only called a norm is none of its scales.
 
     Args:
         role: What its owner calls it, such as ``weight`` or ``bias``.
         owner: Class name of the owning module.
         bases: The ``torch.nn`` ancestors of that class.
-        dimensions: How many dimensions it has; None where that is not known.
+        shape: Its full shape; None where that is not known.
         one_channel: Whether each filter of the owner's weight sees one channel.
 
-    >>> sorted(kinds_of("bias", "Conv2d", ("Conv2d",), 1, one_channel=True).kinds)
+    >>> sorted(kinds_of("bias", "Conv2d", ("Conv2d",), (8,), one_channel=True).kinds)
     ['bias', 'conv', 'depthwise']
     >>> kinds_of("weight", "LlamaRMSNorm", ()).evidence
     {'norm': 'its class is called LlamaRMSNorm'}
-    >>> kinds_of("weight", "Conv1D", (), 2).kinds  # of GPT-2: a linear layer with its weight transposed
+    >>> kinds_of("weight", "Conv1D", (), (8, 24)).kinds  # of GPT-2: a linear layer with its weight transposed
     frozenset({'linear'})
     """
     kinds, evidence = _class_kinds(owner, bases)
-    if "norm" in evidence and (dimensions or 1) > 1 and _MATRIX_IN_NORM.search(role):
+    is_matrix = sum(size != 1 for size in shape or ()) > 1
+    if "norm" in evidence and is_matrix and not _SCALE_OF_NORM.search(role):
         kinds, evidence = kinds - {"norm"}, {kind: why for kind, why in evidence.items() if kind != "norm"}
-    if owner == "Conv1D" and not bases and (dimensions or 2) <= 2:
+    if owner == "Conv1D" and not bases and len(shape or ()) <= 2:
         kinds = kinds - {"conv"} | {"linear"}
     if one_channel and "conv" in kinds and any(_DEPTHWISE.match(c) for c in (owner, *bases)):
         kinds |= {"depthwise"}
@@ -87,7 +93,9 @@ def _class_kinds(owner: str, bases: tuple[str, ...]) -> Kinds:
     return Kinds(frozenset(kinds), dict.fromkeys(by_name, f"its class is called {owner}"))
 
 
-def kinds_among(name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[str, Sequence[int]]) -> Kinds:
+def kinds_among(
+    name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[str, Sequence[int]], container: str = ""
+) -> Kinds:
     """Return the kinds of a parameter of a model whose shapes are known, but whose modules are not there.
 
     Args:
@@ -95,10 +103,11 @@ def kinds_among(name: str, owner: str, bases: tuple[str, ...], shapes: Mapping[s
         owner: Class name of the owning module.
         bases: The ``torch.nn`` ancestors of that class.
         shapes: The full shapes of all parameters, by name.
+        container: What the owner calls the container that holds it, if any.
     """
     module, dot, _ = name.rpartition(".")
     one_channel = sees_one_channel(shapes.get(f"{module}{dot}weight", ()))
-    return kinds_of(role_of(name, owner, bases), owner, bases, len(shapes[name]), one_channel)
+    return kinds_of(role_of(name, owner, bases, container), owner, bases, tuple(shapes[name]), one_channel)
 
 
 def sees_one_channel(weight_shape: Sequence[int]) -> bool:
@@ -110,8 +119,11 @@ def sees_one_channel(weight_shape: Sequence[int]) -> bool:
     return len(weight_shape) > 2 and weight_shape[1] == 1
 
 
-def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
+def role_of(name: str, owner: str = "", bases: Sequence[str] = (), container: str = "") -> str:
     """Return what the owner of a parameter calls it, whatever container is between them.
+
+    A container gives its name to what it holds, but for a bias in a dictionary. Where it is not known, numbers show a
+    list, and ``parametrizations`` a parametrization.
 
     An embedding has one table, so it is judged by what its own owner calls it; so is a linear layer that is a table of
     biases by relative position, as in LayoutLM.
@@ -120,8 +132,12 @@ def role_of(name: str, owner: str = "", bases: Sequence[str] = ()) -> str:
     ('weight', 'biases', 'bias')
     >>> role_of("attn.relative_attention_bias.weight", "Embedding", ("Embedding",))
     'relative_attention_bias'
+    >>> role_of("experts.w1", container="experts"), role_of("experts.w1_bias", container="experts")
+    ('experts', 'w1_bias')
     """
     above, _, last = name.rpartition(".")
+    if container:
+        return last if _BIAS.search(last) else container
     if last == "weight" and "ias" not in above:
         return last  # nearly always
     if last != "weight" and not last.startswith("original") and not last.isdigit():

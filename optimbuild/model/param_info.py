@@ -26,6 +26,8 @@ class ParamInfo(NamedTuple):
         marks: What the model's makers wrote on the tensor itself about its optimization, such as
             ``{"_no_weight_decay": True}``; plain data.
         evidence: For each kind that is not certain, what speaks for it.
+        container: What the owner calls the list, dictionary or parametrization that holds the parameter for it; empty
+            where there is none.
 
     >>> ParamInfo("head.bias", (10,), owner="Linear", bases=("Linear",)).numel
     10
@@ -41,6 +43,7 @@ class ParamInfo(NamedTuple):
     aliases: tuple[str, ...] = ()
     marks: Mapping[str, Any] = NOTHING
     evidence: Mapping[str, str] = NOTHING
+    container: str = ""
 
     def __hash__(self) -> int:
         return hash(self.name)  # marks and evidence are mappings

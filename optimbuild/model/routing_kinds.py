@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 from optimbuild.model.never_decayed import is_never_decayed
 from optimbuild.model.param_info import ParamInfo
 
-ROUTING_KINDS = ("matrix", "output", "expert", "router")
+RoutingKind = Literal["matrix", "output", "expert", "router"]
+ROUTING_KINDS: tuple[str, ...] = get_args(RoutingKind)
 """What a parameter can be by its shape and its place in the model, beside what its module makes it."""
 
 _OUTPUT = re.compile(r"^(lm_head|output|fc|fc_cls|cls|score|embed_out|unembed(ding)?|vocab_proj|qa_outputs|heads?)$")

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern
+
+
+def modules_of(param: ParamInfo) -> list[str]:
+    """Return the names of the modules that hold a parameter: several where they share it, or are shared themselves.
+
+    >>> modules_of(ParamInfo("bn1.weight", (2,), aliases=("bn2.weight",)))
+    ['bn1', 'bn2']
+    """
+    return [name.rpartition(".")[0] for name in param.names]
 
 
 def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Iterable[Pattern]) -> list[str]:
     """Return the modules with running statistics that belong to the frozen part of a model.
 
-    A module belongs to it where all of its own parameters are frozen; one without any (``affine=False``) where a
-    pattern covers it.
+    A module belongs to it where all of its own parameters are frozen, whichever of their names come first; one without
+    any (``affine=False``) where a pattern covers it.
 
     Args:
         model: The model.
-        frozen: The names of the frozen parameters.
+        frozen: The names of the frozen parameters, aliases left out.
         patterns: What was frozen.
 
     >>> from optimbuild import ParamInfo
@@ -26,10 +36,10 @@ def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Itera
     (['stem.bn', 'stem.plain'], [])
     """
     own: dict[str, list[str]] = {module: [] for module in model.statistics}
-    for name in model.names if own else ():
-        module = name.rpartition(".")[0]
-        if module in own:
-            own[module].append(name)
+    for param in model if own else ():
+        for module in modules_of(param):
+            if module in own:
+                own[module].append(param.name)
     covering = list(patterns)
     return [
         module

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -99,25 +99,25 @@ def survey(model: nn.Module) -> Surveyed:
     flattened = shapes_before_fsdp(modules)
     names: dict[int, str] = {}  # by the id of a tensor
     aliases: dict[int, dict[str, None]] = {}  # of those that modules share
-    found: list[tuple[nn.Parameter, Owner, str]] = []
+    found: list[tuple[nn.Parameter, Owner, str]] = []  # with the container that holds it
     sparse: set[int] = set()
-    for prefix, module, owner, role in _owners(modules, flattened):
+    for prefix, module, owner, container in _owners(modules, flattened):
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
             name, known = prefix + key, names.get(id(tensor))
             if known is None:
                 names[id(tensor)] = name
-                found.append((tensor, owner, role or (key if key == "bias" else "")))
+                found.append((tensor, owner, container))
             elif known != name:
                 aliases.setdefault(id(tensor), {})[name] = None
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
     root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
-    kinds: dict[tuple[int, str, int], Kinds] = {}
+    kinds: dict[tuple[int, str, tuple[int, ...]], Kinds] = {}
     params = [
-        _param(tensor, owner, role, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds, flattened)
-        for tensor, owner, role in found
+        _param(tensor, owner, container, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds, flattened)
+        for tensor, owner, container in found
     ]
     made = Inventory(
         params,
@@ -136,10 +136,10 @@ def survey(model: nn.Module) -> Surveyed:
 def _owners(
     modules: Sequence[tuple[str, nn.Module]], flattened: Mapping[int, Sequence[int]]
 ) -> list[tuple[str, nn.Module, Owner, str]]:
-    """Return the modules with parameters of their own, the owners of these, and what they call them.
+    """Return the modules with parameters of their own, the owners of these, and what they call a container.
 
-    A list of parameters, and a parametrization, hold parameters for the module above them, which calls them by the
-    name of the container; what a module itself holds it calls by the parameter's own name, for which this is empty.
+    A list or dictionary of parameters, and a parametrization, hold parameters for the module above them. For what a
+    module itself holds the container is empty.
     """
     found = []
     by_prefix: dict[str, nn.Module] = {}
@@ -147,23 +147,24 @@ def _owners(
         by_prefix[prefix] = module
         if not module._parameters:
             continue
-        holder, role, path = module, "", prefix[:-1]
+        holder, container, path = module, "", prefix[:-1]
         while isinstance(holder, _CONTAINERS) and path:
-            above, _, role = path.rpartition(".")
+            above, _, container = path.rpartition(".")
             path = above.rpartition(".")[0] if isinstance(holder, ParametrizationList) else above
             holder = by_prefix.get(f"{path}." if path else "", module)
         cls: Any = type(holder)
-        found.append((prefix, module, _owner(cls, _is_convolution(cls) and _is_depthwise(holder, flattened)), role))
+        one_channel = _is_convolution(cls) and _is_depthwise(holder, flattened)
+        found.append((prefix, module, _owner(cls, one_channel), container))
     return found
 
 
 def _param(
     tensor: nn.Parameter,
     owner: Owner,
-    role: str,
+    container: str,
     name: str,
     aliases: tuple[str, ...],
-    known: dict[tuple[int, str, int], Kinds],
+    known: dict[tuple[int, str, tuple[int, ...]], Kinds],
     flattened: Mapping[int, Sequence[int]],
 ) -> ParamInfo:
     noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
@@ -173,10 +174,10 @@ def _param(
         raise ModelError(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
-    role = role or role_of(name, owner.name, owner.bases)
-    kinds = known.get(key := (id(owner), role, len(shape)))
+    role = role_of(name, owner.name, owner.bases, container)
+    kinds = known.get(key := (id(owner), role, shape))
     if kinds is None:
-        kinds = known[key] = kinds_of(role, owner.name, owner.bases, len(shape), owner.one_channel)
+        kinds = known[key] = kinds_of(role, owner.name, owner.bases, shape, owner.one_channel)
     return ParamInfo(
         name,
         shape,
@@ -188,6 +189,7 @@ def _param(
         aliases,
         marks_of(tensor) if noted else NOTHING,
         kinds.evidence,
+        container,
     )
 
 
@@ -294,20 +296,17 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
 
     A wrapper that passes on what the module inside answers (with ``__getattr__``, say) has no hooks: that module has.
     """
-    inner, known = {}, {id(module) for _, module in modules}
+    known = {id(module) for _, module in modules}
     classes: set[Any] = {type(module) for _, module in modules}
     with_hooks = {cls: _has_hooks(cls) for cls in classes}
-    for prefix, module in modules:
-        if prefix and (with_hooks[type(module)] or not _HOOK_NAMES.isdisjoint(module.__dict__)):
-            path = prefix[:-1]
-            live = {hook: method for hook in HOOKS if (method := _inner_hook(module, hook, path, known)) is not None}
-            if live:
-                inner[path] = Hints(live=live, of=path)
-    live = {hook: method for hook in HOOKS if (method := _hook(root, hook, "the model", known)) is not None}
-    for hook, method in live.items():
-        if not callable(method):
-            raise ModelError(f"{hook} of the model must be a method, not {shown(method)}")
-    return Hints(live=live, inner=inner)
+    inner = {
+        prefix[:-1]: live
+        for prefix, module in modules
+        if prefix and (with_hooks[type(module)] or not _HOOK_NAMES.isdisjoint(module.__dict__))
+        if (live := _live(module, prefix[:-1], known))
+    }
+    found = {path: Hints(live=live, of=path) for path, live in inner.items()}
+    return Hints(live=_live(root, "the model", known), inner=found)
 
 
 @lru_cache(maxsize=4096)
@@ -315,35 +314,37 @@ def _has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 
-def _inner_hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
-    """Return a hook of a module inside; a plain collection of names answers for itself, anything else is no hook."""
-    method = _hook(module, name, of, known)
-    if isinstance(method, (set, frozenset, list, tuple)):
-        names = method
-        return lambda: names
-    return method if callable(method) else None
+def _live(module: nn.Module, of: str, known: set[int]) -> dict[str, Callable[..., Any]]:
+    """Return the hooks that a module has."""
+    return {hook: method for hook in HOOKS if (method := _hook(module, hook, of, known)) is not None}
 
 
-def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Any:
+def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Callable[..., Any] | None:
+    """Return a hook of a module: its method, or what answers with the collection of names that is there instead.
+
+    Anything else under that name is an error when it is asked, so that who does not ask it is not stopped.
+    """
     for spelling in (name, OLD_SPELLING.get(name, name)):
         try:
-            method = getattr(module, spelling, None)
-        except Exception as error:  # a property may raise anything
-            raised = ModelError(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}")
-            raised.__cause__ = error
-            if of == "the model":
-                raise raised from error
-            return _raising(raised)
-        if method is not None:
-            bound_to = getattr(method, "__self__", module)
-            return method if bound_to is module or id(bound_to) not in known else None
+            found = getattr(module, spelling, None)
+        except Exception as error:  # noqa: BLE001  # a property may raise anything
+            return _raising(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}", error)
+        if callable(found):
+            bound_to = getattr(found, "__self__", module)
+            return found if bound_to is module or id(bound_to) not in known else None
+        if isinstance(found, (set, frozenset, list, tuple)):
+            return partial(_itself, found)
+        if found is not None:
+            return _raising(f"{spelling} of {of} must be a method or a collection of names, not {shown(found)}")
     return None
 
 
-def _raising(error: ModelError) -> Callable[..., Any]:
-    """Return a hook that raises when it is asked, so that who does not ask it is not stopped."""
+def _itself(names: Collection[str], *_: Any) -> Collection[str]:
+    return names
 
+
+def _raising(message: str, cause: BaseException | None = None) -> Callable[..., Any]:
     def hook(*_: Any) -> Any:
-        raise error
+        raise ModelError(message) from cause
 
     return hook

@@ -41,7 +41,7 @@ def _warned(rule: Applied, frozen: Collection[str], others: Sequence[Applied]) -
     """Return a rule's warnings, without parameters that are frozen or edited by another rule of the same type."""
     alike = [other.edits for other in others if other.spec.type == rule.spec.type]
     found = []
-    for text, about in rule.edits.warnings:
+    for text, about, _ in rule.edits.warnings:
         if about is None:
             found.append(f"{rule}: {text}")
             continue

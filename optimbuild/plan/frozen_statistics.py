@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.statistics import statistics_inside
+from optimbuild.model.statistics import modules_of, statistics_inside
 from optimbuild.plan.apply import Applied
 
 
@@ -21,7 +21,6 @@ def frozen_statistics(rules: Sequence[Applied], model: Inventory) -> list[str]:
     by_rules = frozenset[str]().union(*[rule.frozen for rule in rules])
     before = {param.name for param in model if not param.trainable}
     released = {module for rule in rules for module in rule.edits.released}
-    names = [name for param in model if param.name in by_rules for name in (param.name, *param.aliases)]
-    touched = {name.rpartition(".")[0] for name in names}
+    touched = {module for param in model if param.name in by_rules for module in modules_of(param)}
     inside = statistics_inside(model, by_rules | before, ())
     return [module for module in inside if module in touched and module not in released]

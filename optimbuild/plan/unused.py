@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.marks import READERS
 from optimbuild.model.patterns import Pattern
 from optimbuild.plan.apply import Applied
-
-READERS = {"_no_weight_decay": "no_decay", "_optim": "marks"}
-"""By mark the rule of ours that reads it."""
 
 
 def unread_marks(rules: Sequence[Applied], model: Inventory) -> list[str]:

@@ -63,7 +63,7 @@ class LayerDecay:
     """LR factor from one layer to the next one towards the input, in (0, 1]."""
     layers: Annotated[Layers, BeforeValidator(_auto_or_list)] = "auto"
     """``auto``, or the layers from input to output: each a pattern, a pattern with ``{n}`` for the
-    index of a numbered module, or a list of patterns that share one layer."""
+    index of a numbered module, or a list of patterns that share one layer: all with ``{n}``, or all without."""
     min_scale: Share = 0.0
     """The lowest factor that any layer gets, in [0, 1]."""
 
@@ -104,7 +104,6 @@ class LayerDecay:
 
     def _give_by_keywords(self, edits: Edits, part: Part) -> None:
         """Take the factors as a module gives them: the first keyword that is a piece of the name counts."""
-        recorded = repr(self.ratio) in part.hints.answers.get("lr_decay_keywords", {})
         factors = part.hints.lr_decay_keywords(self.ratio)
         found = first_keywords(part.own_names, factors)
         members: dict[str, list[ParamInfo]] = {keyword: [] for keyword in factors}
@@ -117,7 +116,7 @@ class LayerDecay:
         for keyword, params in members.items():
             why = f"lr_decay_keywords gives {keyword!r}: {factors[keyword]}"
             edits.give(params, Edit(scale={"lr": max(factors[keyword], self.min_scale)}, why=why))
-        known = recorded or repr(self.ratio) in part.hints.answers["lr_decay_keywords"]
+        known = repr(self.ratio) in part.hints.answers["lr_decay_keywords"]
         derived = "" if known else ", by the powers it gave for another"
         edits.note(f"depths from {part.hints.of}'s lr_decay_keywords({self.ratio}){derived}")
         if idle := idle_keywords(part, [keyword for keyword, params in members.items() if not params]):

@@ -6,9 +6,8 @@ from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.model import Inventory
+from optimbuild.model.marks import OPTIONS
 from optimbuild.registry import rule
-
-MARK = "_optim"
 
 
 @rule("marks")
@@ -30,15 +29,16 @@ class Marks:
             ConfigError: A mark is no mapping of options.
         """
         edits = Edits(model)
-        edits.reads(MARK)
+        edits.reads(OPTIONS)
         for param in model:
-            options = param.marks.get(MARK)
+            options = param.marks.get(OPTIONS)
             if options is None:
                 continue
             if not isinstance(options, dict):
+                found = options if isinstance(options, str) else shown(options)
                 raise ConfigError(
-                    f"{param.name} is marked with {MARK} = {shown(options)}, which is no mapping of options"
+                    f"{param.name} is marked with {OPTIONS} = {found}, which is no mapping of options to plain data"
                 )
             given = {key: value for key, value in options.items() if value is not None}
-            edits.give([param], Edit(set=given, why=f"its mark {MARK}"))
+            edits.give([param], Edit(set=given, why=f"its mark {OPTIONS}"))
         return edits

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.kinds import Kind
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
+from optimbuild.model.routing_kinds import RoutingKind
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, NonNegative, Switch
-
-Kind = Literal[
-    "norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable", "matrix", "output", "expert", "router"
-]
 
 
 class Entry(BaseModel):
@@ -27,7 +25,7 @@ class Entry(BaseModel):
 
     pattern: PatternText | None = None
     """A pattern over names."""
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[Kind | RoutingKind, ...] = ()
     """Kinds, any of which is enough; beside a pattern both must hold."""
     lr_mult: NonNegative = 1.0
     """A factor for the learning rate."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import NO_DECAY_MARK, hinted_not_to_decay, reason_not_to_decay
+from optimbuild.model.conventions import hinted_not_to_decay, reason_not_to_decay
+from optimbuild.model.marks import NO_DECAY
 from optimbuild.model.never_decayed import is_never_decayed
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, Switch
@@ -51,7 +52,7 @@ class NoDecay:
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
         edits, (old, new) = Edits(model), self._causes(model)
-        edits.reads(*[NO_DECAY_MARK] * self.marks)
+        edits.reads(*[NO_DECAY] * self.marks)
         for why, params in old.items():
             edits.give(params, _because(why))
         for i, name in enumerate(self.names):
@@ -60,10 +61,10 @@ class NoDecay:
         for i, keyword in enumerate(self.keywords):
             edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
-        given = [p for _, found, why in hinted if "the model's" not in why for p in found if not edits[p.name]]
-        for _, found, why in hinted:
-            edits.give(found, _because(why))
-        if idle := [hint for hint, found, _ in hinted if not found]:
+        given = [param for hint in hinted if hint.inner for param in hint.params if not edits[param.name]]
+        for hint in hinted:
+            edits.give(hint.params, _because(hint.why))
+        if idle := [hint.hint for hint in hinted if not hint.params]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
         given += [param for params in new.values() for param in params if not edits[param.name]]
         for why, params in new.items():

@@ -98,7 +98,7 @@ class _Place:
 def _places(inventory: Inventory) -> Iterator[_Place]:
     split = [param.name.rpartition(".") for param in inventory.params]
     bases = [
-        () if role_of(param.name) != name else param.bases
+        () if param.container or role_of(param.name) != name else param.bases
         for param, (_, _, name) in zip(inventory.params, split, strict=True)
     ]
     deformable = {module for (module, _, _), own in zip(split, bases, strict=True) if not DEFORMABLE.isdisjoint(own)}

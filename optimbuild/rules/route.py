@@ -9,9 +9,9 @@ from pydantic import Field
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.kinds import KINDS
+from optimbuild.model.kinds import KINDS, Kind
 from optimbuild.model.patterns import Pattern, PatternText
-from optimbuild.model.routing_kinds import ROUTING_KINDS
+from optimbuild.model.routing_kinds import ROUTING_KINDS, RoutingKind
 from optimbuild.registry import rule
 from optimbuild.values import Index, Keyword
 
@@ -34,7 +34,7 @@ class Route:
     """A name under ``optimizers``, or a registered type, which gets the options of ``optimizer`` that it takes."""
     patterns: tuple[PatternText, ...] = ()
     """Patterns, any of which is enough."""
-    kinds: tuple[Keyword, ...] = ()
+    kinds: tuple[Kind | RoutingKind, ...] = ()
     """Kinds, any of which is enough."""
     min_dims: Index | None = None
     """The least number of dimensions."""
@@ -44,9 +44,6 @@ class Route:
     def __post_init__(self) -> None:
         if not self.patterns and not self.kinds and self.min_dims is None:
             raise ValueError("route needs `patterns`, `kinds` or `min_dims`")
-        for kind in self.kinds:
-            if kind not in ALL_KINDS:
-                raise ValueError(f"there is no kind {kind!r}. There are: {', '.join(ALL_KINDS)}")
 
     def bind(self, model: Inventory) -> Edits:
         """Find what is routed, and say what ``except`` keeps back."""

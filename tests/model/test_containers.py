@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -130,3 +131,43 @@ def test_lists_and_dictionaries_of_parameters_are_read_as_one(
 def is_spared(model: nn.Module, name: str) -> bool:
     rules = [{"type": "no_decay", "optional": True}]
     return make_plan({**CONFIG, "rules": rules}, model)[name].weight_decay == 0
+
+
+class Experts(nn.Module):
+    """Parameters in a dictionary, some of them biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = {"w1": (8, 4, 4), "w1_bias": (8, 4), "bias": (8, 4)}
+        self.experts = nn.ParameterDict({name: nn.Parameter(torch.zeros(*shape)) for name, shape in shapes.items()})
+
+
+def test_a_bias_in_a_dictionary_is_one_also_in_a_file_without_kinds() -> None:
+    found = inventory(Experts())
+    assert {param.name: set(param.kinds) for param in found} == {
+        "experts.w1": set(), "experts.w1_bias": {"bias"}, "experts.bias": {"bias"},
+    }  # fmt: skip
+    data = found.to_dict()
+    for row in data["params"]:
+        row.pop("kinds")
+        row.pop("evidence", None)
+    assert Inventory.from_dict(data) == found
+    assert make_plan(CONFIG, Inventory.from_dict(data)) == make_plan(CONFIG, found)
+
+
+class Gains(nn.LayerNorm):
+    """A norm with gains in a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.gains = nn.ParameterDict({"a": nn.Parameter(torch.ones(4)), "b": nn.Parameter(torch.ones(4))})
+
+
+def test_mmengine_takes_no_dictionary_for_the_norm_around_it() -> None:
+    model = nn.Sequential(Gains())
+    optimizer = {"type": "AdamW", "lr": 1.0, "weight_decay": 0.5}
+    keys = {"norm_decay_mult": 0.0}
+    built = build_optim_wrapper(model, {"optimizer": optimizer, "paramwise_cfg": keys}).optimizer
+    theirs = {id(tensor): group["weight_decay"] for group in built.param_groups for tensor in group["params"]}
+    ours = make_plan({"optimizer": optimizer, "rules": [{"type": "paramwise", **keys}]}, model)
+    assert {d.name: d.weight_decay for d in ours} == {n: theirs[id(tensor)] for n, tensor in model.named_parameters()}

@@ -58,22 +58,60 @@ def test_a_hook_that_raises_is_an_error_with_its_name_cause_and_advice(hook):
 
 
 class Broken(nn.Linear):
+    """A module whose hooks are no methods, and cannot be read."""
+
     @property
     def get_layer_depth(self) -> Any:
         raise KeyError("no depth")
 
+    no_weight_decay = "weight"
+    no_weight_decay_keywords = {"weight": 1}  # noqa: RUF012
+
 
 class Listed(nn.Linear):
-    no_weight_decay = ("weight",)
+    """A module with names instead of methods."""
+
+    no_weight_decay: Any = ("weight",)
+
+    @property
+    def no_weight_decay_keywords(self) -> set[str]:
+        return {"ia"}
 
 
-def test_a_hook_that_is_no_method_is_an_error_and_not_silently_left_out():
-    for model, message in (
-        (Broken(2, 2), "get_layer_depth of the model raised KeyError"),
-        (Listed(2, 2), r"no_weight_decay of the model must be a method, not \('weight',\)"),
-    ):
-        with pytest.raises(ModelError, match=message):
-            make_plan({"optimizer": {"type": "adamw"}}, model)
+RULES: dict[str, dict[str, Any]] = {
+    "no_weight_decay": {"type": "no_decay", "bias": False, "one_dimensional": False},
+    "layers": {"type": "layer_decay", "ratio": 0.5},
+}
+NO_METHODS = {
+    "layers": "get_layer_depth of {} raised KeyError: .*no depth.*. Mend the hook, .*`layers` by hand in layer_decay",
+    "no_weight_decay": r"no_weight_decay of {} must be a method or a collection of names, not 'weight'. Mend the hook",
+}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("rule", NO_METHODS)
+def test_a_hook_that_is_no_method_is_an_error_where_it_is_asked(rule, inside):
+    model = nn.Sequential(Broken(2, 2)) if inside else Broken(2, 2)
+    config: dict[str, Any] = {"optimizer": {"type": "adamw"}}
+    assert make_plan(config, model)
+    with pytest.raises(ModelError, match=NO_METHODS[rule].format("0" if inside else "the model")) as caught:
+        make_plan({**config, "rules": [RULES[rule]]}, model)
+    assert rule != "layers" or isinstance(caught.value.__cause__.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_names_may_stand_where_a_method_is_expected(inside):
+    model = nn.Sequential(Listed(2, 2)) if inside else Listed(2, 2)
+    plan = make_plan({"optimizer": {"type": "adamw", "weight_decay": 0.5}, "rules": [RULES["no_weight_decay"]]}, model)
+    assert [decision.weight_decay for decision in plan] == [0, 0]
+
+
+@pytest.mark.parametrize("answer", [5, {"a": ["("]}])
+def test_an_error_about_a_matcher_names_the_module_that_answered(answer):
+    inner = nn.Linear(2, 2)
+    inner.group_matcher = lambda _: answer
+    with pytest.raises(ModelError, match=r"^group_matcher\(\) of 0 (must answer|answers)"):
+        make_plan({"optimizer": {"type": "adamw"}, "rules": [RULES["layers"]]}, nn.Sequential(inner))
 
 
 def test_a_hook_can_be_done_without():

@@ -80,6 +80,26 @@ class AdaptiveNorm(nn.Module):
         self.proj_weight = nn.Parameter(torch.ones(2, 2))
 
 
+class FilterResponseNormTlu2d(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tau = nn.Parameter(torch.ones(4))
+
+
+class EvoNorm2dB0(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+        self.v = nn.Parameter(torch.ones(1, 4, 1, 1))
+
+
+class SpectralNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        for name, shape in {"weight": (4, 4, 3, 3), "W": (4, 8), "centroids": (64, 8), "weight_g": (4, 1)}.items():
+            self.register_parameter(name, nn.Parameter(torch.ones(*shape)))
+
+
 class Camel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +122,9 @@ class Tables(nn.Module):
     [
         (CosineLinearNorm(2, 2), {"weight": {"linear"}, "bias": {"linear", "bias"}}),
         (AdaptiveNorm(), {"gain": {"norm"}, "proj_weight": set()}),
+        (FilterResponseNormTlu2d(), {"tau": {"norm"}}),
+        (EvoNorm2dB0(), {"weight": {"norm"}, "v": {"norm"}}),
+        (SpectralNorm(), {"weight": set(), "W": set(), "centroids": set(), "weight_g": {"norm"}}),
         (Camel(), {"outBias": {"bias"}, "unbiased": set()}),
         (
             Tables(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from optimbuild import Inventory, inventory
+from optimbuild import ConfigError, Inventory, inventory, make_plan
 from optimbuild.model.marks import marks_of
 
 
@@ -57,6 +59,45 @@ def test_an_inventory_file_keeps_marks() -> None:
 def test_single_numbers_of_tensors_and_arrays_are_marks_as_well() -> None:
     model = marked(_optim={"lr": torch.tensor(0.5), "weight_decay": np.float32(0.25)}, _no_weight_decay=np.True_)
     assert inventory(model)["weight"].marks == {"_optim": {"lr": 0.5, "weight_decay": 0.25}, "_no_weight_decay": True}
+
+
+def test_numbers_anywhere_in_a_mark_are_read() -> None:
+    model = marked(_optim={"betas": (torch.tensor(0.5), np.float64(0.25)), "lr": [torch.tensor([2.0])]})
+    assert inventory(model)["weight"].marks == {"_optim": {"betas": (0.5, 0.25), "lr": (2.0,)}}
+
+
+def _itself(container: Any) -> Any:
+    container["a"] = container["b"] = container
+    return container
+
+
+class Broken:
+    """What raises wherever it is touched."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+UNREADABLE = {
+    "a tensor without numbers": {"lr": torch.tensor(0.5, device="meta")},
+    "many numbers": {"lr": torch.zeros(3)},
+    "a mapping inside itself": _itself({}),
+    "a broken object": {"lr": Broken()},
+    "no finite number": {"lr": torch.tensor(float("nan"))},
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_mark_that_cannot_be_read_is_told_by_its_reader_alone(name: str) -> None:
+    model = marked(_optim=UNREADABLE[name], lr_mul=UNREADABLE[name])
+    found = inventory(model)["weight"].marks
+    assert list(found) == ["_optim"]
+    config: dict[str, Any] = {"optimizer": {"type": "adamw", "lr": 1.0}}
+    assert make_plan(config, model).notes == ("no rule reads the mark _optim on weight (`{type: marks}` does)",)
+    with pytest.raises(
+        ConfigError, match=r"weight is marked with _optim = \{.*, which is no mapping of options to plain"
+    ):
+        make_plan({**config, "rules": [{"type": "marks"}]}, model)
 
 
 def test_a_conventional_mark_that_is_no_plain_data_is_not_lost() -> None:

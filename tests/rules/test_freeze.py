@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from torch import nn
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, build_optimizer, make_plan
 from tests.models import Net
@@ -170,3 +171,22 @@ def test_statistics_are_kept_whatever_rules_freeze_the_norm(rules: list[dict[str
     assert "stem.bn" in plan.kept_statistics
     released = [*rules, {"type": "freeze", "patterns": ["stem.bn"], "keep_norm_stats": False}]
     assert "stem.bn" not in make_plan({"optimizer": {"type": "adamw"}, "rules": released}, WITH_NORMS).kept_statistics
+
+
+class Domains(nn.Module):
+    """A batch norm per domain, with one pair of affine parameters, and one that stands under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn1, self.bn2 = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+        self.bn2.weight, self.bn2.bias = self.bn1.weight, self.bn1.bias
+        self.bn3 = self.bn4 = nn.BatchNorm1d(4)
+        self.head = nn.Linear(4, 4)
+
+
+@pytest.mark.parametrize("pattern", ["bn{1..4}", "bn{1,3}", "bn{2,4}", "re:^bn[13]\\.", "bn{2,4}.{weight,bias}"])
+def test_norms_that_share_parameters_keep_their_statistics_together(pattern: str) -> None:
+    config = {"optimizer": {"type": "adamw"}, "rules": [{"type": "freeze", "patterns": [pattern]}]}
+    assert make_plan(config, Domains()).kept_statistics == ("bn1", "bn2", "bn3", "bn4")
+    by_two = [{"type": "freeze", "patterns": [f"bn{{2,3}}.{name}"]} for name in ("weight", "bias")]
+    assert make_plan({**config, "rules": by_two}, Domains()).kept_statistics == ("bn1", "bn2", "bn3", "bn4")

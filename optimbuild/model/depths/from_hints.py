@@ -12,7 +12,7 @@ from optimbuild.model.hints import Hints
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 
-HOOKS = ("lr_decay_keywords", "get_layer_depth", "group_matcher")
+DEPTH_HOOKS = ("lr_decay_keywords", "get_layer_depth", "group_matcher")
 """The hooks that tell depths, in the order in which a module is asked: InternImage's, MMPretrain's, timm's."""
 
 TOGETHER = 99999
@@ -56,7 +56,7 @@ def parts(model: Inventory) -> list[Part]:
     A part without a trainable parameter does not count. Timm's matchers place their inner models on purpose, so a
     matcher inside counts only where the one above it leaves its parameters out.
     """
-    asked = dict(model.hints.offering(*HOOKS))
+    asked = dict(model.hints.offering(*DEPTH_HOOKS))
     if list(asked) == [""]:
         return [Part("", asked[""], _hook(asked[""]), model.params)]
     found: dict[str, list[ParamInfo]] = {prefix: [] for prefix in asked}
@@ -90,7 +90,7 @@ def _nearest(name: str, asked: Collection[str]) -> str | None:
 
 
 def _hook(hints: Hints) -> str:
-    return next(hook for hook in HOOKS if hints.offers(hook))
+    return next(hook for hook in DEPTH_HOOKS if hints.offers(hook))
 
 
 def _is_placed(above: Hints, prefix: str, inner: Hints, params: Sequence[ParamInfo]) -> bool:

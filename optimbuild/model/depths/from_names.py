@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import groupby
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
 from optimbuild.model.depths.depths import Depths
+from optimbuild.model.depths.numbered import Numbered, cut_at_number, cut_rest, indices_of, parent_of
+from optimbuild.model.depths.stem import Trunk, is_token_or_table, other_towers, stem_of, widths
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 
-_NUMBER = re.compile(r"(?<![^.])()(\d+)(?![^.])")
-_NUMBERED = re.compile(r"(?<![^.])([^.]*?[A-Za-z_])??(\d+)(?![^.])")
 _BLOCK = re.compile(
     r"^(dense|residual|res|basic|conv)?_?(blocks?|layers?|units?|bottlenecks?|stages?|cells?)$", re.IGNORECASE
 )
@@ -31,41 +28,13 @@ STEM: Place = (-1.0, 0.0)
 TOP: Place = (float("inf"), 0.0)
 
 
-_Numbered = tuple[str, int, str]
-"""A name cut at a number: the container, the number, and the name's rest.
-
-Containers of ``layer7`` are written ``layer#``, those of ``layer.7`` ``layer``. Plain tuples, because the garbage
-collector does not look again at those that hold only names and numbers.
-"""
-
-
-def _parent(container: str) -> str:
-    return container.rpartition(".")[0]
-
-
-def _cut(name: str, digits_at_end: bool) -> _Numbered | None:
-    """Cut a name at its first numbered segment: ``7`` itself, or else ``layer7``."""
-    found = (_NUMBERED if digits_at_end else _NUMBER).search(name)
-    if found is None:
-        return None
-    before = name[: found.start()]
-    container = f"{before}{found[1]}#" if found[1] else before[:-1]
-    return sys.intern(container), int(found[2]), name[found.end() + 1 :]
-
-
-@lru_cache(maxsize=1 << 16)
-def _inside(rest: str) -> _Numbered | None:
-    """Cut what follows a number; the same rests follow the numbers of many blocks."""
-    return _cut(rest, True)
-
-
 def from_names(model: Inventory) -> Depths:
     """Infer the depths of the trainable parameters from numbered names.
 
-    The first layer is what comes before the trunk in model order and shows that it takes the input: see
-    :func:`_stem`. What comes after the trunk, or is called a head or final, is the last layer. Parts of a stage that
-    are no block (a down-sampling, say) share the layer of the block before them, or of the one after them where they
-    come first. Everything else has no layer.
+    The first layer is what shows by more than its position that it takes the input: see
+    :mod:`~optimbuild.model.depths.stem`. What comes after the trunk, or is called a head or final, is the last layer.
+    Parts of a stage that are no block (a down-sampling, say) share the layer of the block before them, or of the one
+    after them where they come first. Everything else has no layer, such as another tower.
 
     Raises:
         ConfigError: No numbered blocks, or several sequences that could be the trunk; shows how to
@@ -76,9 +45,9 @@ def from_names(model: Inventory) -> Depths:
     blocks = _attached([None if cut is None else _block(cut, trunk, nested) for cut in cuts])
     start = next(i for i, block in enumerate(blocks) if block is not None)
     end = len(blocks) - next(i for i, block in enumerate(reversed(blocks)) if block is not None)
-    stem = _stem(params[:start], _parent(trunk))
+    around = _Around(params, blocks, start, end, parent_of(trunk))
     places = {
-        param.name: block or _place_outside(param.name, position, end, stem)
+        param.name: block or around.place(param.name, position)
         for position, (param, block) in enumerate(zip(params, blocks, strict=True))
         if param.trainable or not model.trainable
     }
@@ -88,7 +57,7 @@ def from_names(model: Inventory) -> Depths:
     return Depths(layer_of, len(layer_at), f"names: {len(layer_at)} layers around {within}{_ends(layer_of)}")
 
 
-def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[_Numbered | None]]:
+def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[Numbered | None]]:
     """Return the parameters among which there is one trunk, its container, and how the names are cut.
 
     These are all parameters, or the trainable ones where all have no one trunk or a frozen one, such as a teacher.
@@ -104,11 +73,39 @@ def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[_Numbere
     return (model.trainable, *_trunk([param.name for param in model.trainable]))
 
 
-def _place_outside(name: str, position: int, end: int, stem: frozenset[str]) -> Place | None:
-    """Return the place of a parameter that is in no block."""
-    if position >= end or _TOP.search(name):
-        return STEM if _IS_STEM.search(name) and not _TOP.search(name) else TOP
-    return STEM if name in stem else None
+class _Around:
+    """The places of what is in no block.
+
+    Args:
+        params: The parameters, in model order.
+        blocks: For each the place of its block; None where it is in none.
+        start: The position of the first one in a block.
+        end: The position behind the last one.
+        home: The name of the module that holds the trunk.
+    """
+
+    def __init__(
+        self, params: Sequence[ParamInfo], blocks: Sequence[Place | None], start: int, end: int, home: str
+    ) -> None:
+        known = {place for place in blocks if place is not None}
+        first, last = (
+            widths(param for param, block in zip(params, blocks, strict=True) if block == place)
+            for place in (min(known), max(known))
+        )
+        before, after = params[:start], params[end:]
+        self.end = end
+        self.towers = other_towers(before, home) | other_towers(after, home)
+        self.stem = stem_of(before, after, Trunk(home, first, last))
+        self.tied = frozenset([param.name for param in params if param.aliases])
+
+    def place(self, name: str, position: int) -> Place | None:
+        """Return the place of a parameter that is in no block; None where nothing places it."""
+        is_top = _TOP.search(name) is not None
+        if name in self.stem and (name in self.tied or not is_top):
+            return STEM
+        if name in self.towers:
+            return None
+        return TOP if is_top or position >= self.end else None
 
 
 def _ends(layer_of: Mapping[str, int]) -> str:
@@ -118,105 +115,27 @@ def _ends(layer_of: Mapping[str, int]) -> str:
     return f"; the first is {listing(ends[0], 4)}; the last is {listing(ends[1], 4)}"
 
 
-_TAKES_INPUT = re.compile(
-    r"(^|[._])(stem|patch\w*|embed\w*|\w*embed|\w*embeds|\w*embedding|\w*embeddings|wte|wpe|pos\w*|cls|class_token|\w*tokens?|"
-    r"tokenizer|conv\w*|features?|in_?proj\w*|input\w*|proj_?in|relative_position\w*|rel_pos\w*|pre_?norm|ln_pre|norm_pre)([._]|$)",
-    re.IGNORECASE,
-)
-"""Names of what takes the input of a model."""
-
-_IS_STEM = re.compile(
-    r"(^|\.)(stem|patch_embed(ding)?s?|(absolute_)?pos_embed(ding)?s?|position_embeddings?|cls_token|class_token|"
-    r"embeddings?|embed_tokens|word_embeddings|tok_embeddings|wte|wpe)(\.|$)",
-    re.IGNORECASE,
-)
-"""Names of what takes the input, wherever it is registered."""
-
-_OF_A_LOSS = re.compile(
-    r"(^|_)(loss(es)?|weights?|scales?|(log_)?vars?|temp(erature)?|margin|queue|mean|std)(_|$)", re.IGNORECASE
-)
-"""Names of what belongs to a loss or to a normalization of inputs, such as ``pos_weight`` and ``cls_loss_weight``."""
-
-
-def _stem(params: Sequence[ParamInfo], home: str) -> frozenset[str]:
-    """Return the names of the parameters before the trunk that show that they take the input.
-
-    A module shows it by its name, or by an embedding in it; where none does, by a convolution in it. Norms between such
-    a module and the trunk belong to it. A module that holds numbered blocks shows it only by its name, as it may be
-    another tower. So does a parameter that belongs to the trunk's own parent, or to a module above it: a
-    ``logit_scale`` or the weights of losses are there as well.
-
-    Args:
-        params: The parameters before the trunk, in model order.
-        home: The name of the module that holds the trunk.
-    """
-    modules = [(module, list(found)) for module, found in groupby(params, lambda p: _module_beside(p.name, home))]
-    strong = [_is_named_stem(module) or _has("embedding", module, found) for module, found in modules]
-    if not any(strong):
-        strong = [_has("conv", module, found) for module, found in modules]
-    taken, seen_input = [], False
-    for (module, found), shows in zip(modules, strong, strict=True):
-        if module is None:
-            taken += [param.name for param in found if _shows_input(param.name.rpartition(".")[2])]
-            continue
-        seen_input = seen_input or shows
-        norms = seen_input and all("norm" in param.kinds for param in found)
-        taken += [param.name for param in found if shows or norms]
-    return frozenset(taken)
-
-
-def _is_named_stem(module: str | None) -> bool:
-    return module is not None and _TAKES_INPUT.search(module.rpartition(".")[2]) is not None
-
-
-def _has(kind: str, module: str | None, params: Sequence[ParamInfo]) -> bool:
-    """Say whether a module holds a parameter of a kind, and no numbered blocks, as another tower does."""
-    if module is None or not any(kind in param.kinds for param in params):
-        return False
-    cuts = [_cut(param.name[len(module) + 1 :], digits_at_end) for param in params for digits_at_end in (False, True)]
-    return all(len(numbers) < 2 for numbers in _indices(cuts).values())
-
-
-def _shows_input(own: str) -> bool:
-    return _TAKES_INPUT.search(own) is not None and _OF_A_LOSS.search(own) is None
-
-
-def _module_beside(name: str, home: str) -> str | None:
-    """Return the module beside the trunk, or beside a module around it, that holds a parameter; None if no module."""
-    above, segments = home.split(".") if home else [], name.split(".")
-    shared = 0
-    while shared < min(len(above), len(segments) - 1) and above[shared] == segments[shared]:
-        shared += 1
-    return ".".join(segments[: shared + 1]) if shared + 1 < len(segments) else None
-
-
-def _trunk(names: Sequence[str]) -> tuple[str, list[_Numbered | None]]:
+def _trunk(names: Sequence[str]) -> tuple[str, list[Numbered | None]]:
     """Return the one container of numbered modules that holds most of the model, and how names are cut.
 
     Beside the trunk's own, only names of its companions are cut: small sequences next to it with the same indices, such
     as one down-sampling a stage.
     """
     rivals: list[str] = []
-    cuts: list[_Numbered | None] = []
+    cuts: list[Numbered | None] = []
     for digits_at_end in (False, True):
-        cuts = [_cut(name, digits_at_end) for name in names]
+        cuts = [cut_at_number(name, digits_at_end) for name in names]
         tensors = Counter([container for container, _, _ in filter(None, cuts)])
-        indices = _indices(cuts)
+        indices = indices_of(cuts)
         sequences = sorted(((tensors[c], c) for c, found in indices.items() if len(found) > 1), reverse=True)
         holds_most = bool(sequences) and 2 * sequences[0][0] > len(names)
         if holds_most and (len(sequences) == 1 or sequences[0][0] >= 4 * sequences[1][0]):
             trunk = sequences[0][1]
-            companions = {c for c, found in indices.items() if _parent(c) == _parent(trunk) and found == indices[trunk]}
+            beside = [container for container in indices if parent_of(container) == parent_of(trunk)]
+            companions = {container for container in beside if indices[container] == indices[trunk]}
             return trunk, [cut if cut is not None and cut[0] in companions else None for cut in cuts]
         rivals = rivals or [container for _, container in sequences]
     raise _ambiguous(names, rivals)
-
-
-def _indices(cuts: Iterable[_Numbered | None]) -> Mapping[str, set[int]]:
-    indices: dict[str, set[int]] = defaultdict(set)
-    for container, number, _ in filter(None, cuts):
-        indices[container].add(number)
-    return indices
 
 
 def _nested(stages: Sequence[tuple[int, str]]) -> str | None:
@@ -224,7 +143,7 @@ def _nested(stages: Sequence[tuple[int, str]]) -> str | None:
     blocks: dict[str, dict[int, dict[int, set[str]]]] = defaultdict(lambda: defaultdict(dict))
     tensors: Counter[str] = Counter()
     for stage, rest in stages:
-        container, number, inside = _inside(rest) or ("", -1, "")
+        container, number, inside = cut_rest(rest) or ("", -1, "")
         if "." in inside and (not container or _BLOCK.match(container)):
             tensors[container] += 1
             blocks[container][stage].setdefault(number, set()).add(inside)
@@ -244,14 +163,14 @@ def _alike(blocks: Iterable[set[str]]) -> bool:
     return any(2 * len(a & b) > min(len(a), len(b)) for a, b in pairs)
 
 
-def _block(cut: _Numbered, trunk: str, nested: str | None) -> tuple[int, int | None]:
+def _block(cut: Numbered, trunk: str, nested: str | None) -> tuple[int, int | None]:
     """Return the stage, and the block in it or None for a part of the stage that is no block."""
     container, number, rest = cut
     if container != trunk:
         return number, None
     if nested is None:
         return number, 0
-    inner = _inside(rest)
+    inner = cut_rest(rest)
     return number, inner[1] if inner is not None and inner[0] == nested else None
 
 
@@ -329,11 +248,11 @@ def _example(names: Sequence[str], rivals: Sequence[str]) -> list[list[str]]:
     was_numbered = True
     above = {rival[:i] for rival in rivals for i, letter in enumerate(rival) if letter == "."} | {""}
     bare = [name for name in names if name.rpartition(".")[0] in above]
-    unplaced = {name for name in bare if not (_shows_input(name.rpartition(".")[2]) or _TOP.search(name))}
+    unplaced = {name for name in bare if not (is_token_or_table(name.rpartition(".")[2]) or _TOP.search(name))}
     if len(unplaced) == len(names):  # else they are such as a logit_scale, which nothing places
         unplaced = set()
     for name in names:
-        cuts = (_cut(name, digits_at_end) for digits_at_end in (False, True))
+        cuts = (cut_at_number(name, digits_at_end) for digits_at_end in (False, True))
         container = next((found for found, _, _ in filter(None, cuts) if found in rivals), None)
         if container is None and name in unplaced:
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
 from optimbuild.model.depths.depths import Depths
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.patterns import Pattern
@@ -17,18 +19,27 @@ def from_patterns(model: Inventory, layers: Sequence[str | Sequence[str]]) -> De
     Args:
         model: The model.
         layers: The layers from input to output: each a pattern, or several that share a layer.
+
+    Raises:
+        ConfigError: Of the patterns of one entry some have numbers and others have none, so that they share no layer.
     """
     place_of: dict[str, tuple[int, tuple[int, ...]]] = {}
     patterns = []
     for number, entry in enumerate(layers):
         alone = isinstance(entry, str)
+        numbered: dict[bool, str] = {}  # a pattern that gives numbers, and one that gives none
         for place, text in enumerate([entry] if isinstance(entry, str) else entry):
             pattern, found = Pattern(text), []
             for param in model:
                 index = next((i for name in param.names if (i := pattern.index(name)) is not None), None)
                 if index is not None:
                     found.append(param)
+                    numbered.setdefault(bool(index), text)
                     place_of.setdefault(param.name, (number, index))
+            if len(numbered) > 1:
+                many, one = shown(numbered[True]), shown(numbered[False])
+                told = f"{many} is one layer per number, and {one} is one layer, so they cannot share an entry. "
+                raise ConfigError(told + "Write an entry for each, from input to output", f"layers[{number}]")
             patterns.append((f"layers[{number}]" if alone else f"layers[{number}][{place}]", text, found))
     trained = {place_of[param.name] for param in model if param.trainable and param.name in place_of}
     layer_at = {place: layer for layer, place in enumerate(sorted(trained or set(place_of.values())))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from optimbuild import Inventory, ParamInfo
+from optimbuild import ConfigError, Inventory, ParamInfo
 from optimbuild.model.depths.from_patterns import from_patterns
 
 
@@ -38,6 +38,14 @@ def test_layers_by_hand_go_from_input_to_output_and_the_first_match_counts(layer
     depths = from_patterns(NET, layers)
     assert [depths.layer_of.get(param.name) for param in NET] == expected
     assert depths.layers == max(layer for layer in expected if layer is not None) + 1
+
+
+@pytest.mark.parametrize(
+    "entry", [["stages.{n}", "norm"], ["norm", "stages.{n}"], ["{stages.{n},norm}"], ["head", r"re:^stages\.(\d+)"]]
+)
+def test_patterns_with_numbers_and_without_share_no_entry(entry):
+    with pytest.raises(ConfigError, match=r"^layers\[1\]: '.*' is one layer per number, and '.*' is one layer,"):
+        from_patterns(NET, ["embed", entry])
 
 
 def test_what_each_pattern_matches_is_reported_with_its_place():
