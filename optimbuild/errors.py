@@ -48,7 +48,7 @@ class ConfigError(OptimBuildError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that no registry knows."""
+    """A name that no registry knows, or that several packages have."""
 
 
 class RegistrationError(OptimBuildError):

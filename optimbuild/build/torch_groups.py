@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Group
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
+from optimbuild.registry.class_signature import parameters_of, plain_default
 from optimbuild.registry.optimizer_type import Implementation, OptimizerType
 
 SWITCHES: Mapping[Implementation, dict[str, bool]] = {
@@ -59,7 +59,7 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
 def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
     """Return the options that the config leaves at the default of the optimizer's class; the constructor sets them.
 
-    An option that was given as None counts as left out. One that differs from the class's default does not: a
+    An option that was given as None counts as left out, and None stands for a default that a config cannot say. One that differs from the class's default does not: a
     schema or a registration gave it.
 
     Args:
@@ -71,7 +71,7 @@ def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
     True
     """
     complete = base_options(spec)(kind.name)[1]
-    declared = {name: parameter.default for name, parameter in inspect.signature(kind.load()).parameters.items()}
+    declared = {name: plain_default(parameter) for name, parameter in parameters_of(kind.load()).items()}
     given = {name for name in (*spec.optimizer.options, *kind.defaults, *kind.fixed) if complete.get(name) is not None}
     return {
         name: value

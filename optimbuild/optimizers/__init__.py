@@ -1,5 +1,8 @@
-"""The optimizers that come with optimbuild, one file per family. Importing a file registers its optimizers."""
+"""The optimizers that come with optimbuild, one file per family, and the packages that have more.
 
-from optimbuild.optimizers import adamw, sgd
+Importing a file registers its optimizers.
+"""
 
-__all__ = ["adamw", "sgd"]
+from optimbuild.optimizers import adamw, muon, packages, sgd
+
+__all__ = ["adamw", "muon", "packages", "sgd"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pydantic
 
-from optimbuild.errors import RegistrationError
+from optimbuild.errors import ConfigError, RegistrationError
 from optimbuild.messages import shown
-from optimbuild.values import NonNegative, Number, Whole
+from optimbuild.values import NonNegative, Number, Whole, plain
 
 
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
@@ -52,9 +52,24 @@ def options_of(name: str, cls: type, leave_out: Collection[str] = ()) -> type[py
     )
 
 
+def plain_default(parameter: inspect.Parameter) -> Any:
+    """Return the default of a parameter; None where a config cannot say it, such as a dtype, a function or infinity.
+
+    >>> plain_default(inspect.Parameter("growth_rate", inspect.Parameter.KEYWORD_ONLY, default=float("inf")))
+    """
+    default = parameter.default
+    if default is parameter.empty or type(default).__name__ == "_RequiredParameter":
+        return default
+    try:
+        plain(default)
+    except ConfigError:
+        return None
+    return default
+
+
 def _type_and_default(parameter: inspect.Parameter) -> tuple[Any, Any]:
     """Return the type of an option and its default, as :func:`pydantic.create_model` takes them."""
-    default = parameter.default
+    default = plain_default(parameter)
     required = default is parameter.empty or type(default).__name__ == "_RequiredParameter"
     if parameter.name in ("lr", "weight_decay"):
         kind: Any = NonNegative if required or isinstance(default, (int, float)) else NonNegative | None

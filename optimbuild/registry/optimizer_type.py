@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ import pydantic
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError
 from optimbuild.messages import shown, suggest
-from optimbuild.registry.class_signature import options_of, parameters_of
+from optimbuild.registry.class_signature import options_of, parameters_of, plain_default
 from optimbuild.values import fields, join, plain, validated
 
 Implementation = Literal["fused", "foreach", "for-loop"]
@@ -59,6 +60,7 @@ class OptimizerType:
         schema: A pydantic model of the options; without it they are read from the class's signature.
         kernels: Which of ``fused`` and ``foreach`` the class has; None reads them from the signature.
         state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
+        requires: What to install where the class is missing, as pip names it.
         where: Module, file and line of the registration.
     """
 
@@ -69,6 +71,7 @@ class OptimizerType:
     schema: type[pydantic.BaseModel] | None = None
     kernels: tuple[str, ...] | None = None
     state: Callable[[Mapping[str, Any]], State] | None = field(default=None, compare=False)
+    requires: str = field(default="", compare=False)
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
 
     @classmethod
@@ -97,12 +100,17 @@ class OptimizerType:
         try:
             return cast(type, getattr(importlib.import_module(module), name))
         except ImportError as error:
-            package = (error.name or module).partition(".")[0]
+            package = (error.name or module).partition(".")[0].replace("_", "-")
             raise MissingPackageError(
                 f"optimizer {self.name!r} is {self.target}, which cannot be imported: {error}. "
-                f"Install it: pip install {package.replace('_', '-')}"
+                f"Install it: pip install {shlex.quote(self.requires or package)}"
             ) from error
-        except AttributeError:
+        except AttributeError as error:
+            if self.requires:
+                raise MissingPackageError(
+                    f"optimizer {self.name!r} is {self.target}, which the installed {module.partition('.')[0]} does "
+                    f"not have. Install a newer one: pip install {shlex.quote(self.requires)}"
+                ) from error
             raise RegistrationError(f"optimizer {self.name!r}: module {module} has no {name!r}") from None
 
     @cached_property
@@ -144,6 +152,12 @@ class OptimizerType:
     def known(self) -> frozenset[str]:
         """The names of all options, including those that choose an implementation."""
         return frozenset(fields(self.options)) | frozenset(self.implementations) - {"for-loop"}
+
+    @cached_property
+    def unsayable(self) -> frozenset[str]:
+        """The options whose default a config cannot say, such as a dtype; None leaves them to the class."""
+        parameters = parameters_of(self.load()).items()
+        return frozenset(name for name, known in parameters if known.default is not plain_default(known))
 
     @property
     def open(self) -> bool:

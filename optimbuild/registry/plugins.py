@@ -15,13 +15,18 @@ PLUGINS = "optimbuild.plugins"
 _loaded: set[tuple[str, str]] = set()
 
 
+def plugins_are_off() -> bool:
+    """Say whether the environment forbids to import packages for the names that they register."""
+    return os.environ.get("OPTIMBUILD_PLUGINS", "").lower() == "none"
+
+
 def load_plugins() -> None:
     """Import the modules that installed packages declare in the entry-point group ``optimbuild.plugins``.
 
     Each is imported once. One that fails gives a warning that names its distribution and the error.
     ``OPTIMBUILD_PLUGINS=none`` in the environment turns plugins off.
     """
-    if os.environ.get("OPTIMBUILD_PLUGINS", "").lower() == "none":
+    if plugins_are_off():
         return
     for entry in _declared(tuple(sys.path)):
         if (entry.name, entry.value) in _loaded:

@@ -16,16 +16,31 @@ from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from optimbuild.errors import UnknownNameError
 from optimbuild.messages import closest, shown
 from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.packages import PACKAGES, find_without_prefix
 from optimbuild.registry.registry import Registry
 
 SCOPE = "optimbuild"
 
 
+class OptimizerRegistry(Registry):
+    """The registry of optimizers, which also knows those of other packages: ``timm.lion``, or without the prefix."""
+
+    def _elsewhere(self, scope: str, name: str) -> Any:
+        self.import_from_location()  # declares the packages
+        if scope in PACKAGES:
+            return PACKAGES[scope].find(name)
+        found = super()._elsewhere(scope, name)
+        return find_without_prefix(name) if found is None and not scope else found
+
+    def _unknown(self, key: str) -> str:
+        return f"{super()._unknown(key)} Packages, each with its prefix: {', '.join(PACKAGES)}."
+
+
 RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
 """Parameter-group rules, by name."""
 
-OPTIMIZERS = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"])
-"""Optimizers, by name; a child of MMEngine's registry, so its names work here too."""
+OPTIMIZERS = OptimizerRegistry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"])
+"""Optimizers, by name; a child of MMEngine's registry, so its names work here too, and those of packages after them."""
 
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",

@@ -1,0 +1,39 @@
+"""The packages whose optimizers a config can name, one line each. Their names come from the packages themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from optimbuild.registry.packages import Offer, optimizer_package
+
+
+def _of_timm(optim: Any) -> Iterable[Offer]:
+    """Yield what timm's registry has, without the classes of other packages, with the defaults of timm's factory."""
+    momentum = inspect.signature(optim.create_optimizer_v2).parameters["momentum"].default
+    for name in optim.list_optimizers():
+        info = optim.get_optimizer_info(name)
+        if not isinstance(info.opt_class, str):
+            yield name, info.opt_class, {**({"momentum": momentum} if info.has_momentum else {}), **(info.defaults or {})}
+
+
+def _of_pytorch_optimizer(package: Any) -> Iterable[Offer]:
+    """Yield what the package's own loader knows."""
+    for name in package.get_supported_optimizers():
+        cls = package.load_optimizer(name)
+        yield cls.__name__, cls, {}
+
+
+optimizer_package("torch", "torch.optim")
+optimizer_package("timm", "timm.optim", _of_timm, "optim/_optim_factory.py")
+optimizer_package("pytorch-optimizer", "pytorch_optimizer", _of_pytorch_optimizer, "optimizer/__init__.py")
+optimizer_package("lion-pytorch", "lion_pytorch")
+optimizer_package("schedulefree", "schedulefree")
+optimizer_package("prodigyopt", "prodigyopt")
+optimizer_package("heavyball", "heavyball")
+optimizer_package("torch-optimi", "optimi")
+optimizer_package("flashoptim", "flashoptim")
+optimizer_package("bitsandbytes", "bitsandbytes.optim")
+optimizer_package("torchao", "torchao.optim")
+optimizer_package("apollo-torch", "apollo_torch")
