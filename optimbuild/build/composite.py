@@ -22,8 +22,8 @@ class CompositeOptimizer(Optimizer):
     """One optimizer for several: each group says under ``optimizer`` which member steps it.
 
     The members hold the very dictionaries of the groups and of the state that the composite has, so schedulers,
-    ``zero_grad``, loading and hooks see one optimizer. ``defaults`` has the options that all members have. Make one with
-    :func:`optimbuild.build_optimizer` and a config with ``optimizers``.
+    ``zero_grad``, loading and hooks see one optimizer. ``defaults`` has the options that all members have.
+    :func:`optimbuild.build_optimizer` makes one where a plan has several optimizers.
 
     Args:
         groups: All groups, each with the key ``optimizer``.
@@ -82,7 +82,7 @@ class CompositeOptimizer(Optimizer):
         member.param_groups[-1][MEMBER] = param_group[MEMBER]
         self.param_groups.append(member.param_groups[-1])
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step every member; the closure runs once, before.
 
         Args:
@@ -96,7 +96,11 @@ class CompositeOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for member in self.members.values():
+            for hook in member._optimizer_step_pre_hooks.values():
+                hook(member, (), {})
             _own_step(type(member))(member)
+            for hook in member._optimizer_step_post_hooks.values():
+                hook(member, (), {})
         return loss
 
     def train(self) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any
 
 import torch
 
+from optimbuild.build.composite import CompositeOptimizer
 from optimbuild.build.torch_groups import class_defaults
 from optimbuild.checkpoint.built_optimizer import built_class
+from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
-from optimbuild.plan.base_options import base_options
+from optimbuild.plan.base_options import given_options
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
-from optimbuild.registry.optimizer_type import KERNELS
+from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
 
 ADD_PARAM_GROUP = torch.optim.Optimizer.add_param_group
 """Torch's own, as it is when this module is imported."""
@@ -36,30 +40,71 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
     Raises:
         ConfigError: The optimizer's class refuses the options, or what it makes is no torch optimizer.
     """
-    kind = find_optimizer(plan.groups[0].optimizer)
-    cls = kind.load()
+    kinds = [find_optimizer(name) for name in dict.fromkeys([group.optimizer for group in plan.groups])]
+    cls, options = _class_and_options(plan, kinds, groups)
+    try:
+        if plan.spec.sharding is None:
+            optimizer = _with_groups(cls, groups, options)
+        else:
+            from optimbuild.build.zero.optimizer import sharded_optimizer  # needs a torch with torch.distributed
+
+            optimizer = sharded_optimizer(cls, groups, options, bucket_view)
+    except OptimBuildError:
+        raise
+    except Exception as error:
+        raise _refusal(kinds[0], error) from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"{kinds[0].name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
+    return optimizer
+
+
+def _class_and_options(
+    plan: Plan, kinds: Sequence[OptimizerType], groups: list[dict[str, Any]]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the class to construct, that of the one optimizer or of a composite, and its options."""
+    if len(kinds) == 1:
+        return kinds[0].load(), _common_options(plan, kinds[0], groups)
+    members = {}
+    for kind in kinds:
+        if _needs_closure(kind.load()):
+            raise ConfigError(f"{kind.name} calls the closure itself, so it cannot be one of several optimizers")
+        own = [group for group in groups if group[MEMBER] == kind.name]
+        members[kind.name] = partial(_member, kind, _common_options(plan, kind, own))
+    if plan.spec.sharding is not None:  # torch's ZeRO writes every option into the groups
+        return partial(CompositeOptimizer, members=members), {}
+    return CompositeOptimizer, {"members": members}
+
+
+def _common_options(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the class of an optimizer is constructed with, beside its groups."""
     computed = class_defaults(plan.spec, kind)
-    common = {key: value for key, value in base_options(plan.spec)(kind.name)[1].items() if key not in computed}
+    complete = kind.complete(given_options(plan.spec, kind)[0])
+    common = {key: value for key, value in complete.items() if key not in computed}
     for switch in KERNELS:  # the constructor must know a switch that all groups share
         values = {group.get(switch) for group in groups}
         if len(values) == 1 and (value := values.pop()) is not None:
             common[switch] = value
-    try:
-        if plan.spec.sharding is None:
-            optimizer = _with_groups(cls, groups, common)
-        else:
-            from optimbuild.build.zero.optimizer import sharded_optimizer  # needs a torch with torch.distributed
+    return common
 
-            optimizer = sharded_optimizer(cls, groups, common, bucket_view)
-    except OptimBuildError:
-        raise
+
+def _member(kind: OptimizerType, options: Mapping[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Construct a member of a composite."""
+    try:
+        member = kind.load()(groups, **options)
     except Exception as error:
-        raise ConfigError(
-            f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer"
-        ) from error
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError(f"{kind.name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
-    return optimizer
+        raise _refusal(kind, error) from error
+    if not isinstance(member, torch.optim.Optimizer):
+        raise ConfigError(f"{kind.name} built {shown(member)}, which is no torch optimizer", "optimizers")
+    return member
+
+
+def _refusal(kind: OptimizerType, error: Exception) -> ConfigError:
+    return ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer")
+
+
+def _needs_closure(cls: Any) -> bool:
+    closure = inspect.signature(cls.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _with_groups(cls: Any, groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.config.spec import Spec
-from optimbuild.errors import ConfigError
 from optimbuild.model.survey import Surveyed
-from optimbuild.plan.base_options import base_options
+from optimbuild.plan.base_options import given_options
 from optimbuild.plan.decision import Group
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
@@ -34,26 +34,19 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     Args:
         plan: A plan of the surveyed module.
         surveyed: The module, with its tensors.
-
-    Raises:
-        ConfigError: The plan names more than one optimizer.
     """
-    names = {group.optimizer for group in plan.groups}
-    if len(names) > 1:
-        raise ConfigError(
-            f"the plan gives parameters to {len(names)} optimizers ({', '.join(sorted(names))}); "
-            "build_optimizer builds one. Build each from a config of its own."
-        )
+    kinds = {name: find_optimizer(name) for name in dict.fromkeys([group.optimizer for group in plan.groups])}
     tensor_at = surveyed.tensors.__getitem__
     pairs = zip(plan.members, plan.settings, strict=True)
     tensors = [list(map(tensor_at, members)) for members, setting in pairs if not setting.frozen]
-    has_kernels = any(len(find_optimizer(name).implementations) > 1 for name in names)
     torch_chooses = plan.inventory.on_cpu and plan.spec.implementation == "auto"
-    defaults = {name: class_defaults(plan.spec, find_optimizer(name)) for name in names}
-    return [
-        _torch_group(group, its_tensors, defaults[group.optimizer], has_kernels, torch_chooses)
-        for group, its_tensors in zip(plan.groups, tensors, strict=True)
-    ]
+    defaults = {name: class_defaults(plan.spec, kind) for name, kind in kinds.items()}
+    found = []
+    for group, its_tensors in zip(plan.groups, tensors, strict=True):
+        has_kernels = len(kinds[group.optimizer].implementations) > 1
+        made = _torch_group(group, its_tensors, defaults[group.optimizer], has_kernels, torch_chooses)
+        found.append(made if len(kinds) == 1 else {**made, MEMBER: group.optimizer})
+    return found
 
 
 def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
@@ -70,9 +63,11 @@ def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
     >>> class_defaults(spec, find_optimizer("LBFGS"))["max_eval"] is None
     True
     """
-    complete = base_options(spec)(kind.name)[1]
+    sources = given_options(spec, kind)
+    complete = kind.complete(sources[0])
     declared = {name: plain_default(parameter) for name, parameter in parameters_of(kind.load()).items()}
-    given = {name for name in (*spec.optimizer.options, *kind.defaults, *kind.fixed) if complete.get(name) is not None}
+    given = {name for name in (*kind.defaults, *kind.fixed) if complete.get(name) is not None}
+    given |= {name for source in sources for name, value in source.items() if value is not None}
     return {
         name: value
         for name, value in complete.items()

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.named_optimizer import MEMBER, steppers_of
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 from optimbuild.model.survey import survey
+from optimbuild.plan.decision import Setting
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
 
@@ -42,7 +44,7 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
         names = _names(params, model)
     names = [planned_name(plan, name) for name in names]
     settings = _settings(plan, names)
-    options = [_options(optimizer, settings.get(name)) for name in names]
+    options = [_options(optimizer, settings.get(name), group.get(MEMBER)) for name in names]
     return _split(group, names, tensors, options)
 
 
@@ -111,10 +113,14 @@ def _settings(plan: Plan, names: list[str]) -> Mapping[str, Any]:
     return settings_if_trained(plan, known) if known else {}
 
 
-def _options(optimizer: Optimizer, setting: Any) -> dict[str, Any]:
-    """Return the options of a setting that this optimizer has."""
-    options = {} if setting is None else setting.options
-    return {key: value for key, value in options.items() if key in optimizer.defaults}
+def _options(optimizer: Optimizer, setting: Setting | None, chosen: str | None) -> dict[str, Any]:
+    """Return the options of a setting that its optimizer has; none where another optimizer was chosen for the group."""
+    if setting is None or chosen not in (None, setting.optimizer):
+        return {}
+    steppers = steppers_of(optimizer)
+    defaults = steppers.get(str(setting.optimizer), optimizer).defaults
+    options = {key: value for key, value in (setting.options or {}).items() if key in defaults}
+    return options if len(steppers) == 1 else {**options, MEMBER: setting.optimizer}
 
 
 def _split(

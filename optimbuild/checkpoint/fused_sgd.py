@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer, steppers_of
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing
 
@@ -25,11 +25,11 @@ def start_late_momentum(optimizer: torch.optim.Optimizer) -> None:
     must not either.
 
     Args:
-        optimizer: Any optimizer; only torch's SGD gets the hook, also inside ZeRO.
+        optimizer: Any optimizer; only torch's SGD gets the hook, also inside ZeRO, and as one of several.
     """
-    inner = getattr(optimizer, "optim", optimizer)
-    if isinstance(inner, torch.optim.SGD):
-        inner.register_step_pre_hook(_give_momentum)
+    for inner in steppers_of(optimizer).values():
+        if isinstance(inner, torch.optim.SGD):
+            inner.register_step_pre_hook(_give_momentum)
 
 
 def _give_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -56,13 +56,13 @@ def complete_momentum(named: NamedOptimizer, fresh: dict[str, dict[str, Any]]) -
     Raises:
         CheckpointError: The group has dampening, with which the first step would differ.
     """
-    if not isinstance(named.local, torch.optim.SGD):
-        return
     groups = named.optimizer.param_groups
+    of_sgd = [isinstance(named.stepper(group), torch.optim.SGD) for group in groups]
+    if not any(of_sgd):
+        return
     owned = dict(named.owned())
-    fused = {
-        name for name in owned if groups[named.group_of[name]].get("fused") and groups[named.group_of[name]]["momentum"]
-    }
+    is_fused = [sgd and group.get("fused") and group["momentum"] for sgd, group in zip(of_sgd, groups, strict=True)]
+    fused = {name for name in owned if is_fused[named.group_of[name]]}
     warm_groups = {named.group_of[name] for name in fused & fresh.keys()}
     cold = [name for name in owned if name in fused - fresh.keys() and named.group_of[name] in warm_groups]
     dampened = [name for name in cold if groups[named.group_of[name]]["dampening"]]

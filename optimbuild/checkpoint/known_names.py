@@ -127,7 +127,7 @@ class KnownNames:
         if name not in self._params:
             return None
         group = self._named.optimizer.param_groups[self._named.group_of[name]]
-        return expected_state(self._named.local, group, self._params[name])
+        return expected_state(self._named.stepper(group), group, self._params[name])
 
     def in_model_order(self, count: int) -> list[str] | None:
         """Return the names of the model's parameters in its own order, where this many were saved."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from optimbuild.checkpoint.known_names import KnownNames
-from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import Entries, depends_on_shape, expected_state, mismatch, starts_with_state
 from optimbuild.checkpoint.suggested_rename import suggested_rename
@@ -64,9 +64,13 @@ def match_state(
     match, wrong, kept = Match(), Mismatches(), _Kept(named)
     for name, param in named.params.items():
         values = saved.state.get(name)
+        before, now = saved.options.get(name, {}).get(MEMBER), named.stepped_by(name)
         if values is None:
             if name not in saved.groups or kept.starts_with_state(name, param):
                 match.missing.append(name)
+        elif None not in (before, now) and before != now:
+            wrong.moved.setdefault(f"{before} before, and by {now} now", []).append(name)
+            match.missing.append(name)
         else:
             _match_one(name, param, values, kept.entries(name, param), match, wrong)
     strangers = [
@@ -99,8 +103,9 @@ class _Kept:
         index = self._named.group_of[name]
         form = (index, param.ndim, param.dtype, param.device)
         if form not in self._known:
-            found = expected_state(self._named.local, self._named.optimizer.param_groups[index], param)
-            if depends_on_shape(self._named.local, found):
+            group = self._named.optimizer.param_groups[index]
+            found = expected_state(self._named.stepper(group), group, param)
+            if depends_on_shape(self._named.stepper(group), found):
                 return found
             self._known[form] = found
         return self._known[form]
@@ -109,7 +114,7 @@ class _Kept:
         index = self._named.group_of[name]
         if index not in self._starts:
             group = self._named.optimizer.param_groups[index]
-            self._starts[index] = starts_with_state(self._named.local, group, param)
+            self._starts[index] = starts_with_state(self._named.stepper(group), group, param)
         return self._starts[index]
 
 
@@ -155,11 +160,13 @@ class Mismatches:
     Args:
         lacking: Parameters by the entries that the optimizer keeps and the save does not have.
         extra: Parameters by the entries that the save has and the optimizer does not keep.
+        moved: Parameters by the optimizer that stepped them before and the one that does now.
         shapes: Values of another shape or dtype.
     """
 
     lacking: dict[str, list[str]] = field(default_factory=dict)
     extra: dict[str, list[str]] = field(default_factory=dict)
+    moved: dict[str, list[str]] = field(default_factory=dict)
     shapes: list[str] = field(default_factory=list)
 
     def lines(self, match: Match, strangers: list[str], missing: Missing, unexpected: Unexpected) -> list[str]:
@@ -173,9 +180,10 @@ class Mismatches:
         """
         found = []
         if missing == "error":
-            partly = {name for names in self.lacking.values() for name in names}
+            partly = {name for names in (*self.lacking.values(), *self.moved.values()) for name in names}
             lines = [_line([name for name in match.missing if name not in partly], "without saved state")]
             lines += [_line(names, f"saved without {keys}") for keys, names in self.lacking.items()]
+            lines += [_line(names, f"stepped by {change}") for change, names in self.moved.items()]
             found += [f"{line} (missing='init' starts them afresh)" for line in lines if line]
         if unexpected == "error":
             lines = [_line(strangers, "saved, but not in the optimizer")]

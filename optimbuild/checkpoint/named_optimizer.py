@@ -15,6 +15,9 @@ from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 from optimbuild.plan.plan import Plan
 
+MEMBER = "optimizer"
+"""The key of a group that says which of several optimizers steps it; groups of a single optimizer have no such key."""
+
 
 @dataclass(frozen=True)
 class NamedOptimizer:
@@ -53,6 +56,22 @@ class NamedOptimizer:
                 params[name], group_of[name] = tensor, index
         local = optimizer.optim if is_zero(optimizer) else optimizer  # type: ignore[attr-defined]
         return cls(optimizer, local, params, group_of)
+
+    @cached_property
+    def steppers(self) -> Mapping[str, Optimizer]:
+        """The optimizers that step, see :func:`steppers_of`."""
+        return steppers_of(self.local)
+
+    def stepper(self, group: Mapping[str, Any]) -> Optimizer:
+        """Return the optimizer that steps a group."""
+        return self.steppers.get(str(group.get(MEMBER)), self.local)
+
+    def stepped_by(self, name: str) -> str | None:
+        """Return the name of the optimizer that steps a parameter; None where nobody knows it."""
+        found: str | None = self.optimizer.param_groups[self.group_of[name]].get(MEMBER)
+        if found is None and self.plan is not None and name in self.plan:
+            found = self.plan[name].optimizer
+        return found
 
     @property
     def is_zero(self) -> bool:
@@ -141,3 +160,10 @@ def is_dtensor(value: Any) -> bool:
         return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(value, module.DTensor)
+
+
+def steppers_of(optimizer: Optimizer) -> Mapping[str, Optimizer]:
+    """Return the optimizers that step: the members of a composite, by their names, or the one; also inside ZeRO."""
+    inner: Any = optimizer.optim if is_zero(optimizer) else optimizer  # type: ignore[attr-defined]
+    members: Mapping[str, Optimizer] | None = getattr(inner, "members", None)
+    return members or {"": inner}

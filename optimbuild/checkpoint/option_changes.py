@@ -24,7 +24,7 @@ def option_changes(saved: Mapping[str, Mapping[str, Any]], named: NamedOptimizer
         saved: The saved options by parameter name.
         named: The optimizer that resumes.
     """
-    counters = counters_of(named.local)
+    counters = frozenset[str]().union(*map(counters_of, named.steppers.values()))
     groups = [options_of(group) for group in named.optimizer.param_groups]
     before: dict[str, dict[str, Any]] = {}
     after: dict[str, dict[str, Any]] = {}

@@ -146,7 +146,6 @@ def converted_state(
 def _initial_states(named: NamedOptimizer, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the state of parameters that start afresh, where the optimizer makes some before its first step."""
     groups, owned = named.optimizer.param_groups, dict(named.owned())
-    states = {
-        name: initial_state(named.local, groups[named.group_of[name]], owned[name]) for name in names if name in owned
-    }
+    group_of = {name: groups[named.group_of[name]] for name in names if name in owned}
+    states = {name: initial_state(named.stepper(group), group, owned[name]) for name, group in group_of.items()}
     return {name: found for name, found in states.items() if found}

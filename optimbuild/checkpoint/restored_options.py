@@ -9,7 +9,7 @@ from typing import Any
 from optimbuild.checkpoint.group_counters import counters_at_start
 from optimbuild.checkpoint.group_options import INITIAL, SCHEDULES, plain_option
 from optimbuild.checkpoint.matching import Match
-from optimbuild.checkpoint.named_optimizer import NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
 from optimbuild.checkpoint.state_entries import expected_state
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
@@ -28,9 +28,13 @@ def restored_counters(saved: Saved, named: NamedOptimizer) -> list[dict[str, Any
     Raises:
         CheckpointError: Parameters that share a group now were saved with different counters.
     """
-    start = counters_at_start(named.local)
+    starts = {id(each): counters_at_start(each) for each in named.steppers.values()}
     advice = "It counts the steps of a group, so keep apart what was apart, or leave one out of the saved state."
-    return [{**start, **_common(saved, group, frozenset(start), advice)} for group in named.optimizer.param_groups]
+    updates = []
+    for group in named.optimizer.param_groups:
+        start = starts[id(named.stepper(group))]
+        updates.append({**start, **_common(saved, group, frozenset(start), advice)})
+    return updates
 
 
 def restored_options(saved: Saved, named: NamedOptimizer, match: Match) -> tuple[list[dict[str, Any]], frozenset[str]]:
@@ -48,7 +52,7 @@ def restored_options(saved: Saved, named: NamedOptimizer, match: Match) -> tuple
         CheckpointError: Parameters that share a group now were saved with different options, or an option does not fit.
     """
     advice = "Load with load_optimizer_state(optimizer, state, options='config') to keep the options of the config."
-    counters = counters_at_start(named.local).keys()
+    counters = {key for each in named.steppers.values() for key in counters_at_start(each)}
     updates, deciding = [], set()
     for group in named.optimizer.param_groups:
         # what is unknown to this optimizer stays away, such as a factor for another project's scheduler
@@ -62,7 +66,7 @@ def restored_options(saved: Saved, named: NamedOptimizer, match: Match) -> tuple
 
 
 def _is_option(key: str, group: Mapping[str, Any]) -> bool:
-    return key in group or key.startswith(INITIAL) or key in SCHEDULES
+    return (key in group and key != MEMBER) or key.startswith(INITIAL) or key in SCHEDULES
 
 
 def _of_group(saved: Saved, group: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -127,4 +131,4 @@ def _deciding(named: NamedOptimizer, group: Mapping[str, Any], update: Mapping[s
 
 
 def _kept_keys(named: NamedOptimizer, group: Mapping[str, Any], param: Any) -> frozenset[str]:
-    return frozenset(expected_state(named.local, group, param) or ())
+    return frozenset(expected_state(named.stepper(group), group, param) or ())

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from optimbuild.model.kinds import Kind
 from optimbuild.model.never_decayed import is_never_decayed
 from optimbuild.model.param_info import ParamInfo
 
 RoutingKind = Literal["matrix", "output", "expert", "router"]
 ROUTING_KINDS: tuple[str, ...] = get_args(RoutingKind)
+AnyKind = Literal[Kind, RoutingKind]
+ALL_KINDS: tuple[str, ...] = get_args(AnyKind)
 """What a parameter can be by its shape and its place in the model, beside what its module makes it."""
 
 _OUTPUT = re.compile(r"^(lm_head|output|fc|fc_cls|cls|score|embed_out|unembed(ding)?|vocab_proj|qa_outputs|heads?)$")
@@ -21,10 +24,10 @@ _SHARED = re.compile(r"^shared_")
 _ROUTER = re.compile(r"(^|_)(gate|router|gating|wg)$")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
-Kinds = Mapping[str, Mapping[str, str]]
+RoutingKinds = Mapping[str, Mapping[str, str]]
 
 
-def routing_kinds(params: Sequence[ParamInfo], outputs: Mapping[str, str]) -> Kinds:
+def routing_kinds(params: Sequence[ParamInfo], outputs: Mapping[str, str]) -> RoutingKinds:
     """Return for each parameter its kinds for routing, each with the evidence for it.
 
     A matrix has two dimensions, both longer than 1, and is what a layer multiplies with: the weight of a linear layer,

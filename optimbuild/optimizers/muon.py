@@ -42,4 +42,12 @@ def _state(options: Mapping[str, Any]) -> State:  # noqa: ARG001  # the same und
     return State(copies=1)
 
 
-optimizer("muon", "torch.optim:Muon", options=MuonOptions, implementations=(), state=_state, requires="torch>=2.9")
+optimizer(
+    "muon",
+    "torch.optim:Muon",
+    options=MuonOptions,
+    implementations=(),
+    state=_state,
+    requires="torch>=2.9",
+    dimensions=2,
+)

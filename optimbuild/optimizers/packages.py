@@ -15,7 +15,11 @@ def _of_timm(optim: Any) -> Iterable[Offer]:
     for name in optim.list_optimizers():
         info = optim.get_optimizer_info(name)
         if not isinstance(info.opt_class, str):
-            yield name, info.opt_class, {**({"momentum": momentum} if info.has_momentum else {}), **(info.defaults or {})}
+            yield (
+                name,
+                info.opt_class,
+                {**({"momentum": momentum} if info.has_momentum else {}), **(info.defaults or {})},
+            )
 
 
 def _of_pytorch_optimizer(package: Any) -> Iterable[Offer]:

@@ -42,7 +42,7 @@ def given_options(spec: Spec, kind: OptimizerType) -> list[dict[str, Any]]:
     ([{'lr': 0.1}], [{}])
     """
     entries = [spec.optimizer, *spec.optimizers.values()]
-    found = [entry.options for entry in entries if find_optimizer(entry.type) is kind]
+    found = [entry.options for entry in entries if find_optimizer(entry.type).name == kind.name]
     return found or [_taken(spec, kind)]
 
 

@@ -48,28 +48,24 @@ def _why_idle(name: str, rules: Sequence[Applied]) -> str:
 def refuse_wrong_tensors(groups: Sequence[Group], rules: Sequence[Applied]) -> None:
     """Raise a ConfigError where an optimizer does not take a tensor that it was given, such as Muon a vector.
 
-    A class whose options are read from its signature is constructed with one tensor of each number of dimensions, on
-    the meta device. One with declared options takes any tensor.
+    An optimizer may be registered with the number of dimensions that it takes. A class whose options are read from its
+    signature is constructed with one tensor of each number of dimensions, on the meta device.
 
     Args:
         groups: The groups of a plan.
         rules: The rules, in their order.
 
     Raises:
-        ConfigError: A class refuses tensors of a plan; names them, and the rule to blame.
+        ConfigError: An optimizer refuses tensors of a plan; names them, and the rule to blame.
     """
     for name in dict.fromkeys([group.optimizer for group in groups]):
-        kind = find_optimizer(name)
-        if kind.schema is not None:
-            continue
         own = [group for group in groups if group.optimizer == name]
-        refused = _refused(kind, own)
+        refused = _refused(find_optimizer(name), own)
         if refused:
             names = [n for group in own for n, shape in _named_shapes(group) if len(shape) in refused]
-            first = next(iter(refused.values()))
             raise ConfigError(
                 f"{name} does not take {counted(len(names), 'parameter')} that it is given: {listing(names)} "
-                f"({first}). Route other parameters to it, or give these to another optimizer",
+                f"({next(iter(refused.values()))}). Route other parameters to it, or give these to another optimizer",
                 _blamed(names[0], rules),
             )
 
@@ -79,25 +75,27 @@ def _named_shapes(group: Group) -> Iterable[tuple[str, tuple[int, ...]]]:
 
 
 def _refused(kind: OptimizerType, groups: Sequence[Group]) -> dict[int, str]:
-    """Return the numbers of dimensions that a class refuses, each with its words; none where it refuses all tensors.
-
-    A class that takes no tensor on the meta device says nothing about those of the model.
-    """
-    from optimbuild.plan.state_probe import refusal  # a class whose options are not declared is one of torch's world
-
-    def answer(options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
-        return refusal(kind, {key: value for key, value in options.items() if key not in KERNELS}, shape)
-
+    """Return the numbers of dimensions that an optimizer refuses, each with the reason."""
     given: dict[int, tuple[Group, tuple[int, ...]]] = {}
-    for group in groups:
+    for group in groups if kind.schema is None or kind.dimensions is not None else ():
         for shape in group.shapes:
             given.setdefault(len(shape), (group, shape))
-    answers = {dimensions: answer(group.options, shape) for dimensions, (group, shape) in given.items()}
+    if kind.dimensions is not None:
+        why = f"it takes tensors of {counted(kind.dimensions, 'dimension')}"
+        return {dimensions: why for dimensions in given if dimensions != kind.dimensions}
+    answers = {dimensions: _answer(kind, group.options, shape) for dimensions, (group, shape) in given.items()}
     if any(answers.values()):
-        answers_to_others = [answer(groups[0].options, shape) for shape in ((4,), (4, 4), (4, 4, 1, 1))]
-        if not all([*answers.values(), *answers_to_others]):
+        # a class that takes no tensor at all on the meta device says nothing about those of the model
+        others = [_answer(kind, groups[0].options, shape) for shape in ((4,), (4, 4), (4, 4, 1, 1))]
+        if not all([*answers.values(), *others]):
             return {dimensions: why for dimensions, why in answers.items() if why}
     return {}
+
+
+def _answer(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
+    from optimbuild.plan.state_probe import refusal  # a class whose options are not declared is one of torch's world
+
+    return refusal(kind, {key: value for key, value in options.items() if key not in KERNELS}, shape)
 
 
 def _blamed(name: str, rules: Sequence[Applied]) -> str:

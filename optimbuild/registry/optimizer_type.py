@@ -62,6 +62,8 @@ class OptimizerType:
         state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
         requires: What to install where the class is missing, as pip names it.
         where: Module, file and line of the registration.
+        dimensions: The number of dimensions that a tensor must have; None where the class takes any, or where its
+            options are read from its signature, so that it is asked.
     """
 
     name: str
@@ -73,6 +75,7 @@ class OptimizerType:
     state: Callable[[Mapping[str, Any]], State] | None = field(default=None, compare=False)
     requires: str = field(default="", compare=False)
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
+    dimensions: int | None = None
 
     @classmethod
     def of_class(cls, name: str, target: Any) -> OptimizerType:

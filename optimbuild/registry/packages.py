@@ -136,7 +136,9 @@ class OptimizerPackage:
                 f"Install it: {self.how_to_get}"
             )
         if plugins_are_off():
-            raise MissingPackageError(f"OPTIMBUILD_PLUGINS=none forbids to import {self.prefix}, which has {self.prefix}.*")
+            raise MissingPackageError(
+                f"OPTIMBUILD_PLUGINS=none forbids to import {self.prefix}, which has {self.prefix}.*"
+            )
         try:
             return importlib.import_module(self.module)
         except Exception as error:  # a package may fail in any way, as torchvision does beside another build of torch
@@ -177,7 +179,9 @@ def find_without_prefix(name: str) -> OptimizerType | None:
     found = [kind for package in asked if (kind := package.get(name)) is not None]
     if len({(kind.target, repr(kind.defaults)) for kind in found}) > 1:
         choices = ", ".join(kind.name for kind in found)
-        raise UnknownNameError(f"{shown(name)} is in {len(found)} packages. Say which is meant by its prefix: {choices}.")
+        raise UnknownNameError(
+            f"{shown(name)} is in {len(found)} packages. Say which is meant by its prefix: {choices}."
+        )
     return found[0] if found else None
 
 

@@ -72,6 +72,7 @@ def optimizer(
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
     requires: str = ...,
+    dimensions: int | None = ...,
     force: bool = ...,
 ) -> OptimizerType: ...
 
@@ -86,6 +87,7 @@ def optimizer(
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
     requires: str = ...,
+    dimensions: int | None = ...,
     force: bool = ...,
 ) -> Callable[[type[T]], type[T]]: ...
 
@@ -100,6 +102,7 @@ def optimizer(
     implementations: Iterable[str] | None = None,
     state: Callable[[Mapping[str, Any]], State] | None = None,
     requires: str = "",
+    dimensions: int | None = None,
     force: bool = False,
 ) -> Any:
     """Register an optimizer: as data, or as a decorator of its class.
@@ -113,6 +116,7 @@ def optimizer(
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
         requires: What to install where the class is missing, as pip names it. Without it the package that is missing.
+        dimensions: The number of dimensions that a tensor must have, such as 2 for Muon; any by default.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -135,6 +139,7 @@ def optimizer(
         kernels=None if implementations is None else tuple(implementations),
         state=state,
         requires=requires,
+        dimensions=dimensions,
         where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
     )
 

@@ -39,7 +39,9 @@ class OptimizerRegistry(Registry):
 RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
 """Parameter-group rules, by name."""
 
-OPTIMIZERS = OptimizerRegistry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"])
+OPTIMIZERS = OptimizerRegistry(
+    "optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"]
+)
 """Optimizers, by name; a child of MMEngine's registry, so its names work here too, and those of packages after them."""
 
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

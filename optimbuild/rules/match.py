@@ -10,10 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.kinds import Kind
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
-from optimbuild.model.routing_kinds import RoutingKind
+from optimbuild.model.routing_kinds import AnyKind
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, NonNegative, Switch
 
@@ -25,7 +24,7 @@ class Entry(BaseModel):
 
     pattern: PatternText | None = None
     """A pattern over names."""
-    kinds: tuple[Kind | RoutingKind, ...] = ()
+    kinds: tuple[AnyKind, ...] = ()
     """Kinds, any of which is enough; beside a pattern both must hold."""
     lr_mult: NonNegative = 1.0
     """A factor for the learning rate."""

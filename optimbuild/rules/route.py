@@ -9,13 +9,10 @@ from pydantic import Field
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.kinds import KINDS, Kind
 from optimbuild.model.patterns import Pattern, PatternText
-from optimbuild.model.routing_kinds import ROUTING_KINDS, RoutingKind
+from optimbuild.model.routing_kinds import ALL_KINDS, AnyKind
 from optimbuild.registry import rule
 from optimbuild.values import Index, Keyword
-
-ALL_KINDS = (*KINDS, *ROUTING_KINDS)
 
 
 @rule("route")
@@ -34,7 +31,7 @@ class Route:
     """A name under ``optimizers``, or a registered type, which gets the options of ``optimizer`` that it takes."""
     patterns: tuple[PatternText, ...] = ()
     """Patterns, any of which is enough."""
-    kinds: tuple[Kind | RoutingKind, ...] = ()
+    kinds: tuple[AnyKind, ...] = ()
     """Kinds, any of which is enough."""
     min_dims: Index | None = None
     """The least number of dimensions."""
