@@ -141,12 +141,28 @@ def _module(name: str) -> str:
 
 
 def _last_linear(params: Sequence[ParamInfo]) -> dict[str, str]:
-    """Return the last linear layer, where no other has its shape under the same name but for numbers."""
+    """Return the last linear layer, where no other has its shape under the same name but for numbers.
+
+    Layers before it in the same module whose names end in the same word belong to it: the projections of CLIP.
+    """
     linear = [param for param in params if "linear" in param.kinds and len(param.shape) == 2]
     if len(linear) < 2:
         return {}
     forms = [(_NUMBER.sub("*", param.name), param.shape) for param in linear]
     if forms.count(forms[-1]) > 1:
         return {}
-    module = linear[-1].name.rpartition(".")[0]
-    return {param.name: "the last linear layer" for param in params if param.name.rpartition(".")[0] == module}
+    last = linear[-1].name.rpartition(".")[0]
+    above, word = last.rpartition(".")[0], _last_word(last)
+    modules = {last}
+    for param in reversed(linear[:-1]):
+        module = param.name.rpartition(".")[0]
+        if not word or module.rpartition(".")[0] != above or _last_word(module) != word:
+            break
+        modules.add(module)
+    return {param.name: "the last linear layer" for param in params if param.name.rpartition(".")[0] in modules}
+
+
+def _last_word(module: str) -> str:
+    """Return the last of several words in a module's own name; empty where it is one word."""
+    first, _, word = module.rpartition(".")[2].rpartition("_")
+    return word if first else ""

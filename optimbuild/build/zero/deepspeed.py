@@ -29,10 +29,11 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         plan: A plan without ``zero``: DeepSpeed shards by itself.
 
     Returns:
-        JSON data. ``optimizer`` is missing where the class is none that DeepSpeed can construct by name.
+        JSON data. ``optimizer`` is missing where the class is none that DeepSpeed can construct by name, and where the
+        plan has several optimizers.
 
     Raises:
-        ConfigError: The plan has ``zero``.
+        ConfigError: The plan has ``zero``, or an optimizer that takes matrices only, as Muon does.
 
     >>> from optimbuild import make_plan
     >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, torch.nn.Linear(2, 2))
@@ -41,12 +42,19 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     """
     if plan.spec.sharding is not None:
         raise ConfigError("DeepSpeed shards the optimizer state by itself: leave `zero` off", "zero")
+    kinds = {name: find_optimizer(name) for name in [group.optimizer for group in plan.groups]}
+    for name, kind in kinds.items():
+        if kind.dimensions is not None:
+            raise ConfigError(
+                f"{name} takes tensors of {kind.dimensions} dimensions, and ZeRO of DeepSpeed hands over flat tensors: "
+                "use `zero: true`, or FSDP2"
+            )
     # any torch optimizer, whatever DeepSpeed was tested with, and under its CPU offload too
     part: dict[str, Any] = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}
     kind = find_optimizer(plan.spec.optimizer.type)
     cls = kind.load()
-    by_name = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in CLASSES_OF_ITS_OWN
-    if not by_name:
+    is_torchs = getattr(torch.optim, cls.__name__, None) is cls and cls.__name__ not in CLASSES_OF_ITS_OWN
+    if len(kinds) > 1 or not is_torchs:
         return part
     params = {key: value for key, value in kind.complete(plan.spec.optimizer.options).items() if value is not None}
     if cls.__name__ in ("Adam", "AdamW"):  # by default DeepSpeed takes its own Adam, with other options
