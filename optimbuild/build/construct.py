@@ -25,7 +25,8 @@ from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
 ADD_PARAM_GROUP = torch.optim.Optimizer.add_param_group
 """Torch's own, as it is when this module is imported."""
 
-APPENDABLE = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
+_CALLED = ("AdamW", "Adam", "SGD", "RAdam", "NAdam", "Adamax", "Adadelta", "RMSprop", "Rprop", "ASGD")
+APPENDABLE = tuple(getattr(torch.optim, name) for name in _CALLED)
 """Classes whose constructor does nothing with a group but to fill in the defaults and to check its tensors."""
 
 

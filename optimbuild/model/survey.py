@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
-from optimbuild.model.fsdp import shapes_before_fsdp
+from optimbuild.model.full_shapes import full_shape, shapes_before_fsdp
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
@@ -96,10 +96,10 @@ def survey(model: nn.Module) -> Surveyed:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
     modules = list(walk(model))
-    flattened = shapes_before_fsdp(modules)
+    flattened = shapes_before_fsdp([module for _, module in modules])
     names: dict[int, str] = {}  # by the id of a tensor
     aliases: dict[int, dict[str, None]] = {}  # of those that modules share
-    found: list[tuple[nn.Parameter, Owner, str]] = []  # with the container that holds it
+    found: list[tuple[str, nn.Parameter, Owner, str]] = []  # with the container that holds it
     sparse: set[int] = set()
     for prefix, module, owner, container in _owners(modules, flattened):
         for key, tensor in module._parameters.items():
@@ -108,16 +108,16 @@ def survey(model: nn.Module) -> Surveyed:
             name, known = prefix + key, names.get(id(tensor))
             if known is None:
                 names[id(tensor)] = name
-                found.append((tensor, owner, container))
+                found.append((name, tensor, owner, container))
             elif known != name:
                 aliases.setdefault(id(tensor), {})[name] = None
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
-    root, tensors = unwrapped(model), [tensor for tensor, _, _ in found]
+    root, tensors = unwrapped(model), [tensor for _, tensor, _, _ in found]
     kinds: dict[tuple[int, str, tuple[int, ...]], Kinds] = {}
     params = [
-        _param(tensor, owner, container, names[id(tensor)], tuple(aliases.get(id(tensor), ())), kinds, flattened)
-        for tensor, owner, container in found
+        _param(name, tensor, owner, container, tuple(aliases.get(id(tensor), ())), kinds, flattened)
+        for name, tensor, owner, container in found
     ]
     made = Inventory(
         params,
@@ -159,17 +159,16 @@ def _owners(
 
 
 def _param(
+    name: str,
     tensor: nn.Parameter,
     owner: Owner,
     container: str,
-    name: str,
     aliases: tuple[str, ...],
     known: dict[tuple[int, str, tuple[int, ...]], Kinds],
     flattened: Mapping[int, Sequence[int]],
 ) -> ParamInfo:
-    noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     try:
-        shape = tuple(_full_shape(tensor, flattened))
+        shape = tuple(full_shape(tensor, flattened))
     except RuntimeError:
         raise ModelError(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
@@ -187,15 +186,10 @@ def _param(
         kinds.kinds,
         tensor.requires_grad,
         aliases,
-        marks_of(tensor) if noted else NOTHING,
+        marks_of(tensor) if tensor.__dict__ else NOTHING,
         kinds.evidence,
         container,
     )
-
-
-def _full_shape(tensor: nn.Parameter, flattened: Mapping[int, Sequence[int]]) -> Sequence[int]:
-    """Return the shape of a parameter; FSDP1 leaves a flat shard in its place, DeepSpeed stage 3 an empty tensor."""
-    return flattened.get(id(tensor)) or tensor.__dict__.get("ds_shape", tensor.shape)
 
 
 @lru_cache(maxsize=256)
@@ -251,7 +245,7 @@ def _is_convolution(cls: Any) -> bool:
 def _is_depthwise(module: nn.Module, flattened: Mapping[int, Sequence[int]]) -> bool:
     weight = module._parameters.get("weight")
     if type(weight) is nn.Parameter or (weight is not None and not isinstance(weight, nn.UninitializedParameter)):
-        return sees_one_channel(_full_shape(weight, flattened))
+        return sees_one_channel(full_shape(weight, flattened))
     if isinstance(module, nn.modules.conv._ConvNd) and not module.transposed:  # the weight is computed from others
         return module.in_channels == module.groups
     return False

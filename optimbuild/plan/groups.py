@@ -63,9 +63,11 @@ def groups_of(
         ConfigError: The config asks for an implementation that an optimizer or its tensors do not have.
     """
     found = []
+    names = {setting.optimizer for setting in settings if setting.optimizer is not None}
+    kinds = {name: find_optimizer(name) for name in names}
     for setting, positions in zip(settings, members, strict=True):
         if setting.optimizer is not None:
-            kind, options = find_optimizer(setting.optimizer), setting.options or {}
+            kind, options = kinds[setting.optimizer], setting.options or {}
             params = [model.params[position] for position in positions]
             shapes = [param.shape for param in params]
             unable = cannot_fuse(model, kind, params)

@@ -203,7 +203,7 @@ class OptimizerType:
             ConfigError: As :meth:`complete`.
         """
         # A large model with layer decay asks for hundreds of changes, most of one independent option. Checking only
-        # that option takes a tenth of the time of checking all options anew.
+        # that option takes much less time than checking all options anew.
         changed = dict(options)
         try:
             for key, value in update.items():

@@ -276,6 +276,14 @@ def test_sparse_gradients_are_not_given_to_a_kernel_that_cannot_take_them():
     assert optimizer.plan.groups[0].implementation != "fused"
 
 
+def test_a_later_build_does_not_train_what_an_earlier_one_froze():
+    model = Net()
+    build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"]}]}, model)
+    assert "stem.0.weight" in build_optimizer(CONFIG, model).plan.frozen
+    model.requires_grad_(True)
+    assert build_optimizer(CONFIG, model).plan.frozen == ()
+
+
 def test_frozen_parameters_have_no_gradient_and_no_group():
     model = Net()
     optimizer = build_optimizer(

@@ -15,6 +15,9 @@ from mmengine.optim import OPTIMIZERS as MMENGINE
 from torch import nn
 
 from optimbuild import OPTIMIZERS, build_optimizer, make_plan, optimizer
+from optimbuild.build.construct import APPENDABLE
+from optimbuild.build.torch_groups import parameter_groups
+from optimbuild.model.survey import survey
 from tests.models import Net
 
 CLASSES = {
@@ -52,6 +55,23 @@ def test_a_group_has_what_the_class_built_by_hand_has(name, given):
     by_hand = CLASSES[name](list(model.parameters()), **given)
     (mine,), (other,) = built.param_groups, by_hand.param_groups
     assert {k: v for k, v in mine.items() if k not in SWITCHES} == {k: v for k, v in other.items() if k not in SWITCHES}
+
+
+@pytest.mark.parametrize("cls", APPENDABLE)
+def test_appended_groups_are_those_that_the_constructor_makes(cls):
+    model, rules = Net(), [{"type": "layer_decay", "ratio": 0.5}]
+    with registered(cls) as name:
+        built = build_optimizer({"optimizer": {"type": name, "lr": 0.125}, "rules": rules}, model)
+        groups = parameter_groups(built.plan, survey(model))
+        by_hand = cls(groups, lr=0.125)
+    assert len(built.param_groups) == 5
+    assert [list(group) for group in built.param_groups] == [list(group) for group in by_hand.param_groups]
+    for mine, other in zip(built.param_groups, by_hand.param_groups, strict=True):
+        assert list(map(id, mine["params"])) == list(map(id, other["params"]))
+        assert {k: v for k, v in mine.items() if k != "params"} == {k: v for k, v in other.items() if k != "params"}
+    for tensor in model.parameters():
+        tensor.grad = torch.ones_like(tensor)
+    built.step()
 
 
 def test_lbfgs_takes_a_step():
