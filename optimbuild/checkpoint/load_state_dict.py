@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.optim import Optimizer
@@ -19,6 +20,8 @@ from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
 from optimbuild.checkpoint.prepared_load import Choices, converted_state, prepare
 from optimbuild.errors import OptimBuildWarning
 
+_resumable: WeakSet[Optimizer] = WeakSet()
+
 
 def resumable(optimizer: Optimizer) -> None:
     """Have ``optimizer.load_state_dict`` match by name, in any layout, so that a training loop needs no change.
@@ -27,8 +30,11 @@ def resumable(optimizer: Optimizer) -> None:
     Where they differ from the config's, a warning says so.
 
     Args:
-        optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO.
+        optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO, once or more often.
     """
+    if optimizer in _resumable:
+        return
+    _resumable.add(optimizer)
     if is_zero(optimizer):  # torch reads the dict by position before any hook sees it, so there is no other way
         optimizer.load_state_dict = partial(load_into_zero, optimizer)  # type: ignore[method-assign]
         return

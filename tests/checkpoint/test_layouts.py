@@ -227,7 +227,7 @@ def test_a_newer_version_is_refused() -> None:
 def test_state_of_no_parameter_is_refused() -> None:
     state = optimizer_state(trained()[1])
     state["state"]["ghost"] = {"step": torch.tensor(1.0)}
-    refusal(state, "1 parameter with state without an entry in `params`: 'ghost'")
+    refusal(state, "no entry in `params` for 1 parameter with state: 'ghost'")
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["state"][99] = {"step": torch.tensor(1.0)}
     refusal(old, "in no group: 99")
