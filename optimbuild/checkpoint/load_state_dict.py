@@ -29,6 +29,9 @@ def resumable(optimizer: Optimizer) -> None:
     As always with ``load_state_dict``, the saved options count, so that an LR schedule goes on from its middle.
     Where they differ from the config's, a warning says so.
 
+    Torch copies and pickles an optimizer without its hooks, so a copy must be made resumable again. One that
+    :func:`optimbuild.build_optimizer` built is resumable already, and so are its copies.
+
     Args:
         optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO, once or more often.
     """

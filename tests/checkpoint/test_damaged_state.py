@@ -163,7 +163,9 @@ def check_loaded(state: Any, optimizer: torch.optim.Optimizer, layout: str, name
     """What was loaded for a parameter is what the state says of it, value for value."""
     if layout == "torch":
         groups = state["param_groups"]
-        pairs = [pair for group in groups for pair in zip(group["params"], group.get("param_names") or (), strict=False)]
+        pairs = [
+            pair for group in groups for pair in zip(group["params"], group.get("param_names") or (), strict=False)
+        ]
         names = dict(pairs)
         said = {names[key]: value for key, value in state["state"].items() if key in names}
     else:
