@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 import torch
 
+FSDP2_TRAINS_ON_CPU = hasattr(torch.cpu.Stream, "record_event")
+
 needs_fsdp2_on_cpu = pytest.mark.skipif(
-    not hasattr(torch.cpu.Stream, "record_event"), reason="FSDP2 of torch 2.6 trains on accelerators only"
+    not FSDP2_TRAINS_ON_CPU, reason="FSDP2 of torch 2.6 trains on accelerators only"
 )
 
 GRACE = 5.0

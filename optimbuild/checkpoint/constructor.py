@@ -9,9 +9,6 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-NO_ARGUMENTS = frozenset(("self", "params"))
-"""Parameters of a constructor that are no options."""
-
 
 def is_torchs(cls: type) -> bool:
     """Say whether a class is one of torch's own optimizers."""
@@ -70,7 +67,7 @@ def _own_arguments(cls: Any) -> tuple[str, ...]:
     """Return the names that the constructor takes, and where it passes on any others, those of the next one."""
     names: dict[str, None] = {}
     for constructor in _constructors(cls):
-        kinds = {name: one.kind for name, one in constructor.items() if name not in NO_ARGUMENTS}
+        kinds = {name: one.kind for name, one in list(constructor.items())[2:]}  # after self and the parameters
         several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         names |= dict.fromkeys([name for name, kind in kinds.items() if kind not in several])
         if inspect.Parameter.VAR_KEYWORD not in kinds.values():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from optimbuild.checkpoint.named_optimizer import is_dtensor
-from optimbuild.checkpoint.state_entries import Entries, StateEntry
+from optimbuild.checkpoint.state_entries import Entries, StateEntry, is_nested
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
 
@@ -62,6 +62,8 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
     """
     if isinstance(value, torch.Tensor) and value.is_meta and not param.is_meta:
         raise CheckpointError(f"a saved tensor of shape {tuple(value.shape)} has no data; nothing was loaded")
+    if is_nested(value):
+        return _nested(value, param)
     if entry is not None and entry.kind == "free":
         entry = None
     if entry is not None and entry.kind in ("scalar", "number"):
@@ -80,6 +82,19 @@ def converted(value: Any, entry: StateEntry | None, param: torch.Tensor) -> Any:
     # Fused kernels go through parameter and state side by side, so both need the same memory layout.
     # And a view of a larger storage may share it with tensors of somebody else.
     return torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value.detach())
+
+
+def _nested(value: Any, param: torch.Tensor) -> Any:
+    """Return nested state with copies of its tensors, on the device of its parameter."""
+    if isinstance(value, Mapping):
+        return {key: _nested(item, param) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_nested(item, param) for item in value])
+    if isinstance(value, torch.Tensor):
+        return value.detach().to(param.device, copy=True)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise CheckpointError(f"{shown(value)} was saved inside a list or mapping, and is neither tensor nor number")
 
 
 def _without_grad(value: torch.Tensor) -> torch.Tensor:

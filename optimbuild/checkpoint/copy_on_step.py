@@ -27,11 +27,14 @@ _hooks: WeakKeyDictionary[Optimizer, _CopyBeforeStep] = WeakKeyDictionary()
 
 
 def copy_shared_at_next_step(optimizer: Optimizer) -> None:
-    """Have an optimizer copy, before its next step, the state tensors that somebody else still holds.
+    """Have an optimizer copy, before its next step, the state tensors that something else still refers to.
 
-    Like torch, loading keeps the given tensors where it can, which costs neither time nor memory. But the step
-    changes them in place: a state dict that its owner kept would change too, and two optimizers that loaded it
-    would share their moments. Most programs drop the dict after loading it; then nothing is copied.
+    Loading keeps the given tensors where it can, as torch does, and a step changes them in place. Without the copy a
+    state dict that is still there would change too, and two optimizers that loaded it would share their moments. Where
+    the dict is gone by the next step, nothing is copied.
+
+    The copy keeps the others from this optimizer's steps, and not this one from theirs: an optimizer whose own
+    ``state_dict()`` was loaded here still writes into the tensors that it shares, if it steps first.
 
     Args:
         optimizer: The one that was loaded into.

@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.constructor import constructor_arguments, is_torchs, option_names
-from optimbuild.checkpoint.group_options import ABSENT, NO_OPTIONS
+from optimbuild.checkpoint.group_options import ABSENT, IMPLEMENTATION, NO_OPTIONS
 from optimbuild.plan.state_probe import group_after_step
 
 
@@ -26,7 +26,7 @@ def counters_of(optimizer: Optimizer) -> frozenset[str]:
     cls: Any = type(optimizer)
     options = option_names(cls)
     constructed = frozenset() if options is None else optimizer.defaults.keys() - options
-    return (_made_by_step(optimizer) | constructed) - NO_OPTIONS
+    return (_made_by_step(optimizer) | constructed) - NO_OPTIONS - IMPLEMENTATION
 
 
 def _made_by_step(optimizer: Optimizer) -> frozenset[str]:
@@ -42,5 +42,8 @@ def _made_by_step(optimizer: Optimizer) -> frozenset[str]:
 
 
 def counters_at_start(optimizer: Optimizer) -> dict[str, Any]:
-    """Return the counters as a group has them before the first step."""
-    return {key: optimizer.defaults.get(key, ABSENT) for key in counters_of(optimizer)}
+    """Return the counters that a group of a fresh optimizer has, as far as this one's may have others."""
+    start = {key: optimizer.defaults.get(key, ABSENT) for key in counters_of(optimizer)}
+    if optimizer.state:
+        return start
+    return {key: value for key, value in start.items() if value is ABSENT}

@@ -64,7 +64,7 @@ def _our_layout(state: Mapping[str, Any], names: KnownNames) -> SavedState:
     stray = [shown(name) for name in by_name if name not in groups]
     if stray:
         raise CheckpointError(
-            f"{counted(len(stray), 'parameter')} with state without an entry in `params`: {listing(stray)}"
+            f"no entry in `params` for {counted(len(stray), 'parameter')} with state: {listing(stray)}"
         )
     return SavedState(
         {name: found for name, found in by_name.items() if found}, groups, OURS, str(state["fingerprint"])

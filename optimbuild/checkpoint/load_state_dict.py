@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.optim import Optimizer
@@ -18,6 +19,8 @@ from optimbuild.checkpoint.named_optimizer import NamedOptimizer, is_zero
 from optimbuild.checkpoint.prepared_load import Choices, converted_state, prepare
 from optimbuild.messages import warn
 
+_resumable: WeakSet[Optimizer] = WeakSet()
+
 
 def resumable(optimizer: Optimizer) -> None:
     """Have ``optimizer.load_state_dict`` match by name, in any layout, so that a training loop needs no change.
@@ -25,9 +28,15 @@ def resumable(optimizer: Optimizer) -> None:
     As always with ``load_state_dict``, the saved options count, so that an LR schedule goes on from its middle.
     Where they differ from the config's, a warning says so.
 
+    Torch copies and pickles an optimizer without its hooks, so a copy must be made resumable again. One that
+    :func:`optimbuild.build_optimizer` built is resumable already, and so are its copies.
+
     Args:
-        optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO.
+        optimizer: A torch optimizer whose groups have ``param_names``, also one of ZeRO, once or more often.
     """
+    if optimizer in _resumable:
+        return
+    _resumable.add(optimizer)
     if is_zero(optimizer):  # torch reads the dict by position before any hook sees it, so there is no other way
         optimizer.load_state_dict = partial(load_into_zero, optimizer)  # type: ignore[method-assign]
         return

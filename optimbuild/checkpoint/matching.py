@@ -11,10 +11,20 @@ import torch
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import Entries, depends_on_shape, expected_state, mismatch, starts_with_state
+from optimbuild.checkpoint.state_entries import (
+    Entries,
+    depends_on_shape,
+    expected_state,
+    is_nested,
+    mismatch,
+    starts_with_state,
+)
 from optimbuild.checkpoint.suggested_rename import suggested_rename
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
+
+ONLY_IN_ORDER = "which only the same parameters in the same order can take"
+"""Why nested state does not fit: as that of LBFGS, it may be of all parameters together."""
 
 Missing = Literal["error", "init"]
 Unexpected = Literal["error", "ignore"]
@@ -56,12 +66,8 @@ def match_state(
     Raises:
         CheckpointError: Something does not fit; the message lists every kind of mismatch, with names.
     """
-    if missing not in ("error", "init") or unexpected not in ("error", "ignore"):
-        raise CheckpointError(
-            f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
-            f"{shown(unexpected)}"
-        )
-    match, wrong, kept = Match(), Mismatches(), _Kept(named)
+    _refuse_unknown_choice(missing, unexpected)
+    match, wrong, kept = Match(), Mismatches(in_order=list(saved.groups) == list(named.params)), _Kept(named)
     for name, param in named.params.items():
         values = saved.state.get(name)
         before, now = saved.options.get(name, {}).get(MEMBER), named.stepped_by(name)
@@ -77,11 +83,12 @@ def match_state(
         name for name in saved.groups if name not in named.params and (name in saved.state or name not in names.frozen)
     ]
     told = [f"{name} (frozen now)" if name in names.frozen else name for name in strangers]
-    lines = wrong.lines(match, told, missing, unexpected)
+    lines = wrong.avoidable(match, told, missing, unexpected)
+    if lines and advice:
+        lines.append(advice)
+    lines += wrong.unavoidable()
     if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
         lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
-    if advice and any(line.endswith(")") for line in lines):
-        lines.append(advice)
     if lines:
         text = "".join(f"\n  {line}" for line in lines)
         raise CheckpointError(
@@ -89,6 +96,14 @@ def match_state(
         )
     match.ignored = strangers + match.ignored
     return match
+
+
+def _refuse_unknown_choice(missing: object, unexpected: object) -> None:
+    if missing not in ("error", "init") or unexpected not in ("error", "ignore"):
+        raise CheckpointError(
+            f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
+            f"{shown(unexpected)}"
+        )
 
 
 class _Kept:
@@ -139,6 +154,10 @@ def _match_one(
     shape, entries = param.shape, dict.fromkeys(values) if expected is None else expected
     for key, entry in entries.items():
         value = values[key]
+        if is_nested(value) and (entry is None or entry.kind == "nested"):
+            if not wrong.in_order:
+                wrong.shapes.append(f"{name} ({key}): a {type(value).__name__} saved, {ONLY_IN_ORDER}")
+            continue
         if entry is not None and type(value) is torch.Tensor and value.dtype is entry.dtype:
             here = shape if entry.kind == "like" else entry.shape or ()
             if value.shape == here:
@@ -162,15 +181,17 @@ class Mismatches:
         extra: Parameters by the entries that the save has and the optimizer does not keep.
         moved: Parameters by the optimizer that stepped them before and the one that does now.
         shapes: Values of another shape or dtype.
+        in_order: Whether the save has the optimizer's parameters, in the same order.
     """
 
+    in_order: bool = True
     lacking: dict[str, list[str]] = field(default_factory=dict)
     extra: dict[str, list[str]] = field(default_factory=dict)
     moved: dict[str, list[str]] = field(default_factory=dict)
     shapes: list[str] = field(default_factory=list)
 
-    def lines(self, match: Match, strangers: list[str], missing: Missing, unexpected: Unexpected) -> list[str]:
-        """Return a line for each kind of difference that is not allowed.
+    def avoidable(self, match: Match, strangers: list[str], missing: Missing, unexpected: Unexpected) -> list[str]:
+        """Return a line for each kind of difference that another choice would allow.
 
         Args:
             match: What fits, and the parameters without saved state.
@@ -189,9 +210,12 @@ class Mismatches:
             lines = [_line(strangers, "saved, but not in the optimizer")]
             lines += [_line(n, f"saved with {keys}, which it does not keep") for keys, n in self.extra.items() if keys]
             found += [f"{line} (unexpected='ignore' leaves that out)" for line in lines if line]
-        if self.shapes:
-            found.append(f"{counted(len(self.shapes), 'value')} of another shape or dtype: {listing(self.shapes)}")
         return found
+
+    def unavoidable(self) -> list[str]:
+        """Return a line for the values that no choice makes fit."""
+        count = counted(len(self.shapes), "value")
+        return [f"{count} of another shape or dtype: {listing(self.shapes)}"] if self.shapes else []
 
 
 def _line(names: list[str], what: str) -> str:

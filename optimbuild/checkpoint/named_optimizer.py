@@ -118,7 +118,8 @@ class NamedOptimizer:
                 if not _is_savable(value) or not isinstance(key, str):
                     raise CheckpointError(
                         f"{type(self.local).__name__} keeps {shown(value)} as {key!r} of {name!r}; only tensors and "
-                        "numbers can be saved by name"
+                        "numbers can be saved by name. What works is to save its state_dict(), which loads into the "
+                        "same parameters in the same order"
                     )
             if entries:
                 found[name] = entries

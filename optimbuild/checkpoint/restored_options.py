@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimbuild.checkpoint.group_counters import counters_at_start
+from optimbuild.checkpoint.group_counters import counters_at_start, counters_of
 from optimbuild.checkpoint.group_options import INITIAL, SCHEDULES, plain_option
 from optimbuild.checkpoint.matching import Match
 from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
@@ -28,12 +28,12 @@ def restored_counters(saved: Saved, named: NamedOptimizer) -> list[dict[str, Any
     Raises:
         CheckpointError: Parameters that share a group now were saved with different counters.
     """
-    starts = {id(each): counters_at_start(each) for each in named.steppers.values()}
+    known = {id(each): (counters_at_start(each), counters_of(each)) for each in named.steppers.values()}
     advice = "It counts the steps of a group, so keep apart what was apart, or leave one out of the saved state."
     updates = []
     for group in named.optimizer.param_groups:
-        start = starts[id(named.stepper(group))]
-        updates.append({**start, **_common(saved, group, frozenset(start), advice)})
+        start, counters = known[id(named.stepper(group))]
+        updates.append({**start, **_common(saved, group, counters, advice)})
     return updates
 
 
@@ -52,12 +52,12 @@ def restored_options(saved: Saved, named: NamedOptimizer, match: Match) -> tuple
         CheckpointError: Parameters that share a group now were saved with different options, or an option does not fit.
     """
     advice = "Load with load_optimizer_state(optimizer, state, options='config') to keep the options of the config."
-    counters = {key for each in named.steppers.values() for key in counters_at_start(each)}
+    counters = frozenset[str]().union(*map(counters_of, named.steppers.values()))
     updates, deciding = [], set()
     for group in named.optimizer.param_groups:
         # what is unknown to this optimizer stays away, such as a factor for another project's scheduler
         known = {key for options in _of_group(saved, group).values() for key in options if _is_option(key, group)}
-        update = _common(saved, group, frozenset(known - counters), advice)
+        update = _common(saved, group, frozenset(known) - counters, advice)
         loaded = [i for i, name in enumerate(group["param_names"]) if match.entries.get(name) is not None]
         kept = _deciding(named, group, update, group["params"][loaded[0]]) if loaded else set()
         updates.append({key: value for key, value in update.items() if key not in kept})

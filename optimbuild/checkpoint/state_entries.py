@@ -23,7 +23,8 @@ class StateEntry:
     """One value that an optimizer keeps for a parameter.
 
     Args:
-        kind: ``like``: a tensor of the parameter's shape; ``scalar``: a tensor without dimensions;
+        kind: ``like``: a tensor of the parameter's shape; ``scalar``: a tensor without dimensions; ``nested``: a list,
+            tuple or mapping;
             ``number``: a plain number; ``text``: a text; ``other``: a tensor of another shape; ``free``: one or the
             other of these, which depends on the parameter's values.
         dtype: The dtype of the tensor; None for a number.
@@ -189,7 +190,14 @@ def _starts_with_state(asked: _Class, ndim: int) -> bool:
         return False
 
 
+def is_nested(value: Any) -> bool:
+    """Say whether a value holds others, as the lists of tensors that LBFGS keeps."""
+    return isinstance(value, (list, tuple, Mapping))
+
+
 def _entry(value: Any, shape: tuple[int, ...]) -> StateEntry:
+    if is_nested(value):
+        return StateEntry("nested")
     if not isinstance(value, torch.Tensor):
         return StateEntry("text" if isinstance(value, str) else "number")
     kind = "scalar" if value.ndim == 0 else "like" if value.shape == shape else "other"

@@ -163,7 +163,9 @@ def check_loaded(state: Any, optimizer: torch.optim.Optimizer, layout: str, name
     """What was loaded for a parameter is what the state says of it, value for value."""
     if layout == "torch":
         groups = state["param_groups"]
-        pairs = [pair for group in groups for pair in zip(group["params"], group.get("param_names", ()), strict=False)]
+        pairs = [
+            pair for group in groups for pair in zip(group["params"], group.get("param_names") or (), strict=False)
+        ]
         names = dict(pairs)
         said = {names[key]: value for key, value in state["state"].items() if key in names}
     else:
@@ -200,7 +202,7 @@ def resealed(directory: Path, content: Any) -> None:
         (lambda c: c.update(files={}), r"names no \.metadata"),
         (lambda c: c["files"].pop("__0_0.distcp"), "which has no checksum"),
         (lambda c: c.update(params=[]), "was altered: 'params'"),
-        (lambda c: c["params"].pop("0.weight"), "has no entry in `params`"),
+        (lambda c: c["params"].pop("0.weight"), "no entry in `params` for"),
         (lambda c: c["numbers"].update({"0.weight": {"step": 2**63}}), "the same is a tensor and a number"),
         (lambda c: c["numbers"].update({"0.weight": {"step": [1]}}), "was altered: 'numbers"),
         (lambda c: c.update(fingerprint=3), "was altered: 'fingerprint'"),

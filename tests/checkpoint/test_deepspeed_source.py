@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.fsdp import fully_shard
 
 from optimbuild import CheckpointError, build_optimizer
 from optimbuild.build.zero.deepspeed import deepspeed_config
 from optimbuild.checkpoint import deepspeed_state, load_optimizer_state, optimizer_state
 from tests.build.test_sharded import deepspeed_on_cpu, training
 from tests.checkpoint.training import CONFIG, net, plain, train
-from tests.distributed import run
+from tests.distributed import FSDP2_TRAINS_ON_CPU, run
 
 
 def train_with_deepspeed(directory: str) -> None:
@@ -40,6 +41,20 @@ def resumed_under_zero(directory: str) -> list[dict[str, Any]]:
     return found
 
 
+def resumed_under_fsdp2(directory: str) -> list[dict[str, Any]]:
+    """Load into a model that FSDP2 shards, and take a step, which shards of a wrong form would not survive."""
+    found = []
+    for stage in (1, 2, 3):
+        model = net()
+        fully_shard(model)
+        optimizer = build_optimizer(CONFIG, model)
+        load_optimizer_state(optimizer, deepspeed_state(f"{directory}/{stage}"))
+        found.append(plain(optimizer_state(optimizer)))
+        train(model, optimizer, range(3, 4))
+        assert {float(kept["step"]) for kept in optimizer_state(optimizer)["state"].values()} == {4.0}
+    return found
+
+
 def test_a_checkpoint_of_deepspeed_resumes_plain_and_on_other_ranks(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     run(2, train_with_deepspeed, str(tmp_path), timeout=200)
@@ -57,6 +72,9 @@ def test_a_checkpoint_of_deepspeed_resumes_plain_and_on_other_ranks(tmp_path: Pa
                 torch.testing.assert_close(value, expected[name][key])
     for found in run(3, resumed_under_zero, str(tmp_path), timeout=120):
         assert [each["state"] for each in found] == [plain(state)["state"] for state in states]
+    if FSDP2_TRAINS_ON_CPU:
+        for found in run(3, resumed_under_fsdp2, str(tmp_path), timeout=120):
+            assert [each["state"] for each in found] == [plain(state)["state"] for state in states]
     next((tmp_path / "1").rglob("zero_pp_rank_1*")).unlink()
     with pytest.raises(CheckpointError, match="is of 2 ranks, and has 1"):
         deepspeed_state(tmp_path / "1")

@@ -16,6 +16,8 @@ from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from tests.checkpoint.training import CONFIG, SGD, net, resumed, same, train, trained, weights
 from tests.models import Tied
 
+ONLY_NORMS = {"type": "no_decay", "bias": False, "other_biases": False, "one_dimensional": False, "vectors": False}
+
 
 def one_group_a_parameter(model: nn.Module, config: dict[str, Any], named: bool) -> torch.optim.Optimizer:
     """Build what older projects built with plain torch: a group for each parameter, with the planned options."""
@@ -63,6 +65,59 @@ def test_a_state_of_mmengines_own_constructor_resumes() -> None:
     train(again, fresh, range(5, 10))
     train(whole, wrapper.optimizer, range(5, 10))
     assert same(weights(again), weights(whole))
+
+
+def one_group_a_parameter_by_module(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Group as detectron2 does, which no registry has: module by module, norms apart, each tensor once."""
+    groups: list[dict[str, Any]] = []
+    seen = set()
+    for module in model.modules():
+        for tensor in module.parameters(recurse=False):
+            if tensor.requires_grad and tensor not in seen:
+                seen.add(tensor)
+                is_norm = isinstance(module, nn.LayerNorm | nn.BatchNorm1d)
+                groups.append({"params": [tensor], "lr": 1e-2, "weight_decay": 0.0 if is_norm else decay})
+    return groups
+
+
+class CountingAdam(torch.optim.AdamW):
+    """Keeps its step as a plain number, as the Adam of fairseq does, whose release on the registry cannot be built."""
+
+    def state_dict(self) -> dict[str, Any]:
+        state = copy.deepcopy(super().state_dict())
+        for found in state["state"].values():
+            found["step"] = int(found["step"])
+        kept = ("params", "lr", "betas", "eps", "weight_decay")
+        state["param_groups"] = [{key: group[key] for key in kept} for group in state["param_groups"]]
+        return state
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["all", "some frozen"])
+@pytest.mark.parametrize("project", ["detectron2", "fairseq"])
+def test_the_groups_of_other_projects_resume_bit_for_bit(project: str, frozen: bool) -> None:
+    whole = net()
+    whole.blocks[0].requires_grad_(not frozen)
+    if project == "detectron2":
+        old = torch.optim.AdamW(one_group_a_parameter_by_module(whole, 0.05), fused=True)
+    else:
+        trainable = list(filter(lambda tensor: tensor.requires_grad, whole.parameters()))
+        old = CountingAdam(trainable, lr=1e-2, weight_decay=0.05, fused=True)
+    train(whole, old, range(5))
+    rules = [{"type": "freeze", "patterns": ["blocks.0"]}] if frozen else []
+    if project == "detectron2":
+        rules.append(ONLY_NORMS)
+    again, fresh = resumed(whole, {"optimizer": CONFIG["optimizer"], "rules": rules})
+    report = load_optimizer_state(fresh, old.state_dict())
+    assert not report.changes
+    train(again, fresh, range(5, 10))
+    train(whole, old, range(5, 10))
+    assert same(weights(again), weights(whole))
+
+
+def test_one_flat_tensor_for_all_parameters_is_refused() -> None:
+    """As fairseq keeps it in half precision, unless it is told not to flatten."""
+    flat = nn.Parameter(torch.cat([tensor.detach().flatten() for tensor in net().parameters()]))
+    refusal(torch.optim.AdamW([flat]).state_dict(), "it holds 1 and the model has 25")
 
 
 def test_unnamed_groups_of_trainable_parameters_get_the_models_names() -> None:
@@ -227,7 +282,7 @@ def test_a_newer_version_is_refused() -> None:
 def test_state_of_no_parameter_is_refused() -> None:
     state = optimizer_state(trained()[1])
     state["state"]["ghost"] = {"step": torch.tensor(1.0)}
-    refusal(state, "1 parameter with state without an entry in `params`: 'ghost'")
+    refusal(state, "no entry in `params` for 1 parameter with state: 'ghost'")
     old = one_group_a_parameter(net(), CONFIG, named=True).state_dict()
     old["state"][99] = {"step": torch.tensor(1.0)}
     refusal(old, "in no group: 99")

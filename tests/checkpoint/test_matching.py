@@ -23,7 +23,7 @@ def test_missing_unexpected_and_wrong_shapes_are_in_one_error() -> None:
     message = str(caught.value)
     assert "1 parameter without saved state: norm.weight (missing='init' starts them afresh)" in message
     assert "1 parameter saved, but not in the optimizer: old.weight (unexpected='ignore' leaves that out)" in message
-    assert "1 values of another shape or dtype: head.weight (exp_avg_sq): (4, 8) saved, (4, 9) here" in message
+    assert "1 value of another shape or dtype: head.weight (exp_avg_sq): (4, 8) saved, (4, 9) here" in message
 
 
 def test_the_first_twenty_names_are_listed_and_the_others_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from optimbuild.checkpoint import load_optimizer_state, optimizer_state
+from optimbuild import CheckpointError, build_optimizer
+from optimbuild.checkpoint import load_optimizer_state, optimizer_state, resumable
 from optimbuild.checkpoint.state_entries import StateEntry, expected_state
 
 EVERY = (
@@ -131,3 +133,64 @@ def test_options_without_a_hash_do_no_harm() -> None:
         "mean": "scalar",
         "calls": "number",
     }
+
+
+def lbfgs(width: int = 3, steps: int = 0, **named: Any) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+    optimizer = build_optimizer({"optimizer": {"type": "LBFGS", "lr": 0.1, "max_iter": 3}, **named}, model)
+    minimize(model, optimizer, steps)
+    return model, optimizer
+
+
+def minimize(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    batch = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        found: torch.Tensor = (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+        found.backward()
+        return found
+
+    for _ in range(steps):
+        optimizer.step(loss)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("through", ["load_state_dict", "load_optimizer_state"])
+def test_lists_of_tensors_resume_into_the_same_parameters(through: str) -> None:
+    model, optimizer = lbfgs(steps=2)
+    state = copy.deepcopy(optimizer.state_dict())
+    untouched = copy.deepcopy(state)
+    again, fresh = lbfgs()
+    again.load_state_dict(model.state_dict())
+    fresh.load_state_dict(state) if through == "load_state_dict" else load_optimizer_state(fresh, state)
+    minimize(again, fresh, 2)
+    minimize(model, optimizer, 2)
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(state["state"][0]["old_dirs"], untouched["state"][0]["old_dirs"], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_lists_of_tensors_are_refused_by_other_parameters_and_by_name() -> None:
+    _, optimizer = lbfgs(steps=2)
+    _, frozen = lbfgs(rules=[{"type": "freeze", "patterns": ["0"]}])
+    with pytest.raises(CheckpointError, match=r"0\.weight"):
+        frozen.load_state_dict(optimizer.state_dict())
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["param_names"].reverse()
+    with pytest.raises(CheckpointError, match=r"\(old_dirs\): a list saved, which only the same parameters in"):
+        lbfgs()[1].load_state_dict(state)
+    with pytest.raises(CheckpointError, match=r"can be saved by name\. What works is to save its state_dict\(\)"):
+        optimizer_state(optimizer)
+
+
+def test_an_optimizer_that_is_made_resumable_twice_loads_once() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.named_parameters())
+    resumable(optimizer)
+    resumable(optimizer)
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer_state(optimizer))
+    assert optimizer.state[model.bias]["step"] == 1
