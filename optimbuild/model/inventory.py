@@ -100,14 +100,21 @@ class Inventory:
         """Return the position of a parameter in model order, by its name or an alias.
 
         Raises:
-            ModelError: No parameter has this name; says which ones are close.
+            ModelError: No parameter has this name; says which ones are close, or what the model consists of.
         """
         try:
             return self._positions[name]
         except KeyError:
-            close = self.closest(name)
-            hint = f" Closest: {listing(close)}." if close else ""
-            raise ModelError(f"{self.model or 'the model'} has no parameter {shown(name)}.{hint}") from None
+            raise ModelError(self._missing(name)) from None
+
+    def _missing(self, name: str) -> str:
+        """Return what to say of a name that no parameter has."""
+        if below := [known for known in self._positions if known.startswith(f"{name}.")]:
+            return f"{shown(name)} is a module, not a parameter. Its parameters: {listing(below, 5)}"
+        parts = list(dict.fromkeys([known.partition(".")[0] for known in self._positions]))
+        close = self.closest(name)
+        hint = f"Closest: {listing(close)}." if close else f"The model consists of: {listing(parts)}"
+        return f"{self.model or 'the model'} has no parameter {shown(name)}. {hint}"
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of parameters in model order, by their names or aliases.
