@@ -38,7 +38,7 @@ class Freeze:
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
     keep_norm_stats: Annotated[Switch | Literal["warn"] | None, BeforeValidator(_is_choice)] = None
     """Whether the batch norms inside what is frozen keep their running mean and variance. By default they do: each
-    stays in eval mode through every later ``model.train()``. ``true`` does the same, and warns where there is no batch norm.
+    stays in eval mode through every later ``model.train()``. ``true`` does the same, and warns where there is none.
     ``false`` lets the statistics follow the new data, for example where its images look different from those of the
     pretraining. ``warn`` is ``false`` with a warning, for runs that must repeat published code."""
 
