@@ -158,7 +158,7 @@ WRONG: list[tuple[Any, str]] = [
     (match({"head": {"lr": -1}}), f"{R}.lr: {NEGATIVE}) (asked for by: pattern 'head')"),
     (match({"head": {"momentum": 1}}), f"{R}: adamw takes no option 'momentum'."),
     (match({"": {"lr": 1}}), f"{R}.table['']: a pattern must not be empty"),
-    (match({"hed": {"lr": 1}}), f"{R}.table[0]: 'hed' matches no parameter. Closest: head"),
+    (match({"hed": {"lr": 1}}), f"{R}.table.hed: 'hed' matches no parameter. Closest: head"),
     (match([{"lr": 1}]), f"{R}.table[0]: an entry needs a `pattern`, `kinds`, or both"),
     (match([{"kinds": ["conv"], "lr": 1}]), f"{R}.table[0]: kinds conv matches no parameter."),
     # what is no config at all
