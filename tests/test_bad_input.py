@@ -149,7 +149,7 @@ WRONG: list[tuple[Any, str]] = [
     (freeze(levels=[0]), f"{R}.levels[0]: '**.levels.0' matches no parameter."),
     (freeze(patterns=["**"]), "every parameter is frozen, so there is nothing to optimize."),
     (match({}), f"{R}: the table is empty"),
-    (match(3), f"{R}.table: must be a list (given: 3)"),
+    (match(3), f"{R}.table: must be a mapping from pattern to options, or a list of entries (given: 3)"),
     (match({"head": 3}), f"{R}.table: what stands under 'head' must be a mapping of options, not 3"),
     (match({"head": {"lr_mul": 0.1}}), f"{R}.table.head: unknown key 'lr_mul'. Did you mean 'lr_mult'?"),
     (match({"head": {"lr_mult": -1}}), f"{R}.table.head.lr_mult: {NEGATIVE}"),
@@ -158,7 +158,7 @@ WRONG: list[tuple[Any, str]] = [
     (match({"head": {"lr": -1}}), f"{R}.lr: {NEGATIVE}) (asked for by: pattern 'head')"),
     (match({"head": {"momentum": 1}}), f"{R}: adamw takes no option 'momentum'."),
     (match({"": {"lr": 1}}), f"{R}.table['']: a pattern must not be empty"),
-    (match({"hed": {"lr": 1}}), f"{R}.table[0]: 'hed' matches no parameter. Closest: head"),
+    (match({"hed": {"lr": 1}}), f"{R}.table.hed: 'hed' matches no parameter. Closest: head"),
     (match([{"lr": 1}]), f"{R}.table[0]: an entry needs a `pattern`, `kinds`, or both"),
     (match([{"kinds": ["conv"], "lr": 1}]), f"{R}.table[0]: kinds conv matches no parameter."),
     # what is no config at all

@@ -9,6 +9,7 @@ from typing import Any
 from optimbuild.errors import ModelError
 from optimbuild.messages import listing, shown
 from optimbuild.model.hint_answers import checked_answer, powers, timm_places
+from optimbuild.model.names import modules_around
 
 HOOKS = ("no_weight_decay", "no_weight_decay_keywords", "lr_decay_keywords", "get_layer_depth", "group_matcher")
 """The methods of a module that are asked, here called hooks."""
@@ -127,10 +128,13 @@ class Hints:
         for hook in ("get_layer_depth", "group_matcher"):
             for name in names if hook in self._live else ():
                 self._ask_for(hook, name, name)
+        below: dict[str, dict[str, str]] = {path: {} for path in self.inner}
+        for name in names if below else ():
+            for known in (name, *aliases.get(name, ())):
+                for path in filter(below.__contains__, modules_around(known)):
+                    below[path].setdefault(name, known[len(path) + 1 :])
         for path, hints in self.inner.items():
-            below = f"{path}."
-            known = [[each for each in (name, *aliases.get(name, ())) if each.startswith(below)] for name in names]
-            hints.record([found[0].removeprefix(below) for found in known if found], ratios)
+            hints.record(list(below[path].values()), ratios)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is known as JSON data: the part of an inventory file that holds hooks."""

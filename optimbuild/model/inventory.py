@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,14 +122,21 @@ class Inventory:
         """Return the position of a parameter in model order, by its name or an alias.
 
         Raises:
-            ModelError: No parameter has this name; says which ones are close.
+            ModelError: No parameter has this name; says which ones are close, or what the model consists of.
         """
         try:
             return self._positions[name]
         except KeyError:
-            close = self.closest(name)
-            hint = f" Closest: {listing(close)}." if close else ""
-            raise ModelError(f"{self.model or 'the model'} has no parameter {shown(name)}.{hint}") from None
+            raise ModelError(self._missing(name)) from None
+
+    def _missing(self, name: str) -> str:
+        """Return what to say of a name that no parameter has."""
+        if below := [known for known in self._positions if known.startswith(f"{name}.")]:
+            return f"{shown(name)} is a module, not a parameter. Its parameters: {listing(below, 5)}"
+        parts = list(dict.fromkeys([known.partition(".")[0] for known in self._positions]))
+        close = self.closest(name)
+        hint = f"Closest: {listing(close)}." if close else f"The model consists of: {listing(parts)}"
+        return f"{self.model or 'the model'} has no parameter {shown(name)}. {hint}"
 
     def positions(self, names: Iterable[str]) -> list[int]:
         """Return the positions of parameters in model order, by their names or aliases.
@@ -186,18 +195,28 @@ class Inventory:
             keyword: The piece.
             below: What such a name begins with, such as ``backbone.``; the piece is in the rest.
         """
+        if below:
+            start = len(below)
+            inside = [name for name in self._below(below) if name.find(keyword, start) >= 0]
+            return [self.params[position] for position in sorted({self._positions[name] for name in inside})]
         if keyword not in self._text:
             return []
-        start = len(below)
-        found = {
-            position: None
-            for position, name in enumerate(self.names)
-            if keyword in name and name.startswith(below) and name.find(keyword, start) >= 0
-        }
+        found = {position: None for position, name in enumerate(self.names) if keyword in name}
         for position, aliases in self._aliases:
-            if any(alias.startswith(below) and alias.find(keyword, start) >= 0 for alias in aliases):
+            if any(keyword in alias for alias in aliases):
                 found[position] = None
         return [self.params[position] for position in sorted(found)]
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        """All names and aliases, those of one module beside each other."""
+        return sorted(self._positions)
+
+    def _below(self, prefix: str) -> list[str]:
+        """Return the names and aliases that begin with a prefix, without a look at the others."""
+        first = bisect_left(self._sorted, prefix)
+        last = bisect_left(self._sorted, prefix + chr(sys.maxunicode), first)
+        return self._sorted[first:last]
 
     def record(self, ratios: Iterable[float] = ()) -> None:
         """Ask the hooks of all modules what an inventory file keeps of them.

@@ -25,6 +25,15 @@ def canonical(name: str) -> str:
     return ".".join(segment for segment in name.split(".") if segment not in WRAPPED)
 
 
+def modules_around(name: str) -> list[str]:
+    """Return the names of the modules that a parameter is in, the outermost first; the model itself is left out.
+
+    >>> modules_around("blocks.0.norm.weight")
+    ['blocks', 'blocks.0', 'blocks.0.norm']
+    """
+    return [name[:place] for place, letter in enumerate(name) if letter == "."]
+
+
 LONGEST = 1000
 """How many characters a name may have."""
 

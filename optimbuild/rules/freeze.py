@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
@@ -11,6 +13,12 @@ from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.model.statistics import statistics_inside
 from optimbuild.registry import rule
 from optimbuild.values import Index, Switch
+
+
+def _is_choice(value: Any) -> Any:
+    if not (value is None or isinstance(value, bool) or value == "warn"):
+        raise ValueError('must be true, false, "warn", or null for the default')
+    return value
 
 
 @rule("freeze")
@@ -28,10 +36,11 @@ class Freeze:
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
-    keep_norm_stats: Switch | Literal["warn"] | None = None
-    """Keep the running statistics of the batch norms inside: in eval mode through every later ``model.train()``.
-    They are kept by default; ``true`` also says so where there are none, ``false`` lets them change, and ``warn``
-    lets them change, as published code does, with a warning."""
+    keep_norm_stats: Annotated[Switch | Literal["warn"] | None, BeforeValidator(_is_choice)] = None
+    """Whether the batch norms inside what is frozen keep their running mean and variance. By default they do: each
+    stays in eval mode through every later ``model.train()``. ``true`` does the same, and warns where there is none.
+    ``false`` lets the statistics follow the new data, for example where its images look different from those of the
+    pretraining. ``warn`` is ``false`` with a warning, for runs that must repeat published code."""
 
     def __post_init__(self) -> None:
         if not self.patterns and not self.levels:

@@ -82,11 +82,10 @@ class LayerDecay:
                 edits.note(TIMMS_OWN)
         if any(part.prefix for part in found):
             edits.note("modules inside the model tell their depths since 0.2; before, only the model itself was asked")
-        if not found and self.layers == "auto":
-            edits.note("at the full LR since 0.2, because nothing places it", about=edits.rest())
         whole = not found or any(not part.prefix for part in found)
         if whole and edits:
-            edits.warn("no layer claims these parameters, so they keep the full LR", about=edits.rest())
+            since = " (since 0.2; before, that of the first layer)" if self.layers == "auto" and not found else ""
+            edits.warn(f"no layer claims these parameters, so they keep the full LR{since}", about=edits.rest())
         elif found and (rest := outside(model, found)):
             text = f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}"
             (edits.note if len(rest) < len(model.trainable) / 2 else edits.warn)(text)

@@ -14,7 +14,7 @@ from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.model.routing_kinds import AnyKind
 from optimbuild.registry import rule
-from optimbuild.values import Keyword, NonNegative, Switch
+from optimbuild.values import Keyword, NonNegative, Switch, join
 
 
 class Entry(BaseModel):
@@ -80,15 +80,17 @@ class Entry(BaseModel):
 
 
 def _entries(table: Any) -> Any:
-    """Read the short form, a mapping from pattern to options, as the list that it abbreviates."""
+    """Return the entries by where they stand: by their index in a list, or by their pattern in the short form."""
+    if isinstance(table, (list, tuple)):
+        return dict(enumerate(table))
     if not isinstance(table, Mapping):
-        return table
+        raise ValueError("must be a mapping from pattern to options, or a list of entries")
     for pattern, options in table.items():
         if not isinstance(options, Mapping):
             raise ValueError(f"what stands under {shown(pattern)} must be a mapping of options, not {shown(options)}")
         if "pattern" in options:
             raise ValueError(f"{shown(pattern)} is the pattern already; `pattern` belongs into a list of entries")
-    return [{"pattern": pattern, **options} for pattern, options in table.items()]
+    return {pattern: {"pattern": pattern, **options} for pattern, options in table.items()}
 
 
 Table = tuple[Entry, ...] | dict[str, dict[str, Any]]
@@ -106,7 +108,7 @@ class Match:
         list: ``table: [{kinds: [embedding], lr_mult: 0.5}, {pattern: neck, kinds: [norm], lr: 1e-4}]``
     """
 
-    table: Annotated[tuple[Entry, ...], BeforeValidator(_entries, json_schema_input_type=Table)]
+    table: Annotated[dict[int | str, Entry], BeforeValidator(_entries, json_schema_input_type=Table)]
     """The entries, in order: a mapping from pattern to options, or a list of entries."""
 
     def __post_init__(self) -> None:
@@ -116,10 +118,11 @@ class Match:
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's entry."""
         edits = Edits(model)
-        for i, entry in enumerate(self.table):
+        for key, entry in self.table.items():
+            where = join("table", key)
             found = entry.selected(model)
             text = entry.label if entry.kinds else entry.pattern or ""
-            taken = edits.give(found, entry.edit(), f"table[{i}]", text, entry.hint(model))
+            taken = edits.give(found, entry.edit(), where, text, entry.hint(model))
             if found and not taken:
-                edits.warn(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
+                edits.warn(f"{where} ({entry.label}) does nothing: earlier entries take all that it matches")
         return edits

@@ -36,8 +36,9 @@ class NoDecay:
     one_dimensional: Switch = True
     """Parameters with at most one dimension."""
     vectors: Switch = True
-    """Parameters in which all dimensions but one have length 1, such as a gain of shape (1, 1, 1, C). Weights of
-    linear layers, convolutions and embeddings are none, whatever their shape."""
+    """Parameters that are vectors in another shape: all dimensions but one have length 1, as in a gain of shape
+    (1, 1, 1, C). On by default. Weights of linear layers, convolutions and embeddings are never taken for vectors: one
+    output channel makes none. Switch it off to repeat a run of code that spares one-dimensional tensors only."""
     names: tuple[Keyword, ...] = ()
     """Whole names."""
     keywords: tuple[Keyword, ...] = ()
@@ -45,7 +46,9 @@ class NoDecay:
     hints: Switch = True
     """Whatever ``no_weight_decay()`` and ``no_weight_decay_keywords()`` of the model, and of modules in it, name."""
     inner_hints: Switch = True
-    """Among the hints those of modules inside the model; timm asks the model alone."""
+    """Whether modules inside the model are asked for hints as well, such as a Swin backbone inside a detector. On by
+    default. Switch it off to repeat a run of code that asks the outermost model alone, as timm does. Without ``hints``
+    it does nothing."""
     marks: Switch = True
     """Tensors on which ``_no_weight_decay`` was set, as Mamba does."""
 

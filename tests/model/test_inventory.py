@@ -130,6 +130,11 @@ MODEL = Inventory(
 def test_a_missing_name_is_an_error_with_the_closest_ones():
     with pytest.raises(ModelError, match=r"^Net has no parameter 'head\.wieght'\. Closest: head\.weight"):
         MODEL["head.wieght"]
+    with pytest.raises(ModelError, match=r"^Net has no parameter 'zzz'\. The model consists of: backbone, head$"):
+        MODEL["zzz"]
+    with pytest.raises(ModelError, match=r"^'backbone' is a module, not a parameter\. Its parameters: ") as caught:
+        MODEL["backbone"]
+    assert str(caught.value).endswith("Its parameters: backbone.norm.weight, backbone.embed.weight")
     assert "backbone.embed.weight" in MODEL
     assert MODEL["backbone.embed.weight"].name == "head.weight"
 

@@ -172,7 +172,7 @@ MISSES = [
     ({"type": "no_decay", "names": ["head.wight"]}, "names[0]: 'head.wight'", "Closest: head.weight"),
     ({"type": "no_decay", "keywords": ["head", "pos"]}, "keywords[1]: 'pos'", ""),
     ({"type": "dcn_lr", "factor": 0.1, "keywords": ["head", "mask"]}, "keywords[1]: 'mask'", ""),
-    ({"type": "match", "table": {"stem": {}, "haed": {"lr": 1}}}, "table[1]: 'haed'", "Closest: head"),
+    ({"type": "match", "table": {"stem": {}, "haed": {"lr": 1}}}, "table.haed: 'haed'", "Closest: head"),
     ({"type": "match", "table": [{"kinds": ["conv"], "lr": 1}]}, "table[0]: kinds conv", ""),
     ({"type": "layer_decay", "ratio": 0.5, "layers": ["stem", "hed"]}, "layers[1]: 'hed'", "Closest: head"),
     (
@@ -225,7 +225,7 @@ FROZEN = "touches only frozen parameters: blocks.0.weight"
         ([{"type": "freeze", "patterns": ["blocks.0"]}], [f"rules[0] (freeze) {FROZEN}"]),
         ([{"type": "match", "table": {"blocks.0": {"lr": 1.0}}}], [f"rules[0] (match) {FROZEN}"]),
         ([{"type": "match", "table": {"blocks.0": {"lr": 1.0}, "stem": {"lr": 1.0}}}],
-         ["rules[0] (match): only frozen parameters match table[0] 'blocks.0'"]),
+         ["rules[0] (match): only frozen parameters match table['blocks.0'] 'blocks.0'"]),
         ([{"type": "freeze", "patterns": ["stem", "blocks.0"]}],
          ["rules[0] (freeze): only frozen parameters match patterns[1] 'blocks.0'"]),
         # frozen by another rule, before or after
@@ -280,7 +280,7 @@ def test_a_bound_rule_reports_warnings_and_notes():
 def test_a_shadowed_entry_of_match_is_a_warning():
     found = plan({"type": "match", "table": {"head": {}, "head.bias": {"lr": 0.1}, "stem": {"lr": 1}}})
     assert found.warnings == (
-        "rules[0] (match): table[1] (pattern 'head.bias') does nothing: earlier entries take all that it matches",
+        "rules[0] (match): table['head.bias'] (pattern 'head.bias') does nothing: earlier entries take all that it matches",
     )
 
 

@@ -107,6 +107,12 @@ def test_what_freezes_nothing_is_an_error_with_its_path(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("choice", ["wrn", 1, "true", []])
+def test_a_wrong_choice_about_statistics_lists_all_that_are_right(choice: Any) -> None:
+    with pytest.raises(ConfigError, match=r'^rules\[0\]\.keep_norm_stats: must be true, false, "warn", or null'):
+        frozen(patterns=["head"], keep_norm_stats=choice)
+
+
 NORMS = ("stem", "stem.bn", "stem2.bn", "levels.1.bn", "levels.10.bn", "net.levels.1.bn")
 WITH_NORMS = Inventory(
     [ParamInfo(f"{norm}.{leaf}", (2,)) for norm in NORMS for leaf in ("weight", "bias")] + [ParamInfo("head", (2, 2))],

@@ -494,9 +494,10 @@ def test_what_no_evidence_places_keeps_the_full_lr_and_is_named() -> None:
     assert {plan[name].lr for name in stem} == {0.75**13}
     unplaced = ("logit_scale", "log_vars", "prototypes.weight")
     assert {plan[name].lr for name in unplaced} == {1.0}
-    assert plan.warnings == (
-        f"rules[0] (layer_decay): no layer claims these parameters, so they keep the full LR: {', '.join(unplaced)}",
-    )
+    (warning,) = plan.warnings
+    told = "no layer claims these parameters, so they keep the full LR (since 0.2; before, that of the first layer)"
+    assert warning == f"rules[0] (layer_decay): {told}: {', '.join(unplaced)}"
+    assert not any("logit_scale" in note for note in plan.notes)  # once is enough
 
 
 def test_frozen_parameters_make_no_layers_and_are_not_unclaimed() -> None:

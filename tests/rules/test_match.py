@@ -108,6 +108,11 @@ def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
     assert touched(found) == {"backbone.norm.weight": 0.1, "neck.norm.weight": 0.1, "neck.fc.weight": 0.3}
 
 
+def test_an_idle_entry_is_named_by_the_key_that_the_user_wrote() -> None:
+    found = plan({"neck": {"lr": 0.3}, "neck.norm": {"lr": 0.2}, "head": {"lr": 0.1}})
+    assert found.warnings[0].startswith("rules[0] (match): table['neck.norm'] (pattern 'neck.norm') does nothing")
+
+
 @pytest.mark.parametrize(
     ("table", "path", "message"),
     [
@@ -129,9 +134,12 @@ def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
         ({"neck": {"lr": -1.0}}, "rules[0].lr", "-1.0"),
         ({"neck": {"freeze": "maybe"}}, "rules[0].table.neck.freeze", "must be"),
         ({"ne..ck": {}}, "rules[0].table['ne..ck']", "no empty segment"),
+        ({"neck": {}, "nick": {}}, "rules[0].table.nick", "'nick' matches no parameter"),
+        ({"neck": {}, "**.nick": {}}, "rules[0].table['**.nick']", "'**.nick' matches no parameter"),
+        ([{"pattern": "nick"}], "rules[0].table[0]", "'nick' matches no parameter"),
         ({}, "rules[0]", "the table is empty"),
         ([], "rules[0]", "the table is empty"),
-        ("neck", "rules[0].table", "must be"),
+        ("neck", "rules[0].table", "must be a mapping from pattern to options, or a list of entries"),
     ],
 )
 def test_a_wrong_entry_is_an_error_with_its_path(table: Any, path: str, message: str) -> None:
