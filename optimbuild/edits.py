@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from optimbuild.errors import ConfigError, ModelError
+from optimbuild.errors import ModelError, RuleError
 from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
@@ -120,7 +120,7 @@ class Edits:
             How many parameters had none yet.
 
         Raises:
-            ConfigError: One of them is no parameter of the model.
+            RuleError: One of them is no parameter of the model.
         """
         found = who if isinstance(who, Sequence) else list(who)
         number, taken = self._number(edit), 0
@@ -198,7 +198,7 @@ class Edits:
         except (AttributeError, ModelError):
             names = [getattr(param, "name", param) for param in params]
             strange = shown(next(name for name in names if name not in self.model))
-            raise ConfigError(f"has edits for {strange}, which names no parameter") from None
+            raise RuleError(f"has edits for {strange}, which names no parameter") from None
 
     def rest(self) -> list[ParamInfo]:
         """Return the parameters that have no edit, in model order."""
@@ -217,7 +217,7 @@ class Edits:
 
 
 def refuse_malformed(edit: Any, path: str) -> None:
-    """Raise a ConfigError for an edit whose fields are of other types than :class:`Edit` says.
+    """Raise a RuleError for an edit whose fields are of other types than :class:`Edit` says.
 
     Args:
         edit: The edit.
@@ -225,8 +225,8 @@ def refuse_malformed(edit: Any, path: str) -> None:
     """
     for name, found in (("set", edit.set), ("scale", edit.scale)):
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-            raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
+            raise RuleError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):
-        raise ConfigError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
+        raise RuleError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
     if edit.optimizer is not None and not isinstance(edit.optimizer, str):
-        raise ConfigError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)
+        raise RuleError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)
