@@ -78,14 +78,14 @@ class StrangeModel(nn.Module):
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.none = nn.Parameter(torch.zeros(0, 3))
         self.wave = nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))
-        self.half = nn.Linear(2, 2, dtype=torch.bfloat16)
+        self.bf16 = nn.Linear(2, 2, dtype=torch.bfloat16)
         self.list = nn.ParameterList([nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1, 1, 1, 1, 1, 1))])
         self.table = nn.ParameterDict({"größe-1": nn.Parameter(torch.zeros(3, 3))})
         self.parametrized = weight_norm(nn.Linear(3, 3))
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
         self.marked = nn.Linear(2, 2)
-        self.marked.weight._no_weight_decay = True  # type: ignore[assignment]
-        self.marked.bias._optim = {"weight_decay": 0.0}  # type: ignore[assignment]
+        self.marked.weight._no_weight_decay = True  # type: ignore[attr-defined]
+        self.marked.bias._optim = {"weight_decay": 0.0}  # type: ignore[attr-defined]
 
 
 class OneNumber(nn.Module):

@@ -20,7 +20,6 @@ from optimbuild.testing.training import (
     differing,
     differing_under_zero,
     for_other_process,
-    needs_closure,
 )
 
 STEPS = 3
@@ -75,7 +74,7 @@ def each_group_has_its_own_options(case: OptimizerCase) -> Iterator[str]:
         alike = case.start([_set(name, option, 0.25)]).train(STEPS).weights
         other = case.start([_set(name, option, 0.5)]).train(STEPS).weights
         if torch.equal(alike[name], other[name]):
-            yield f"{name} is trained alike with {option} 0.25 and 0.5 in its group. Read group[{option!r}] at each step"
+            yield f"{name} is trained alike with {option} 0.25 and 0.5 in its group. Read group[{option!r}] in step"
 
 
 def _scalable(case: OptimizerCase) -> list[str]:
@@ -95,7 +94,7 @@ def a_step_returns_the_loss_of_its_closure(case: OptimizerCase) -> Iterator[str]
     """``step(closure)`` calls the closure, with gradients enabled, and returns the loss: Lightning trains by it."""
     training, calls = case.start(), list[bool]()
 
-    def closure() -> torch.Tensor:
+    def closure() -> Any:
         calls.append(torch.is_grad_enabled())
         return training.backward()
 
@@ -144,10 +143,10 @@ def state_goes_by_name(case: OptimizerCase) -> Iterator[str]:
 
 
 def _goes_on_alike(first: Training, second: Training, hint: str, without: list[str] | None = None) -> Iterator[str]:
-    """Train both on, and yield how the second differs from the first."""
+    """Train both on, the second of which was resumed, and yield how it differs from the first."""
     ends = [training.train(STEPS, without or ()).weights for training in (first, second)]
     if names := differing(*ends):
-        yield f"resumed after {STEPS} steps, the training differs from the uninterrupted one in {listing(names, 5)}. {hint}"
+        yield f"the resumed training differs from the uninterrupted one in {listing(names, 5)}. {hint}"
 
 
 def memory_is_as_planned(case: OptimizerCase) -> Iterator[str]:
@@ -213,5 +212,3 @@ OPTIMIZER_CHECKS: tuple[Callable[[OptimizerCase], Iterator[str]], ...] = (
     zero_gives_the_same,
 )
 """All checks of an optimizer, in the order in which they run."""
-
-__all__ = ["OPTIMIZER_CHECKS", "needs_closure"]

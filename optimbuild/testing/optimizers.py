@@ -13,7 +13,7 @@ from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.testing.examples import examples_of
 from optimbuild.testing.optimizer_checks import OPTIMIZER_CHECKS
 from optimbuild.testing.tasks import Matrices, Regression
-from optimbuild.testing.training import OptimizerCase, Task
+from optimbuild.testing.training import OptimizerCase, Task, one_thread
 from optimbuild.testing.verdict import Verdict, judged
 
 
@@ -31,7 +31,7 @@ def verdicts_on_optimizer(
     kind = find_optimizer(optimizer)
     examples = [options] if options is not None else examples_of(optimizer, kind.schema or kind.load()) or [{}]
     verdicts = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")
         for given in examples:
             fitting = task or _fitting_task(kind, given)

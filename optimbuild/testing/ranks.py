@@ -21,7 +21,7 @@ from typing import Any
 from optimbuild.errors import OptimBuildError
 
 WORLD_SIZE = 2
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds that an answer may take, the start of the processes included."""
 GRACE = 5.0
 """Seconds that the other rank gets after one has failed."""
@@ -84,7 +84,7 @@ class _Ranks:
 
     def answers(self, request: bytes) -> list[Any]:
         """Return the answers by rank."""
-        pending: dict[Any, int] = {}
+        pending = dict[Any, int]()
         for rank, (_, pipe) in enumerate(self._ranks):
             try:
                 pipe.send_bytes(request)
@@ -95,9 +95,9 @@ class _Ranks:
         limit = time.monotonic() + LIMIT
         while pending:
             ready = wait(list(pending), timeout=max(0.0, limit - time.monotonic()))
-            for pipe in ready:
-                rank = pending.pop(pipe)
-                found[rank] = _received(pipe)
+            for answering in ready:
+                rank = pending.pop(answering)
+                found[rank] = _received(answering)
                 if found[rank][1]:
                     limit = min(limit, time.monotonic() + GRACE)
             if not ready:
@@ -151,4 +151,3 @@ def _serve(pipe: Connection, rank: int, store: str) -> None:
         except BaseException as error:  # noqa: BLE001  # whatever it is, the one who asked must hear of it
             answer = pickle.dumps((None, "".join(traceback.format_exception_only(error)).strip()))
         pipe.send_bytes(answer)
-

@@ -145,4 +145,3 @@ def plain_options(rule: Any) -> dict[str, Any]:
     dumped = pydantic.TypeAdapter(type(rule)).dump_python(rule, mode="json")
     data: dict[str, Any] = plain(dumped)
     return data
-

@@ -118,8 +118,8 @@ def nothing_is_changed(case: RuleCase) -> Iterator[str]:
         with contextlib.suppress(Exception):  # which another check tells
             _ask(rule, model)
         for param, content in zip(model, before, strict=True):
-            if _content(param) != content:
-                yield f"{label}: changes the parameter {param.name}: {shown(content, 200)} → {shown(_content(param), 200)}"
+            if (now := _content(param)) != content:
+                yield f"{label}: changes the parameter {param.name}: {shown(content, 200)} → {shown(now, 200)}"
         if _fields(rule) != options:
             yield f"{label}: changes its own options: {shown(options, 200)} → {shown(_fields(rule), 200)}"
         if _random_states() != seeds:
@@ -193,7 +193,7 @@ def edits_can_be_planned(case: RuleCase) -> Iterator[str]:
         edits = edits_in(case.answers[label], model)
         for name, (*_, why) in edits.items():
             if not why.strip():
-                yield f"{label}: the edit for {name} gives no reason, which `explain` shows. Write Edit(..., why=\"…\")"
+                yield f'{label}: the edit for {name} gives no reason, which `explain` shows. Write Edit(..., why="…")'
                 break
         trained = [param for param in model.trainable if not (param.name in edits and edits[param.name][2])]
         if edits and trained:
@@ -226,4 +226,3 @@ RULE_CHECKS: tuple[Callable[[RuleCase], Iterator[str]], ...] = (
     some_parameter_is_touched,
 )
 """All checks of a rule, in the order in which they run."""
-

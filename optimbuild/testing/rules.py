@@ -31,11 +31,11 @@ def verdicts_on_rule(
     Arguments and errors are those of :func:`~optimbuild.testing.check_rule`.
     """
     name = rule if isinstance(rule, str) else _name_of(rule)
-    cls, tried = find_rule(name), inventories(models)
-    return [
-        judged(f"rule {name!r} with {shown(given)}", RuleCase(name, cls, given, optimizer, tried), RULE_CHECKS, leave_out)
-        for given in ([options] if options is not None else _examples(name, cls))
-    ]
+    cls, tried, verdicts = find_rule(name), inventories(models), []
+    for given in [options] if options is not None else _examples(name, cls):
+        case = RuleCase(name, cls, given, optimizer, tried)
+        verdicts.append(judged(f"rule {name!r} with {shown(given)}", case, RULE_CHECKS, leave_out))
+    return verdicts
 
 
 def _examples(name: str, cls: Any) -> Sequence[Mapping[str, Any]]:
@@ -57,4 +57,4 @@ def _name_of(cls: type) -> str:
     for name in RULES.names():
         if RULES.get(name) is cls:
             return name
-    raise ConfigError(f"{cls.__qualname__} is not registered as a rule. Write `@rule(\"my_name\")` above it")
+    raise ConfigError(f'{cls.__qualname__} is not registered as a rule. Write `@rule("my_name")` above it')

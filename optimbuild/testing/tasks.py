@@ -9,6 +9,9 @@ from torch import nn
 class Regression(nn.Module):
     """Two layers and a norm, in which there are matrices, vectors and a number, fitted to random targets."""
 
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -29,6 +32,9 @@ class Regression(nn.Module):
 class Matrices(nn.Module):
     """Three layers without bias, for optimizers that take matrices only."""
 
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -47,6 +53,8 @@ class Matrices(nn.Module):
 
 class SparseEmbeddings(nn.Module):
     """Two embeddings with sparse gradients, whose sums are fitted to random targets."""
+
+    targets: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,11 +29,13 @@ class Training:
     Args:
         module: Returns its loss when it is called.
         optimizer: Its optimizer.
+        by_closure: Whether a step needs a function that computes the loss, as that of LBFGS does.
         losses: The loss before each step that was taken.
     """
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
+    by_closure: bool = False
     losses: list[float] = field(default_factory=list)
 
     def train(self, steps: int = 1, without: Sequence[str] = ()) -> Training:
@@ -45,10 +48,8 @@ class Training:
         for _ in range(steps):
             loss = self.backward(without)
             self.losses.append(float(loss))
-            if needs_closure(type(self.optimizer)):
-                self.optimizer.step(lambda: self.backward(without))
-            else:
-                self.optimizer.step()
+            closure = (lambda: self.backward(without),) if self.by_closure else ()
+            self.optimizer.step(*closure)
         return self
 
     def backward(self, without: Sequence[str] = ()) -> torch.Tensor:
@@ -91,12 +92,12 @@ class OptimizerCase:
         """
         module = self.module(weights)
         config = {"optimizer": {"type": self.kind.name, **self.options}, "rules": list(rules), **more}
-        return Training(module, build_optimizer(config, module))
+        return Training(module, build_optimizer(config, module), self.by_closure)
 
     def start_plain(self, weights: Weights | None = None) -> Training:
         """Return a training with an optimizer that nobody but its own class made."""
         module = self.module(weights)
-        return Training(module, self.kind(list(module.parameters()), **self.options))
+        return Training(module, self.kind(list(module.parameters()), **self.options), self.by_closure)
 
     def module(self, weights: Weights | None = None) -> nn.Module:
         """Return the module, always with the same weights unless others are given."""
@@ -108,15 +109,15 @@ class OptimizerCase:
         return module
 
     @property
+    def by_closure(self) -> bool:
+        """Whether a step needs a function that computes the loss."""
+        step = inspect.signature(inspect.unwrap(self.kind.load().step))  # type: ignore[attr-defined]
+        return any(p.name == "closure" and p.default is p.empty for p in step.parameters.values())
+
+    @property
     def names(self) -> list[str]:
         """The names of the parameters."""
         return [name for name, _ in self.task().named_parameters()]
-
-
-def needs_closure(cls: Any) -> bool:
-    """Say whether a step needs a function that computes the loss, as that of LBFGS does."""
-    parameter = inspect.signature(inspect.unwrap(cls.step)).parameters.get("closure")
-    return parameter is not None and parameter.default is parameter.empty
 
 
 def differing(one: Weights, other: Weights) -> list[str]:
@@ -136,6 +137,17 @@ def differing_under_zero(case: OptimizerCase, steps: int) -> list[str]:
 def for_other_process(case: OptimizerCase) -> OptimizerCase:
     """Return a case that pickle can carry: an optimizer's type keeps the classes that it made of its signature."""
     return replace(case, kind=replace(case.kind))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: for tensors of a few numbers more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def register_here(kind: OptimizerType) -> None:
