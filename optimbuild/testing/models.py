@@ -105,4 +105,4 @@ class AllFrozen(nn.Module):
 
 
 MODELS = (LanguageModel, VisionModel, StrangeModel, OneNumber, AllFrozen)
-"""The classes of the models; each is built on the meta device, where tensors take no memory."""
+"""The classes of the models."""

@@ -133,7 +133,7 @@ def inventories(models: Iterable[Model]) -> dict[str, Inventory]:
         elif isinstance(model, nn.Module):
             made = inventory(model)
         else:
-            with torch.device("meta"):
+            with torch.random.fork_rng(devices=[]):
                 made = inventory(model())
         label = made.model or "model"
         found[label if label not in found else f"{label} {len(found)}"] = made

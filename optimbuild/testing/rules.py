@@ -31,9 +31,9 @@ def verdicts_on_rule(
     Arguments and errors are those of :func:`~optimbuild.testing.check_rule`.
     """
     name = rule if isinstance(rule, str) else _name_of(rule)
-    cls, tried, verdicts = find_rule(name), inventories(models), []
+    cls, models, verdicts = find_rule(name), list(models), []
     for given in [options] if options is not None else _examples(name, cls):
-        case = RuleCase(name, cls, given, optimizer, tried)
+        case = RuleCase(name, cls, given, optimizer, inventories(models))
         verdicts.append(judged(f"rule {name!r} with {shown(given)}", case, RULE_CHECKS, leave_out))
     return verdicts
 
@@ -42,9 +42,8 @@ def _examples(name: str, cls: Any) -> Sequence[Mapping[str, Any]]:
     """Return the options in the docstring's examples; none where the rule needs none."""
     if examples := examples_of(name, cls):
         return examples
-    required = [
-        key for key, parameter in inspect.signature(cls).parameters.items() if parameter.default is parameter.empty
-    ]
+    named = [p for p in inspect.signature(cls).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    required = [parameter.name for parameter in named if parameter.default is parameter.empty]
     if required:
         raise ConfigError(
             f"rule {name!r} needs options: {', '.join(required)}. Give some to check_rule, or write an example into "
