@@ -1,6 +1,7 @@
 """Two other processes, joined by gloo on the loopback device, which do what they are asked.
 
-They are started once, for all checks of a test run, because each of them imports torch.
+They are started once, for all checks of a test run. Where the system can fork, they are forks of a server that imports
+torch and does nothing else; a fork of this process, whose threads may hold locks, could hang.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import socket
+import sys
 import tempfile
 import time
 import traceback
@@ -23,6 +25,8 @@ from optimbuild.errors import OptimBuildError
 WORLD_SIZE = 2
 LIMIT = 120.0
 """Seconds that an answer may take, the start of the processes included."""
+PRELOADED = ["torch._dynamo", "torch.distributed.checkpoint", "torch.distributed.optim", "optimbuild.testing.training"]
+"""What the server imports: what takes long, such as what torch imports at the first step of any optimizer."""
 GRACE = 5.0
 """Seconds that the other rank gets after one has failed."""
 
@@ -44,7 +48,7 @@ def ask_ranks(work: Callable[..., Any], *args: Any) -> list[Any]:
     """
     global _ranks
     try:
-        request = pickle.dumps((work, args))
+        request = pickle.dumps((sys.path, pickle.dumps((work, args))))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise RankError(
             f"other processes cannot import it ({error}). Define it at the top level of a module that Python can import"
@@ -70,7 +74,9 @@ class _Ranks:
     """The processes and the pipes to them."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork of a process whose threads hold locks may hang
+        methods = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        context.set_forkserver_preload(PRELOADED)
         self._directory = tempfile.TemporaryDirectory()
         self._ranks = []
         for rank in range(WORLD_SIZE):
@@ -146,7 +152,8 @@ def _serve(pipe: Connection, rank: int, store: str) -> None:
         except (EOFError, OSError):
             return
         try:
-            work, args = pickle.loads(request)  # noqa: S301  # from the process that started this one
+            sys.path[:], request = pickle.loads(request)  # noqa: S301  # from the process that started this one
+            work, args = pickle.loads(request)  # noqa: S301
             answer = pickle.dumps((work(*args), ""))
         except BaseException as error:  # noqa: BLE001  # whatever it is, the one who asked must hear of it
             answer = pickle.dumps((None, "".join(traceback.format_exception_only(error)).strip()))

@@ -152,7 +152,7 @@ def _moved_random_states() -> Iterator[list[Any]]:
     """Move the global random numbers on, so that a seed shows, and yield their states; put them back at the end."""
     before, numpy_before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        random.random(), torch.rand(1), np.random.rand()
+        random.random(), torch.rand(1), np.random.rand()  # noqa: S311  # the numbers are not used
         yield _random_states()
     random.setstate(before)
     np.random.set_state(numpy_before)
@@ -190,7 +190,7 @@ def an_inventory_file_gives_the_same(case: RuleCase) -> Iterator[str]:
 
 
 def other_processes_give_the_same(case: RuleCase) -> Iterator[str]:
-    """Two other processes, whose strings have other hashes, give the same: so must the ranks of a run."""
+    """In two other processes, where strings have other hashes, the rule answers the same: as on the ranks of a run."""
     here = answer_from_file(case.cls, case.name, case.spec.options, case.files)
     for there in ask_ranks(answer_from_file, case.cls, case.name, case.spec.options, case.files):
         for label, model in case.models.items():
