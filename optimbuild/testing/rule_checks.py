@@ -165,8 +165,9 @@ def _random_states() -> list[Any]:
 def the_same_twice(case: RuleCase) -> Iterator[str]:
     """Asked again, the rule answers the same: a plan asks once, and `explain` asks again."""
     for label, model in case.models.items():
-        for _ in range(REPEATS):
-            yield from _differences(label, model, case.answers[label], answer(case.spec, model), "and then")
+        again = [answer(case.spec, model) for _ in range(REPEATS)]
+        other = next((found for found in again if found != case.answers[label]), case.answers[label])
+        yield from _differences(label, model, case.answers[label], other, "and then")
 
 
 def _differences(label: str, model: Inventory, first: Answer, second: Answer, then: str) -> Iterator[str]:

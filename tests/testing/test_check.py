@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from torch import nn
 
 from optimbuild import ConfigError, Edit, ParamInfo, UnknownNameError, optimizer, rule
 from optimbuild.testing import check_optimizer, check_rule
+from optimbuild.testing.optimizer_checks import OPTIMIZER_CHECKS
+from optimbuild.testing.rule_checks import RULE_CHECKS
 
+ROOT = Path(__file__).parents[2]
 ALONE = ("other_processes_give_the_same",)
 
 
@@ -74,6 +79,14 @@ def test_an_optimizer_that_cannot_be_built_is_an_error():
     optimizer("not_built", "torch.optim:SGD", fixed={"momentum": -1.0})
     with pytest.raises(ConfigError, match=r"not_built refuses: ValueError: 'Invalid momentum value: -1.0'"):
         check_optimizer("not_built")
+
+
+@pytest.mark.parametrize(("title", "checks"), [("Rules", RULE_CHECKS), ("Optimizers", OPTIMIZER_CHECKS)])
+def test_the_page_has_a_row_for_each_check(title, checks):
+    section = (
+        (ROOT / "docs" / "testing-a-plugin.md").read_text("utf-8").partition(f"## {title}\n")[2].partition("## ")[0]
+    )
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [check.__name__ for check in checks]
 
 
 def test_without_pytest_the_import_says_what_to_install():

@@ -59,7 +59,7 @@ def test_an_unknown_check_is_an_error_with_the_closest_name(checked):
     assert "there is no check 'zero'. There are: nothing_is_changed" in printed.err
 
 
-def test_a_rule_without_options_to_try_is_a_fault_that_says_what_to_write(checked):
+def test_a_rule_without_options_to_try_is_a_fault(checked):
     status, printed = checked("kit_bare", change=lambda text: text.replace("``{type", "{type").replace("}``", "}"))
     assert status == 1
     assert "can_be_checked: rule 'kit_bare_embedding_lr' needs options: factor. Give some to check_rule" in printed.out

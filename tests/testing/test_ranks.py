@@ -29,7 +29,7 @@ def test_two_ranks_answer_and_stay():
 
 
 @pytest.mark.parametrize(("work", "message"), [(failing, "rank 0: KeyError: 'not here'"), (ending, "ended without an")])
-def test_a_rank_that_fails_is_an_error_and_the_next_answer_comes_from_new_ones(work, message):
+def test_after_a_failure_the_next_answer_comes_from_new_ranks(work, message):
     before = ask_ranks(rank_and_process)
     with pytest.raises(RankError, match=message):
         ask_ranks(work)
