@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         OptimBuildError,
         OptimBuildWarning,
         RegistrationError,
+        RuleError,
         UnknownNameError,
     )
     from optimbuild.model.inventory import Inventory
@@ -44,6 +45,7 @@ _HOME = {
     "OptimBuildError": "errors",
     "OptimBuildWarning": "errors",
     "RegistrationError": "errors",
+    "RuleError": "errors",
     "UnknownNameError": "errors",
     "inventory": "model.survey",
     "Inventory": "model.inventory",
@@ -72,6 +74,7 @@ __all__ = [
     "ParamInfo",
     "Plan",
     "RegistrationError",
+    "RuleError",
     "Spec",
     "UnknownNameError",
     "build_optimizer",

@@ -1,4 +1,4 @@
-"""The command line: ``optimbuild plan | explain | diff | list | inventory | schema``.
+"""The command line: ``optimbuild plan | explain | diff | list | inventory | schema | new-plugin | check-plugin``.
 
 What a command needs is imported inside it, so that ``--help`` is quick and a plan of an inventory
 file never imports torch.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -21,13 +20,13 @@ import typer
 
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown, suggest
+from optimbuild.terminal import print_lines, print_message, print_text, report_width
 
 if TYPE_CHECKING:
     from optimbuild.model.inventory import Inventory
     from optimbuild.plan.plan import Plan
-    from optimbuild.report.table import Line
 
-SAME, DIFFERENT, TROUBLE, BROKEN_PIPE = 0, 1, 2, 141
+SAME, DIFFERENT, TROUBLE = 0, 1, 2
 TRACEBACK = "--traceback"
 KINDS = ("rules", "optimizers")
 LARGEST_INVENTORY = 2**28
@@ -122,46 +121,6 @@ def _show_warning(
         print_message("Warning", str(message))
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
-
-
-def print_message(label: str, message: str) -> None:
-    """Write a message to stderr, with control characters escaped."""
-    sys.stdout.flush()
-    sys.stderr.write("\n".join(map(printable, f"{label}: {message}".split("\n"))) + "\n")
-
-
-def print_lines(lines: Iterable[Line]) -> None:
-    """Write lines to stdout; with their styles if it is a terminal."""
-    if not sys.stdout.isatty():
-        return print_text("".join(f"{text}\n" for text, _ in lines))
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for text, style in lines:
-        console.print(Text(text, style), soft_wrap=True)
-    return None
-
-
-def print_text(text: str) -> None:
-    """Write to stdout. If its reader has closed it, as ``head`` does, the program ends without a message."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python prints another error when it flushes stdout at its end
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(BROKEN_PIPE) from None
-        raise OptimBuildError(f"cannot write to stdout: {error.strerror}") from None
-
-
-def report_width() -> int:
-    """Return the width to fill, in characters: that of the terminal, or a fixed one without a terminal."""
-    from optimbuild.report.table import WIDTH
-
-    return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
 
 
 def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
@@ -381,3 +340,39 @@ def schema() -> None:
     from optimbuild.config.schema import config_schema
 
     print_text(json.dumps(config_schema(), indent=2) + "\n")
+
+
+@app.command()
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as slow-embeddings.", show_default=False)],
+) -> None:
+    """Write a package with a rule, an optimizer and their tests.
+
+    It is a new folder of this name in the current directory.
+    """
+    from optimbuild.plugin_template import write_plugin
+
+    for path in write_plugin(name):
+        print_message("Wrote", str(path))
+
+
+@app.command()
+def check_plugin(
+    package: Annotated[
+        str, typer.Argument(metavar="PACKAGE", help="A module, or what was installed.", show_default=False)
+    ],
+    leave_out: Annotated[
+        list[str] | None, typer.Option("--leave-out", metavar="CHECK", help="A check that does not run. Repeatable.")
+    ] = None,
+) -> None:
+    """Check each rule and optimizer of an installed package.
+
+    The exit status is 0 if no check finds a fault, 1 if one does, and 2 for trouble. Needs pytest.
+    """
+    from optimbuild.testing import verdicts_on_plugin
+
+    faulty = False
+    for verdict in verdicts_on_plugin(package, leave_out or ()):
+        print_text(f"{verdict}\n")
+        faulty |= bool(verdict.faults)
+    raise typer.Exit(DIFFERENT if faulty else SAME)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from optimbuild.errors import ConfigError, ModelError
+from optimbuild.errors import ModelError, RuleError
 from optimbuild.messages import listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
@@ -119,7 +119,7 @@ class Edits:
             How many parameters had none yet.
 
         Raises:
-            ConfigError: One of them is no parameter of the model; a name is none.
+            RuleError: One of them is no parameter of the model; a name is none.
         """
         found = self._listed(who)
         number, taken = self._number(edit), 0
@@ -200,7 +200,7 @@ class Edits:
         try:
             return self.model.positions([param.name for param in params])
         except (AttributeError, TypeError, ModelError):
-            raise ConfigError(f"has edits for {self._strange(params)}") from None
+            raise RuleError(f"has edits for {self._strange(params)}") from None
 
     def _strange(self, params: Sequence[Any]) -> str:
         """Say what among those that shall get an edit is no parameter of the model."""
@@ -228,7 +228,7 @@ class Edits:
 
 
 def refuse_malformed(edit: Any, path: str) -> None:
-    """Raise a ConfigError for an edit whose fields are of other types than :class:`Edit` says.
+    """Raise a RuleError for an edit whose fields are of other types than :class:`Edit` says.
 
     Args:
         edit: The edit.
@@ -236,8 +236,8 @@ def refuse_malformed(edit: Any, path: str) -> None:
     """
     for name, found in (("set", edit.set), ("scale", edit.scale)):
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-            raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
+            raise RuleError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):
-        raise ConfigError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
+        raise RuleError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
     if edit.optimizer is not None and not isinstance(edit.optimizer, str):
-        raise ConfigError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)
+        raise RuleError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)

@@ -51,6 +51,10 @@ class UnknownNameError(ConfigError):
     """A name that no registry knows, or that several packages have."""
 
 
+class RuleError(ConfigError):
+    """A rule that raised an exception of Python, or returned what no plan can use."""
+
+
 class RegistrationError(OptimBuildError):
     """A rule or optimizer that cannot be registered, for example because its name is taken."""
 

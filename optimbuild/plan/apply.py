@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from optimbuild.config.spec import RuleSpec
 from optimbuild.edits import Edit, Edits, refuse_malformed
-from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError
+from optimbuild.errors import ConfigError, OptimBuildError, RuleError, UnknownNameError
 from optimbuild.messages import place_raised, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
@@ -55,7 +55,8 @@ def applied(spec: RuleSpec, path: str, model: Inventory) -> Applied:
         model: The inventory.
 
     Raises:
-        ConfigError: An unknown rule or option, a wrong value; or the rule raised, or returned nonsense.
+        ConfigError: An unknown rule or option, or a wrong value.
+        RuleError: The rule raised, or returned nonsense.
         ModelError: A hook of the model raised, or answered nonsense.
     """
     rule = made_rule(spec, path)
@@ -67,7 +68,7 @@ def applied(spec: RuleSpec, path: str, model: Inventory) -> Applied:
         raise type(error)(error.message, f"{path}.{error.path}" if error.path else path) from error.__cause__
     for edit in edits.table[1:]:
         if not isinstance(edit, Edit):
-            raise ConfigError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
+            raise RuleError(f"rule {spec.type!r} must return an Edit or None, not {shown(edit)}", path)
         refuse_malformed(edit, path)
     return Applied(spec, path, edits)
 
@@ -88,10 +89,10 @@ def _edits_of(rule: Any, spec: RuleSpec, model: Inventory) -> Edits:
     bound = rule.bind(model) if hasattr(rule, "bind") else rule
     if isinstance(bound, Edits):
         if bound.model is not model:
-            raise ConfigError(f"rule {spec.type!r} returned the edits of another model than it was given")
+            raise RuleError(f"rule {spec.type!r} returned the edits of another model than it was given")
         return bound
     if not callable(bound):
-        raise ConfigError(
+        raise RuleError(
             f"bind(model) of rule {spec.type!r} must return the Edits that it made, not {shown(bound)}: "
             "`edits = Edits(model)`, `edits.give(who, edit)`, `return edits`"
         )
@@ -139,7 +140,7 @@ def _guarded(work: Callable[[], T], spec: RuleSpec, path: str, did: str = "raise
             note.removeprefix(_ASKED_FOR) for note in getattr(error, "__notes__", ()) if note.startswith(_ASKED_FOR)
         ]
         place = place_raised(error) or str(RULES.origin(spec.type))
-        raise ConfigError(
+        raise RuleError(
             f"rule {spec.type!r} {did} {type(error).__name__}: {shown(str(error), 200)} "
             f"({place}{f', for the parameter {asked[0]}' if asked else ''})",
             path,

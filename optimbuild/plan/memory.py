@@ -15,7 +15,8 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.plan.decision import Group
 from optimbuild.plan.partition import partition
-from optimbuild.registry import find_optimizer
+from optimbuild.registry import find_optimizer, origin
+from optimbuild.registry.optimizer_type import OptimizerType, State
 
 Sharding = Literal["zero", "fsdp2"] | None
 HOW: Mapping[Sharding, str] = {
@@ -236,12 +237,29 @@ def state_bytes(group: Group, params: Sequence[ParamInfo]) -> list[int]:
         params: Its parameters.
 
     Raises:
-        ConfigError: The optimizer did not declare its state, and takes no step on a tensor like one of these.
+        ConfigError: The optimizer did not declare its state, and takes no step on a tensor like one of these; or what
+            it declares is no state.
     """
     kind = find_optimizer(group.optimizer)
     if kind.state is not None:
-        state = kind.state(group.options)
+        state = _declared(kind, group.options)
         return [state.copies * nbytes(param) + state.scalars * SCALAR for param in params]
     from optimbuild.plan.state_size import probed  # what declares nothing is a class of torch's world
 
     return [probed(kind, group.options, param.shape, param.dtype) for param in params]
+
+
+def _declared(kind: OptimizerType, options: Mapping[str, Any]) -> State:
+    """Return the state of one parameter as the optimizer's registration declares it.
+
+    Raises:
+        ConfigError: What was registered raises, or returns something else.
+    """
+    hint = f"`state=` of optimizer {kind.name!r} ({origin(kind)}) must return a State for given options"
+    try:
+        state = kind.state(options) if kind.state is not None else None
+    except Exception as error:
+        raise ConfigError(f"{hint}; it raised {type(error).__name__}: {shown(str(error), 200)}") from error
+    if not isinstance(state, State):
+        raise ConfigError(f"{hint}, such as State(copies=2, scalars=1), not {shown(state)}")
+    return state

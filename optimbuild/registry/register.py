@@ -13,7 +13,7 @@ import pydantic
 
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
-from optimbuild.registry.optimizer_type import OptimizerType, State
+from optimbuild.registry.optimizer_type import KERNELS, OptimizerType, State
 from optimbuild.registry.registries import OPTIMIZERS, RULES
 from optimbuild.registry.rule_class import rule_class
 
@@ -159,6 +159,27 @@ def _register(made: OptimizerType, force: bool) -> OptimizerType:
         raise RegistrationError(
             f"optimizer {made.name!r}: the target is `package.module:Class` or a class, not {shown(made.target)}"
         )
+    _refuse_wrong_arguments(made)
     made.refuse_unknown_defaults()
     OPTIMIZERS.register_module(name=made.name, module=made, force=force)
     return made
+
+
+def _refuse_wrong_arguments(made: OptimizerType) -> None:
+    """Raise a RegistrationError for options, implementations or a state that are something else than they must be."""
+    schema: object = made.schema
+    if schema is not None and not (inspect.isclass(schema) and issubclass(schema, pydantic.BaseModel)):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: `options` is a pydantic model, such as a subclass of "
+            f"optimbuild.registry.optimizer_type.Options, not {shown(schema)}"
+        )
+    for kernel in made.kernels or ():
+        if kernel not in KERNELS:
+            raise RegistrationError(
+                f"optimizer {made.name!r}: `implementations` is a tuple of {' and '.join(map(repr, KERNELS))}, or of "
+                f"some of them; {shown(kernel)} is neither"
+            )
+    if made.state is not None and not callable(made.state):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: `state` is a function from options to a State, not {shown(made.state)}"
+        )

@@ -16,6 +16,7 @@ from optimbuild import (
     Inventory,
     ModelError,
     ParamInfo,
+    RuleError,
     UnknownNameError,
     make_plan,
     rule,
@@ -130,6 +131,7 @@ def test_a_rule_that_raises_for_a_parameter_is_an_error_at_its_path():
         make_plan(rules_that(always(Edit()), raising), MODEL)
     line = raising.__code__.co_firstlineno + 1
     assert str(caught.value).endswith(f"({__file__}:{line}, for the parameter '{MODEL.names[0]}')")
+    assert isinstance(caught.value, RuleError)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 

@@ -1,4 +1,4 @@
-"""The mistakes of a rule's author are found where the rule is registered, with what to write instead."""
+"""The mistakes of an author are found where a rule or optimizer is registered, with what to write instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pydantic
 import pytest
 
-from optimbuild import ParamInfo, RegistrationError, optimizer, rule
+from optimbuild import ConfigError, Inventory, ParamInfo, RegistrationError, make_plan, optimizer, rule
 from optimbuild.config.schema import config_schema
 from optimbuild.registry import RULES
 from optimbuild.registry.optimizer_type import Options
@@ -126,6 +126,35 @@ def test_a_target_that_is_no_class_is_refused() -> None:
     target: Any = 3
     with pytest.raises(RegistrationError, match=r"`package.module:Class` or a class, not 3"):
         optimizer("of_a_number", target)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"options": {"lr": 0.1}}, "`options` is a pydantic model, such as a subclass of optimbuild.registry"),
+        (
+            {"implementations": "fused"},
+            "`implementations` is a tuple of 'fused' and 'foreach', or of some of them; 'f'",
+        ),
+        ({"implementations": ("cuda",)}, "'cuda' is neither"),
+        ({"state": 2}, "`state` is a function from options to a State, not 2"),
+    ],
+)
+def test_a_wrong_argument_of_an_optimizer_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(RegistrationError, match=r"^optimizer 'of_wrong_arguments': .*" + re.escape(message)):
+        optimizer("of_wrong_arguments", "torch.optim:SGD", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [(lambda _: 2, "such as State(copies=2, scalars=1), not 2"), (lambda: 2, "it raised TypeError: ")],
+)
+def test_a_declared_state_that_is_none_is_an_error_with_its_place(state: Any, message: str) -> None:
+    optimizer("of_wrong_state", "torch.optim:SGD", state=state, force=True)
+    plan = make_plan({"optimizer": {"type": "of_wrong_state"}}, Inventory((ParamInfo("fc.weight", (2, 2)),)))
+    expected = rf"^`state=` of optimizer 'of_wrong_state' \(.*test_rule_class\.py:\d+\) must .*{re.escape(message)}"
+    with pytest.raises(ConfigError, match=expected):
+        plan.memory()
 
 
 def test_a_pydantic_model_is_not_needed_for_a_rule() -> None:
