@@ -50,6 +50,7 @@ class Asked(NamedTuple):
         params: All parameters that it selects, also those that an earlier option took.
         hint: What would be right where it selects none.
         gives: Whether all of them get the same edit.
+        taken_by: The earlier options, or reasons, that take all of them, and give them something else.
     """
 
     option: str
@@ -57,6 +58,7 @@ class Asked(NamedTuple):
     params: Sequence[ParamInfo]
     hint: str = ""
     gives: bool = False
+    taken_by: tuple[str, ...] = ()
 
 
 class Warned(NamedTuple):
@@ -98,6 +100,7 @@ class Edits:
         self.table: list[Edit | None] = [None]  # the edits that were given, by their numbers
         self.numbers = [0] * len(model)  # for every parameter the number of its edit; 0 for none
         self._number_of: dict[int, int] = {}  # by the id of an edit in the table
+        self._option_of: dict[int, str] = {}  # by the number of an edit the option that gives it
         self.asked: list[Asked] = []
         self.warnings: list[Warned] = []
         self.notes: list[Noted] = []
@@ -124,16 +127,33 @@ class Edits:
         """
         found = who if isinstance(who, Sequence) else list(who)
         number, taken = self._number(edit), 0
-        numbers = self.numbers
-        for position in self._positions(found):
+        numbers, positions = self.numbers, self._positions(found)
+        for position in positions:
             if not numbers[position]:
                 numbers[position] = number
                 taken += 1
         if option:
-            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True))
+            self._option_of.setdefault(number, option)
+            takers = () if taken else self._takers(edit, positions)
+            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True, taken_by=takers))
         return taken
 
-    def ask(self, option: str, text: str, params: Sequence[ParamInfo], hint: str = "") -> None:
+    def _takers(self, edit: Edit, positions: Sequence[int]) -> tuple[str, ...]:
+        """Return what gave all of some parameters their edits; nothing where these do what another edit would do."""
+        first = dict.fromkeys([self.numbers[position] for position in positions])
+        if all(_does(self.table[number]) == _does(edit) for number in first):
+            return ()
+        return tuple([self._option_of.get(n) or getattr(self.table[n], "why", "") or "an earlier edit" for n in first])
+
+    def ask(
+        self,
+        option: str,
+        text: str,
+        params: Sequence[ParamInfo],
+        hint: str = "",
+        *,
+        taken_by: Sequence[str] = (),
+    ) -> None:
         """Record which parameters an option selects, without an edit; one that selects none is an error.
 
         Args:
@@ -141,8 +161,9 @@ class Edits:
             text: What it says, for messages.
             params: What it selects.
             hint: What to write instead where it selects none.
+            taken_by: The earlier options that take all of them; a warning says so.
         """
-        self.asked.append(Asked(option, text, params, hint))
+        self.asked.append(Asked(option, text, params, hint, taken_by=tuple(taken_by)))
 
     def warn(self, text: str, about: Iterable[ParamInfo] | None = None) -> None:
         """Add what the user should know.
@@ -214,6 +235,11 @@ class Edits:
 
     def __repr__(self) -> str:
         return f"Edits({listing([p.name for p, n in zip(self.model, self.numbers, strict=True) if n], 5)})"
+
+
+def _does(edit: Any) -> tuple[Any, ...]:
+    """Return what an edit does, without its reason."""
+    return tuple([getattr(edit, name, None) for name in ("set", "scale", "freeze", "optimizer")])
 
 
 def refuse_malformed(edit: Any, path: str) -> None:

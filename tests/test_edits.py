@@ -222,3 +222,11 @@ def test_an_edit_for_what_is_no_parameter_is_an_error(who):
     edits = Edits(MODEL)
     with pytest.raises(ConfigError, match="which names no parameter"):
         edits.give([who], Edit())
+
+
+@pytest.mark.parametrize(("second", "taken_by"), [(Edit(scale={"lr": 0.1}), ("first",)), (Edit(freeze=True), ())])
+def test_an_option_knows_which_earlier_ones_take_everything(second, taken_by):
+    edits = Edits(MODEL)
+    edits.give(MODEL, Edit(freeze=True, why="all"), "first")
+    edits.give(MODEL, second, "second")
+    assert [asked.taken_by for asked in edits.asked] == [(), taken_by]

@@ -114,7 +114,5 @@ class Match:
         for i, entry in enumerate(self.table):
             found = entry.selected(model)
             text = entry.label if entry.kinds else entry.pattern or ""
-            taken = edits.give(found, entry.edit(), f"table[{i}]", text, entry.hint(model))
-            if found and not taken:
-                edits.warn(f"table[{i}] ({entry.label}) does nothing: earlier entries take all that it matches")
+            edits.give(found, entry.edit(), f"table[{i}]", text, entry.hint(model))
         return edits

@@ -261,6 +261,14 @@ def test_an_entry_that_claims_nothing_is_an_error_that_shows_what_is_close() -> 
         plan(layers=["stem", "block.{n}", "head"])
 
 
+def test_an_entry_that_earlier_ones_leave_nothing_is_a_warning() -> None:
+    model = Inventory((ParamInfo("stem.w", (4,)), ParamInfo("blocks.0.w", (4,)), ParamInfo("head.w", (4,))))
+    layers = ["stem", "blocks", "blocks.0", "head"]
+    assert plan(model, layers=layers).warnings == (
+        "rules[0] (layer_decay): layers[2] ('blocks.0') does nothing: layers[1] takes all that it matches",
+    )
+
+
 def test_an_alias_is_claimed_as_well() -> None:
     tied = Inventory((ParamInfo("embed.w", (2, 2), aliases=("head.w",)), ParamInfo("body.w", (2, 2))))
     assert distances(plan(tied, layers=["body", "head"])) == [0, 1]
