@@ -10,22 +10,27 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
-from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.registry import find_optimizer, find_rule
 from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
+from optimbuild.registry.scopes import import_scope, missing_package
 from optimbuild.values import Switch, entry, fields, join, keys_of, plain, validated
 
 KEY = "optim_wrapper"
-KEYS = {KEY: None, "_base_": None}
+SCOPE = "default_scope"
+KEYS = {KEY: None, SCOPE: None, "_base_": None}
 """The keys that are read."""
+SCOPE_OF = "_scope_"
+"""The key of an optimizer's config that names its scope."""
 READ = ("optimizer", "paramwise_cfg", "constructor")
 """The keys of a wrapper's config that are read."""
-OVERRIDABLE = {KEY: READ}
+OVERRIDABLE = {KEY: READ, SCOPE: None}
 """The keys that an override may change."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
@@ -73,7 +78,23 @@ def from_file(path: str) -> dict[str, Any]:
     config = run_config(path)
     if KEY not in config:
         raise ConfigError(f"{printable(path)} has no `{KEY}`, so no optimizer can be read from it")
-    return prepared(config)
+    made = prepared(config)
+    for scope in _scopes(made):
+        import_scope(scope)
+    return made
+
+
+def _scopes(raw: Mapping[str, Any]) -> list[Any]:
+    """Return the scopes that a config names: its default one, and those of its optimizers."""
+    wrapper = raw[KEY] if isinstance(raw[KEY], Mapping) else {}
+    inside = [wrapper, *[value for value in wrapper.values() if isinstance(value, Mapping)]]
+    optimizers = [each["optimizer"] for each in inside if isinstance(each.get("optimizer"), Mapping)]
+    named = [each["type"].split(".") for each in optimizers if isinstance(each.get("type"), str)]
+    return [
+        raw.get(SCOPE),
+        *[each[SCOPE_OF] for each in optimizers if SCOPE_OF in each],
+        *[parts[0] for parts in named if len(parts) == 2],
+    ]
 
 
 def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
@@ -85,8 +106,9 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     if KEY not in config:
         whole: dict[str, Any] = plain(config.to_dict() if isinstance(config, Config) else config)
         return whole
-    inherited = {key: None for key in ("_base_",) if key in config}
-    return {**inherited, KEY: plain_wrapper(entry(config, KEY), KEY)}
+    kept = {key: None for key in ("_base_",) if key in config}
+    kept |= {key: entry(config, key) for key in (SCOPE,) if key in config}
+    return {**kept, KEY: plain_wrapper(entry(config, KEY), KEY)}
 
 
 def plain_wrapper(wrapper: Any, path: str) -> Any:
@@ -151,15 +173,19 @@ def read(raw: Mapping[str, Any]) -> Reading:
         raise ConfigError(
             "is followed in Python files only; write the keys out, or load the file with MMEngine", "_base_"
         )
-    return of_wrapper(raw[KEY])
+    scope = raw.get(SCOPE)
+    if scope is not None and not isinstance(scope, str):
+        raise ConfigError(f"must be the name of a scope, not {shown(scope)}", SCOPE)
+    return of_wrapper(raw[KEY], scope=scope)
 
 
-def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
+def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None) -> Reading:
     """Translate the config of one optimizer wrapper.
 
     Args:
         wrapper: The wrapper's config, as plain data.
         path: Its path, for messages.
+        scope: The scope in which names are looked for first; by default that of the runner.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or several optimizers.
@@ -173,12 +199,7 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
     if "optimizer" not in wrapper:
         raise _no_optimizer(wrapper, path)
     where, cfg = join(path, "optimizer"), join(path, "paramwise_cfg")
-    optimizer: OptimizerSpec = validated(OptimizerSpec, plain(wrapper["optimizer"], where), where)
-    kind = resolved_optimizer(optimizer.type)
-    try:
-        find_optimizer(kind)
-    except OptimBuildError as error:
-        raise error.moved({"": join(where, "type")}) if isinstance(error, ConfigError) else error from error.__cause__
+    optimizer, kind = _optimizer(wrapper["optimizer"], where, scope)
     paramwise = wrapper.get("paramwise_cfg")
     paramwise = {} if paramwise is None else paramwise
     if not isinstance(paramwise, Mapping):
@@ -204,6 +225,26 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
         }
     )
     return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))
+
+
+def _optimizer(given: Any, path: str, scope: str | None) -> tuple[OptimizerSpec, str]:
+    """Return the config of an optimizer without its scope, and the name by which our registry finds the optimizer."""
+    options = plain(given, path)
+    if isinstance(options, Mapping) and SCOPE_OF in options:
+        scope = options[SCOPE_OF]
+        if not isinstance(scope, str):
+            raise ConfigError(f"must be the name of a scope, not {shown(scope)}", join(path, SCOPE_OF))
+        options = {key: value for key, value in options.items() if key != SCOPE_OF}
+    optimizer: OptimizerSpec = validated(OptimizerSpec, options, path)
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            kind = resolved_optimizer(optimizer.type)
+            find_optimizer(kind)
+    except ConfigError as error:
+        named = optimizer.type.partition(".")[0] if "." in optimizer.type else scope
+        missing = f" {missing_package(named)}" if isinstance(error, UnknownNameError) and named else ""
+        raise type(error)(f"{error.message}{missing.rstrip()}", join(path, "type")) from error.__cause__
+    return optimizer, kind
 
 
 def _paths(path: str, cfg: str, classic: int, rules: int) -> dict[str, str]:
