@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from optimbuild.config.dialects import mmengine, own, yacs
+from optimbuild.config.dialects.mmengine_wrappers import names_several, read_each
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
 from optimbuild.config.reading import Reading
@@ -36,11 +37,36 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
         ConfigError: The config cannot be read, is of no known dialect, or has a mistake; names the place. Or an
             override is of a key that the dialect does not read.
     """
-    if isinstance(config, Spec):
-        if not overrides:
-            return Reading(config)
-        config = config.to_dict()
-    raw = read_raw(config)
+    if isinstance(config, Spec) and not overrides:
+        return Reading(config)
+    dialect, raw = _recognised(config, overrides)
+    reading: Reading = dialect.read(raw)
+    return reading
+
+
+def read_configs(config: Any, overrides: Sequence[str] = ()) -> dict[str, Reading]:
+    """Return the specs that a config describes, by the names of its optimizers; the name of a single one is empty.
+
+    Args:
+        config: As for :func:`read_config`.
+        overrides: As there.
+
+    Raises:
+        ConfigError: As :func:`read_config`.
+
+    >>> wrapper = {"optimizer": {"type": "adamw"}}
+    >>> list(read_configs({"optim_wrapper": {"generator": wrapper, "critic": wrapper}}))
+    ['generator', 'critic']
+    """
+    if isinstance(config, Spec) and not overrides:
+        return {"": Reading(config)}
+    dialect, raw = _recognised(config, overrides)
+    return read_each(raw) if dialect is mmengine and names_several(raw) else {"": dialect.read(raw)}
+
+
+def _recognised(config: Any, overrides: Sequence[str]) -> tuple[ModuleType, dict[str, Any]]:
+    """Return the dialect of a config, and its keys that are read, some of them overridden."""
+    raw = read_raw(config.to_dict() if isinstance(config, Spec) else config)
     dialect = _dialect(raw)
     if dialect is not None:
         refuse_unread(overrides, dialect.OVERRIDABLE)
@@ -51,8 +77,7 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
             f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or "
             f"`optim_wrapper` (MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
         )
-    reading: Reading = dialect.read(raw)
-    return reading
+    return dialect, raw
 
 
 def _dialect(raw: Mapping[str, Any]) -> ModuleType | None:
@@ -67,5 +92,5 @@ def read_raw(config: Any) -> dict[str, Any]:
     if is_empty(config) or not isinstance(config, (Mapping, Config)):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     if mmengine.owns(config):
-        return mmengine.prepared(config)
+        return mmengine.from_object(config)
     return readable(config, KEYS)

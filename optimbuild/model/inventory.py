@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,40 @@ class Inventory:
             if any(alias.startswith(below) and alias.find(keyword, start) >= 0 for alias in aliases):
                 found[position] = None
         return [self.params[position] for position in sorted(found)]
+
+    def below(self, module: str) -> Inventory:
+        """Return the inventory of a module, in which names begin below it.
+
+        A tensor that it shares with a module outside keeps the owner, the kinds and the place that it has there.
+
+        Raises:
+            ModelError: There is no such module, or it has no parameters.
+
+        >>> gan = Inventory((ParamInfo("generator.fc.weight", (4, 4)), ParamInfo("critic.weight", (4, 1))))
+        >>> gan.below("generator").names
+        ('fc.weight',)
+        """
+        start = f"{module}."
+        own = {param.name: [n.removeprefix(start) for n in param.names if n.startswith(start)] for param in self.params}
+        params = [
+            param._replace(name=names[0], aliases=tuple(names[1:]))
+            for param in self.params
+            if (names := own[param.name])
+        ]
+        if not params:
+            modules = [name for name in self.closest(module) if name not in self]
+            parts = modules or list(dict.fromkeys([name.partition(".")[0] for name in self.names]))
+            whole = self.model or "the model"
+            raise ModelError(f"{whole} has no module {shown(module)} with parameters; closest: {listing(parts, 5)}")
+        return replace(
+            self,
+            params=tuple(params),
+            hints=self.hints.below(module),
+            model=f"{self.model}.{module}" if self.model else module,
+            unfused=frozenset([own[name][0] for name in self.unfused if own.get(name)]),
+            sharded=frozenset([own[name][0] for name in self.sharded if own.get(name)]),
+            statistics=tuple([name.removeprefix(start) for name in self.statistics if name.startswith(start)]),
+        )
 
     def record(self, ratios: Iterable[float] = ()) -> None:
         """Ask the hooks of all modules what an inventory file keeps of them.

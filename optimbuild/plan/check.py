@@ -78,7 +78,7 @@ def _frozen_by(rule: Applied) -> frozenset[str]:
 def _missed(rule: Applied, model: Inventory) -> list[tuple[str, str]]:
     """Return what touches no parameter, with its path."""
     empty = [asked for asked in rule.edits.asked if not asked.params]
-    if not empty and not rule.edits:
+    if not empty and not rule.edits and not any(asked.taken_by for asked in rule.edits.asked):
         return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {model.model or 'the model'}.")]
     hints = [_hint(asked, model) for asked in empty[:3]]  # finding what is close takes time on large models
     hints += [""] * (len(empty) - len(hints))

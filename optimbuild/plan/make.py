@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from optimbuild.config import Reading, Spec, read_config
-from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import applied
@@ -61,6 +61,11 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
 
     A warning says where the config's alternative reading, such as the published code's, would differ.
     """
+    if reading.module:
+        try:
+            inventory = inventory.below(reading.module)
+        except ModelError as error:
+            raise ConfigError(str(error), reading.paths.get("", "")) from None
     try:
         plan = planned(reading.spec, inventory, reading.warnings)
     except ConfigError as error:
@@ -68,6 +73,29 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
     if reading.rival is None:
         return plan
     return replace(plan, warnings=(*plan.warnings, *_differences(plan, *reading.rival)))
+
+
+def plans_of(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str, Plan]:
+    """Return the plans of the optimizers of one config, by name; names in the plan of a module begin below it.
+
+    Raises:
+        ConfigError: As :func:`plan_of`, or two of them would optimize the same tensor.
+    """
+    plans = {name: plan_of(reading, inventory) for name, reading in readings.items()}
+    owners: dict[int, str] = {}
+    for name, plan in plans.items():
+        start = f"{module}." if (module := readings[name].module) else ""
+        trained = [f"{start}{decision.name}" for decision in plan if not decision.frozen]
+        for param, position in zip(trained, inventory.positions(trained), strict=True):
+            if (other := owners.setdefault(position, name)) != name:
+                path = readings[name].paths.get("", "")
+                raise ConfigError(f"{param!r} is optimized by {other!r} too; freeze it in one of them", path)
+    left = [p.name for position, p in enumerate(inventory) if p.trainable and position not in owners]
+    if len(plans) > 1 and left:
+        first, plan = next(iter(plans.items()))
+        told = f"trainable, and in no optimizer: {listing(left)}"
+        plans[first] = replace(plan, warnings=(*plan.warnings, told))
+    return plans
 
 
 def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:

@@ -28,6 +28,9 @@ class Freeze:
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
+    exempt: tuple[PatternText, ...] = ()
+    """Patterns of what goes on training, whatever ``patterns`` and ``levels`` say: ``patterns: ["**"]`` with
+    ``exempt: [head]`` trains the head only."""
     keep_norm_stats: Switch | Literal["warn"] | None = None
     """Keep the running statistics of the batch norms inside: in eval mode through every later ``model.train()``.
     They are kept by default; ``true`` also says so where there are none, ``false`` lets them change, and ``warn``
@@ -42,9 +45,19 @@ class Freeze:
         edits = Edits(model)
         options = {f"patterns[{i}]": Pattern(text) for i, text in enumerate(self.patterns)}
         options |= {f"levels[{i}]": Pattern(f"**.levels.{level}") for i, level in enumerate(self.levels)}
+        spared: set[str] = set()
+        for i, text in enumerate(self.exempt):
+            found = model.matching(Pattern(text))
+            edits.ask(f"exempt[{i}]", text, found)
+            spared.update(param.name for param in found)
+        outside = f", outside of {listing(self.exempt, 3)}" if self.exempt else ""
         for option, pattern in options.items():
-            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
-            edits.give(model.matching(pattern), edit, option, pattern.text)
+            found = model.matching(pattern)
+            left = [param for param in found if param.name not in spared]
+            if found and not left:
+                edits.ask(option, pattern.text, found, taken_by=["exempt"])
+            else:
+                edits.give(left, Edit(freeze=True, why=f"pattern {pattern.text!r}{outside}"), option, pattern.text)
         inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
         (edits.keep_statistics if self.keep_norm_stats in (None, True) else edits.release_statistics)(inside)
         if self.keep_norm_stats is None and inside:

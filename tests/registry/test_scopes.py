@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry.root import OPTIMIZERS as ROOT
 from torch import nn
@@ -55,6 +56,11 @@ def config(folder: Path, text: str) -> str:
 @pytest.mark.parametrize("text", [IN_SCOPE, OF_OPTIMIZER, BY_NAME])
 def test_a_config_in_python_has_the_package_of_its_scope_imported(package: Path, text: str) -> None:
     assert make_plan(config(package, text), nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Lars"
+
+
+def test_a_config_object_that_a_python_file_made_counts_as_one(package: Path) -> None:
+    made = Config.fromfile(config(package, IN_SCOPE), format_python_code=False)
+    assert make_plan(made, nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Lars"
 
 
 def test_what_a_package_prints_stays_out_of_json(package: Path, capsys: pytest.CaptureFixture[str]) -> None:

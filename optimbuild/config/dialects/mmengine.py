@@ -12,6 +12,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from optimbuild.config.dialects.mmengine_modules import restriction
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
 from optimbuild.errors import ConfigError, UnknownNameError
@@ -28,13 +29,14 @@ KEYS = {KEY: None, SCOPE: None, "_base_": None}
 """The keys that are read."""
 SCOPE_OF = "_scope_"
 """The key of an optimizer's config that names its scope."""
-READ = ("optimizer", "paramwise_cfg", "constructor")
+READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
 OVERRIDABLE = {KEY: READ, SCOPE: None}
 """The keys that an override may change."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
+MULTI = "MultiOptimWrapperConstructor"
 """The constructors whose reading of ``paramwise_cfg`` is known."""
 
 
@@ -78,9 +80,15 @@ def from_file(path: str) -> dict[str, Any]:
     config = run_config(path)
     if KEY not in config:
         raise ConfigError(f"{printable(path)} has no `{KEY}`, so no optimizer can be read from it")
+    return from_object(config)
+
+
+def from_object(config: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this dialect reads of a config; the packages of its scopes are imported if a Python file made it."""
     made = prepared(config)
-    for scope in _scopes(made):
-        import_scope(scope)
+    if isinstance(config, Config) and str(config.filename).endswith(".py") and KEY in made:
+        for scope in _scopes(made):
+            import_scope(scope)
     return made
 
 
@@ -159,6 +167,7 @@ _PLAIN: Mapping[str, Callable[[Any, str], Any]] = {
     "optimizer": _plain_optimizer,
     "paramwise_cfg": plain,
     "constructor": _plain_constructor,
+    "modules": plain,
 }
 """How each key that is read becomes plain data."""
 
@@ -173,10 +182,15 @@ def read(raw: Mapping[str, Any]) -> Reading:
         raise ConfigError(
             "is followed in Python files only; write the keys out, or load the file with MMEngine", "_base_"
         )
+    return of_wrapper(raw[KEY], scope=default_scope(raw))
+
+
+def default_scope(raw: Mapping[str, Any]) -> str | None:
+    """Return the scope of a config in which names are looked for first."""
     scope = raw.get(SCOPE)
     if scope is not None and not isinstance(scope, str):
         raise ConfigError(f"must be the name of a scope, not {shown(scope)}", SCOPE)
-    return of_wrapper(raw[KEY], scope=scope)
+    return scope
 
 
 def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None) -> Reading:
@@ -213,10 +227,11 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None) -> Readi
         classic, more = _checked(classic, optimizer, kind, path)
         warnings += more
     rules = [{"type": "paramwise", "optional": True, **classic}] if classic else []
+    restricted = restriction(wrapper, path)
     spec = Spec.of(
         {
             "optimizer": {"type": kind, **optimizer.options},
-            "rules": [*rules, *(rule.model_dump() for rule in own.rules)],
+            "rules": [*rules, *(rule.model_dump() for rule in own.rules), *restricted],
             "zero": own.zero if isinstance(own.zero, bool) else own.zero.model_dump(),
             "implementation": own.implementation,
             "strict": own.strict,
@@ -224,7 +239,9 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None) -> Readi
             "resume": own.resume.model_dump(),
         }
     )
-    return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))
+    paths = _paths(path, cfg, len(rules), len(own.rules))
+    paths |= {f"rules[{len(rules) + len(own.rules)}]{key}": join(path, "modules") for key in ("", ".exempt")}
+    return Reading(spec, tuple(warnings), paths)
 
 
 def _optimizer(given: Any, path: str, scope: str | None) -> tuple[OptimizerSpec, str]:
@@ -260,7 +277,7 @@ def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:
     if several:
         return ConfigError(
             f"holds {len(several)} optimizers ({listing(several)}), each for the module of its name. A plan is of one: "
-            f"give {{'{KEY}': <what stands under {several[0]!r}>}}, and that module.",
+            f"give {{'{KEY}': <what stands under {several[0]!r}>}}, and that module. `optimbuild plan` shows them all.",
             path,
         )
     return ConfigError("`optimizer` is required", path)
@@ -276,17 +293,18 @@ def _refuse_unknown(paramwise: Mapping[str, Any], classic: list[str], cfg: str) 
 def _as_constructed(paramwise: Mapping[str, Any], constructor: Any, path: str) -> tuple[Mapping[str, Any], list[str]]:
     """Return the keys as the config's constructor reads them, and a warning about keys that it ignores."""
     name = DEFAULT if constructor is None else str(constructor).rpartition(".")[2]
-    if name not in (OURS, DEFAULT, LAYERED):
+    if name not in (OURS, DEFAULT, LAYERED, MULTI):
         raise ConfigError(
             f"how {shown(constructor)} reads `paramwise_cfg` is not known here."
-            f"{suggest(name, (OURS, DEFAULT, LAYERED))} Known: optimbuild.{OURS}, {DEFAULT}, {LAYERED}.",
+            f"{suggest(name, (OURS, DEFAULT, LAYERED, MULTI))} "
+            f"Known: optimbuild.{OURS}, {DEFAULT}, {LAYERED}, {MULTI}.",
             join(path, "constructor"),
         )
     if name == LAYERED and paramwise:
         paramwise = {"layer_decay_rate": 1.0, **paramwise}
     if name == OURS:
         return paramwise, []
-    ignored = set(fields(OwnKeys)) | ({"layer_decay_rate"} if name == DEFAULT else set())
+    ignored = set(fields(OwnKeys)) | ({"layer_decay_rate"} if name in (DEFAULT, MULTI) else set())
     found = [key for key in paramwise if key in ignored]
     if not found:
         return paramwise, []

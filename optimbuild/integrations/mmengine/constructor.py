@@ -91,7 +91,9 @@ class OptimBuildConstructor:
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         if not isinstance(optim_wrapper_cfg, Mapping):
             raise ConfigError(f"must be a mapping, not {shown(optim_wrapper_cfg)}", KEY)
-        self._config = {key: value for key, value in optim_wrapper_cfg.items() if key not in READ[1:]}
+        self._config = {
+            key: value for key, value in optim_wrapper_cfg.items() if key not in ("paramwise_cfg", "constructor")
+        }
         self._paramwise = paramwise_cfg
 
     def __call__(self, model: nn.Module) -> BaseOptimWrapper:

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width, show_warning
+from optimbuild.cli.plans import inventory_for, plan_of_file, plans_of_file
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown, suggest
 
 if TYPE_CHECKING:
-    from optimbuild.model.inventory import Inventory
     from optimbuild.plan.plan import Plan
-    from optimbuild.report.table import Line
 
-SAME, DIFFERENT, TROUBLE, BROKEN_PIPE = 0, 1, 2, 141
+SAME, DIFFERENT, TROUBLE = 0, 1, 2
 TRACEBACK = "--traceback"
 KINDS = ("rules", "optimizers")
 LARGEST_INVENTORY = 2**28
@@ -65,6 +64,15 @@ Overrides = Annotated[list[str] | None, _overrides("--set", "the config, in its 
 BothOverrides = Annotated[list[str] | None, _overrides("--set", "both configs")]
 FirstOverrides = Annotated[list[str] | None, _overrides("--set-a", "CONFIG_A only, after --set")]
 SecondOverrides = Annotated[list[str] | None, _overrides("--set-b", "CONFIG_B only, after --set")]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help="Only this one, of a config with several optimizers.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -84,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left = [argument for argument in given if argument != TRACEBACK]  # so that it may be anywhere
     with warnings.catch_warnings():
         warnings.simplefilter("always", OptimBuildWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
             app(args=left, prog_name="optimbuild")
         except SystemExit as end:
@@ -108,78 +116,6 @@ def _print_error(error: BaseException, with_traceback: bool) -> None:
         lines = "".join(traceback.format_exception(error)).splitlines()
         sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     print_message("Error", message)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,  # noqa: ARG001  # part of the signature of warnings.showwarning
-    line: str | None = None,  # noqa: ARG001
-) -> None:
-    if issubclass(category, OptimBuildWarning):
-        print_message("Warning", str(message))
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
-
-
-def print_message(label: str, message: str) -> None:
-    """Write a message to stderr, with control characters escaped."""
-    sys.stdout.flush()
-    sys.stderr.write("\n".join(map(printable, f"{label}: {message}".split("\n"))) + "\n")
-
-
-def print_lines(lines: Iterable[Line]) -> None:
-    """Write lines to stdout; with their styles if it is a terminal."""
-    if not sys.stdout.isatty():
-        return print_text("".join(f"{text}\n" for text, _ in lines))
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for text, style in lines:
-        console.print(Text(text, style), soft_wrap=True)
-    return None
-
-
-def print_text(text: str) -> None:
-    """Write to stdout. If its reader has closed it, as ``head`` does, the program ends without a message."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python prints another error when it flushes stdout at its end
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(BROKEN_PIPE) from None
-        raise OptimBuildError(f"cannot write to stdout: {error.strerror}") from None
-
-
-def report_width() -> int:
-    """Return the width to fill, in characters: that of the terminal, or a fixed one without a terminal."""
-    from optimbuild.report.table import WIDTH
-
-    return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
-
-
-def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
-    """Return the plan of a config file in any dialect."""
-    from optimbuild.config import read_config
-    from optimbuild.plan.make import plan_of
-
-    return plan_of(read_config(config, overrides or ()), model)
-
-
-def inventory_for(model: str | None, *configs: str) -> Inventory:
-    """Return the inventory of the named model, or of the model that a Python config builds."""
-    from optimbuild.model.by_name import FORMS, inventory_named
-
-    own = next((config for config in configs if config.endswith(".py")), None)
-    if model is None and own is None:
-        raise ModelError(f"--model is required with this config. {FORMS}")
-    return inventory_named(model or str(own))
 
 
 def _version(asked: bool) -> None:
@@ -212,22 +148,36 @@ def plan(
         int | None,
         typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
     ] = None,
+    optimizer: Optimizer = None,
     as_json: Json = False,
 ) -> None:
-    """Show what every parameter gets, one row per group."""
-    made = plan_of_file(config, inventory_for(model, config), overrides)
-    memory = None if world_size is None else made.memory(world_size)
+    """Show what every parameter gets, one row per group; one table per optimizer, if there are several."""
+    plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer)
+    several = len(plans) > 1
     if as_json:
-        more = {} if memory is None else {"memory": memory.to_dict()}
-        print_text(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
+        found = {name: _as_data(made, world_size) for name, made in plans.items()}
+        print_text(json.dumps({"optimizers": found} if several else next(iter(found.values())), allow_nan=False) + "\n")
     else:
-        from optimbuild.report.plan_text import plan_lines
+        for i, (name, made) in enumerate(plans.items()):
+            print_lines([("", "")] * bool(i) + [(f"{name}:", "bold")] * several)
+            _print_plan(made, params, world_size)
+    for name, made in plans.items():
+        for warning in made.warnings:
+            print_message("Warning", f"{name}: {warning}" if several else warning)
 
-        print_lines(plan_lines(made, params, width=report_width(), warnings=False))
-        if memory is not None:
-            print_lines((line, "") for line in ["", *str(memory).splitlines()])
-    for warning in made.warnings:
-        print_message("Warning", warning)
+
+def _as_data(made: Plan, world_size: int | None) -> dict[str, Any]:
+    more = {} if world_size is None else {"memory": made.memory(world_size).to_dict()}
+    return {**made.to_dict(), **more}
+
+
+def _print_plan(made: Plan, params: bool, world_size: int | None) -> None:
+    from optimbuild.report.plan_text import plan_lines
+
+    memory = None if world_size is None else made.memory(world_size)
+    print_lines(plan_lines(made, params, width=report_width(), warnings=False))
+    if memory is not None:
+        print_lines((line, "") for line in ["", *str(memory).splitlines()])
 
 
 @app.command()
@@ -238,6 +188,7 @@ def explain(
     ],
     model: Model = None,
     overrides: Overrides = None,
+    optimizer: Optimizer = None,
 ) -> None:
     """Show each step that led to a parameter's setting.
 
@@ -245,7 +196,7 @@ def explain(
     """
     from optimbuild.report.explain_text import explain_lines
 
-    made = plan_of_file(config, inventory_for(model, config), overrides)
+    made = plan_of_file(config, inventory_for(model, config), overrides, optimizer)
     blocks = [explain_lines(made, name) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
 
@@ -258,6 +209,7 @@ def diff(
     overrides: BothOverrides = None,
     first_overrides: FirstOverrides = None,
     second_overrides: SecondOverrides = None,
+    optimizer: Optimizer = None,
     as_json: Json = False,
 ) -> None:
     """Compare the plans of two configs.
@@ -269,7 +221,7 @@ def diff(
     for config, more in ((before, first_overrides or ()), (after, second_overrides or ())):
         titles.append(printable(" ".join([config, *(f"--set {override}" for override in more)])))
         try:
-            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more]))
+            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more], optimizer))
         except ConfigError as error:
             raise ConfigError(f"{titles[-1]}: {error}") from error
     first, second = plans
