@@ -71,6 +71,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> OptimizerType: ...
 
@@ -84,6 +85,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> Callable[[type[T]], type[T]]: ...
 
@@ -97,6 +99,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = None,
     implementations: Iterable[str] | None = None,
     state: Callable[[Mapping[str, Any]], State] | None = None,
+    group_marks: Iterable[str] = (),
     force: bool = False,
 ) -> Any:
     """Register an optimizer: as data, or as a decorator of its class.
@@ -109,6 +112,8 @@ def optimizer(
         options: A pydantic model of the options. Without it the class is imported and its signature is read.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
+        group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there,
+            such as ``lars_exclude``; rules may set them as they set options.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -130,6 +135,7 @@ def optimizer(
         schema=options,
         kernels=None if implementations is None else tuple(implementations),
         state=state,
+        group_marks=tuple(group_marks),
         where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
     )
 
