@@ -9,27 +9,32 @@ from typing import Any
 
 from mmengine.config import Config
 
-from optimbuild.config.dialects import mmengine, own, yacs
+from optimbuild.config.dialects import mmcv, mmengine, own, yacs
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
+from optimbuild.config.published import ranks_here
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
+from optimbuild.model.mmengine_config import run_config
 from optimbuild.values import is_empty
 
-DIALECTS = (mmengine, own, yacs)
+DIALECTS = (mmengine, mmcv, own, yacs)
+WITH_CONSTRUCTORS = (mmengine, mmcv)
+"""The dialects whose configs name a constructor, which may compute with the number of ranks."""
 KEYS = {key: inner for dialect in DIALECTS for key, inner in dialect.KEYS.items()}
 """The keys that the dialects read."""
 
 
-def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
+def read_config(config: Any, overrides: Sequence[str] = (), world_size: int | None = None) -> Reading:
     """Return the spec that a config describes, whatever its dialect.
 
     Args:
         config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, an
             OmegaConf config as Hydra composes it, or the path of a YAML or JSON file; or of a Python file, which is an
             MMEngine config and **is run**.
+        world_size: The number of ranks, for constructors that compute with it; by default that of the process group.
         overrides: ``KEY=VALUE``, in the config's own dialect, for keys that it reads; the value is read as YAML.
 
     Raises:
@@ -51,7 +56,8 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
             f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or "
             f"`optim_wrapper` (MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
         )
-    reading: Reading = dialect.read(raw)
+    ranks = ranks_here() if world_size is None else world_size
+    reading: Reading = dialect.read(raw, ranks) if dialect in WITH_CONSTRUCTORS else dialect.read(raw)
     return reading
 
 
@@ -63,9 +69,17 @@ def read_raw(config: Any) -> dict[str, Any]:
     """Return a config as plain data, with its files read and its inheritance resolved."""
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
-        return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
+        return _run(path) if path.endswith(".py") else load(path, KEYS)
     if is_empty(config) or not isinstance(config, (Mapping, Config)):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     if mmengine.owns(config):
         return mmengine.prepared(config)
     return readable(config, KEYS)
+
+
+def _run(path: str) -> dict[str, Any]:
+    """Run a config file in Python, and return what is read of it."""
+    config = run_config(path)
+    if mmengine.KEY not in config and mmcv.KEY in config:
+        return mmcv.prepared(config)
+    return mmengine.from_config(config, path)

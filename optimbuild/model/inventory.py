@@ -224,9 +224,7 @@ class Inventory:
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
         statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
-        return cls(
-            params, hints, model, unfused, sharded, statistics=statistics, packages=packages, backbone=backbone
-        )
+        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages, backbone=backbone)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

@@ -57,9 +57,7 @@ def merged_settings(
     return tuple(settings), tuple(map(chosen.__getitem__, rows))
 
 
-def _order(
-    settings: Sequence[Setting], fold: Fold, rules: Sequence[Applied]
-) -> list[tuple[int | None, Setting]]:
+def _order(settings: Sequence[Setting], fold: Fold, rules: Sequence[Applied]) -> list[tuple[int | None, Setting]]:
     """Return settings in the order that rules ask for, each with its index; that of a group without parameters is None.
 
     Nothing is returned where no rule asks for an order. Of several settings in a group of one name the first counts.
@@ -79,8 +77,8 @@ def split_groups(settings: Sequence[Setting]) -> list[str]:
     """Return a warning for each group that a rule named, and that different options split."""
     counts = Counter([setting.group for setting in settings if setting.group])
     return [
-        f"the group {name!r} is split, because rules give its parameters {count} different settings: the first keeps its "
-        "place in the order, and the others come behind the ordered groups, where who counts groups does not look"
+        f"the group {name!r} is split, because rules give its parameters {count} different settings: the first keeps "
+        "its place in the order, and the others come behind the ordered groups, where who counts groups does not look"
         for name, count in counts.items()
         if count > 1
     ]
@@ -125,4 +123,5 @@ def _effect(edit: Edit | None) -> str:
     """Return a text that is the same for edits that differ only in their reasons."""
     if edit is None:
         return ""
-    return f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{edit.freeze}/{edit.optimizer!r}/{dict(edit.marks)!r}/{edit.group!r}"
+    options = f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{dict(edit.marks)!r}"
+    return f"{options}/{edit.freeze}/{edit.optimizer!r}/{edit.group!r}"

@@ -149,9 +149,10 @@ class Plan:
     @cached_property
     def _options(self) -> dict[str, Mapping[str, Any] | None]:
         """By parameter its optimizer and options; None where it is frozen."""
+        groups = [{"group": setting.group} if setting.group else {} for setting in self.settings]
         options = [
-            None if s.frozen else {"optimizer": s.optimizer, **({"group": s.group} if s.group else {}), **(s.options or {})}
-            for s in self.settings
+            None if setting.frozen else {"optimizer": setting.optimizer, **group, **(setting.options or {})}
+            for setting, group in zip(self.settings, groups, strict=True)
         ]
         return dict(zip(self.inventory.names, map(options.__getitem__, self.chosen), strict=True))
 

@@ -14,7 +14,7 @@ import pydantic
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import OptimizerType, State
-from optimbuild.registry.registries import OPTIMIZERS, RULES
+from optimbuild.registry.registries import CONSTRUCTORS, OPTIMIZERS, RULES
 from optimbuild.registry.rule_class import rule_class
 
 T = TypeVar("T")
@@ -50,6 +50,38 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
         made = rule_class(name, cls)
         RULES.register_module(name=name, module=made, force=force)
         return made
+
+    return register
+
+
+def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Register a function as the reading of a constructor that runners' configs name.
+
+    It gets what the constructor gets, as a :class:`~optimbuild.Published`, and returns the rules that give what the
+    constructor gives, as a :class:`~optimbuild.Translation`. Configs that name the constructor are planned by it.
+
+    Args:
+        name: The constructor's name, without its scope.
+        force: Replace a reading of the same name.
+
+    Raises:
+        RegistrationError: The name is taken; the message names both owners.
+
+    >>> from optimbuild import Published, Translation, constructor
+    >>> @constructor("TwoSpeedConstructor")
+    ... def two_speeds(published: Published) -> Translation:
+    ...     factor = published.paramwise_cfg["backbone_mult"]
+    ...     return Translation([{"type": "match", "table": {"backbone": {"lr_mult": factor}}}])
+    """
+    _refuse_missing_name("constructor", name)
+
+    def register(read: Callable[..., T]) -> Callable[..., T]:
+        if not inspect.isfunction(read):
+            raise RegistrationError(
+                f"constructor {name!r}: {shown(read)} must be a function that returns a Translation"
+            )
+        CONSTRUCTORS.register_module(name=name, module=read, force=force)
+        return read
 
     return register
 

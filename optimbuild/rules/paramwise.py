@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
@@ -16,7 +16,7 @@ from optimbuild.model.keywords import keyword_in
 from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
-from optimbuild.values import NonNegative, Switch
+from optimbuild.values import Keyword, NonNegative, Switch
 
 NORMS = frozenset(
     f"{lazy}{norm}{suffix}"
@@ -39,6 +39,8 @@ class CustomKey(BaseModel):
     """A factor for the learning rate."""
     decay_mult: NonNegative = 1.0
     """A factor for the weight decay."""
+    marks: Mapping[Keyword, Any] = Field(default_factory=dict)
+    """Entries for their groups that the optimizer does not take, for a hook or a ``step`` that reads them there."""
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -52,9 +54,11 @@ class _Wish:
 
     set: dict[str, Any] = field(default_factory=dict)
     scale: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, Any] = field(default_factory=dict)
     why: list[str] = field(default_factory=list)
 
     def scaled(self, option: str, factor: float, why: str) -> None:
+        self.set.pop(option, None)
         self.scale[option] = factor
         self.why.append(why)
 
@@ -137,6 +141,9 @@ class Paramwise:
     """LR factor of the ``conv_offset`` of mmcv's deformable convolutions; wins over ``bias_lr_mult``."""
     bypass_duplicate: Switch = False
     """Accepted and without effect: shared tensors are always planned once."""
+    force_default_settings: Switch = False
+    """Let the other keys apply on top of ``custom_keys``, wherever they do: what they say about the LR or the weight
+    decay of a parameter replaces what its custom key says (MMPose, MMSegmentation)."""
     layer_decay_rate: NonNegative | None = None
     """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""
 
@@ -162,7 +169,7 @@ class Paramwise:
             if key is not None:
                 won.add(key)
             if wanted.why:
-                edit = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
+                edit = Edit(wanted.set, wanted.scale, marks=wanted.marks, why="; ".join(wanted.why))
                 edits.give([place.param], known.setdefault(repr(wanted), edit))
         for warning in [*self._idle_keys(model, won), *self._ignored()]:
             edits.warn(warning)
@@ -181,6 +188,7 @@ class Paramwise:
         wish = _Wish()
         if key is not None:
             self._from_custom_key(wish, key, self.custom_keys[key].lr_mult)
+        if key is not None and not self.force_default_settings:
             return wish
         if self.dcn_offset_lr_mult is not None and place.is_offset:
             wish.scaled("lr", self.dcn_offset_lr_mult, "offset of a deformable convolution: dcn_offset_lr_mult")
@@ -209,6 +217,7 @@ class Paramwise:
     def _from_custom_key(self, wish: _Wish, key: str, lr_mult: float) -> None:
         custom = self.custom_keys[key]
         wish.set.update(custom.extra)
+        wish.marks.update(custom.marks)
         for option, factor in (("lr", lr_mult), ("weight_decay", custom.decay_mult)):
             if factor != 1.0 and option not in custom.extra:
                 wish.scale[option] = factor
