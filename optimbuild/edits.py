@@ -29,6 +29,10 @@ class Edit:
         freeze: Take the parameter out of training; final.
         optimizer: The name of another optimizer for this parameter.
         why: The reason, for people.
+        marks: Entries of the parameter's group that the optimizer's constructor does not take, for a hook or a
+            ``step`` that reads them there.
+        group: The name of a group for it; only parameters with the same name share a group, whatever their options.
+            See :meth:`Edits.order_groups`.
 
     >>> Edit(scale={"lr": 0.1}, why="deformable").scale["lr"]
     0.1
@@ -39,6 +43,8 @@ class Edit:
     freeze: bool = False
     optimizer: str | None = None
     why: str = ""
+    marks: Mapping[str, Any] = field(default_factory=_nothing)
+    group: str = ""
 
 
 class Asked(NamedTuple):
@@ -107,6 +113,7 @@ class Edits:
         self.kept: list[str] = []
         self.released: list[str] = []
         self.marks: list[str] = []
+        self.groups: dict[str, Edit] = {}
 
     def give(self, who: Iterable[ParamInfo], edit: Edit, option: str = "", text: str = "", hint: str = "") -> int:
         """Give an edit to every parameter that has none yet.
@@ -203,6 +210,14 @@ class Edits:
         """
         self.released += modules
 
+    def order_groups(self, groups: Mapping[str, Edit]) -> None:
+        """Have the optimizer's groups begin with these, in this order, whether or not any parameter is in them.
+
+        Args:
+            groups: By the name of a group the edit that its parameters get; its options are those of an empty group.
+        """
+        self.groups |= groups
+
     def reads(self, *marks: str) -> None:
         """Say that the rule reads marks that a model's authors set on tensors, such as ``_no_weight_decay``."""
         self.marks += marks
@@ -249,10 +264,12 @@ def refuse_malformed(edit: Any, path: str) -> None:
         edit: The edit.
         path: The rule's place in the config.
     """
-    for name, found in (("set", edit.set), ("scale", edit.scale)):
+    for name, found in (("set", edit.set), ("scale", edit.scale), ("marks", edit.marks)):
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise ConfigError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):
         raise ConfigError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
+    if not isinstance(edit.group, str):
+        raise ConfigError(f"the rule's Edit has group={shown(edit.group)}; it must be the name of a group", path)
     if edit.optimizer is not None and not isinstance(edit.optimizer, str):
         raise ConfigError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)

@@ -73,6 +73,15 @@ Optimizer = Annotated[
         show_default=False,
     ),
 ]
+WorldSize = Annotated[
+    int | None,
+    typer.Option(
+        "--world-size",
+        metavar="N",
+        help="Plan for N ranks, where a constructor computes with their number.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -146,13 +155,15 @@ def plan(
     params: Annotated[bool, typer.Option("--params", help="One row per parameter.")] = False,
     world_size: Annotated[
         int | None,
-        typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
+        typer.Option(
+            "--world-size", metavar="N", help="Plan for N ranks, and show what each will hold.", show_default=False
+        ),
     ] = None,
     optimizer: Optimizer = None,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter gets, one row per group; one table per optimizer, if there are several."""
-    plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer)
+    plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
     several = len(plans) > 1
     if as_json:
         found = {name: _as_data(made, world_size) for name, made in plans.items()}
@@ -189,6 +200,7 @@ def explain(
     model: Model = None,
     overrides: Overrides = None,
     optimizer: Optimizer = None,
+    world_size: WorldSize = None,
 ) -> None:
     """Show each step that led to a parameter's setting.
 
@@ -196,7 +208,7 @@ def explain(
     """
     from optimbuild.report.explain_text import explain_lines
 
-    made = plan_of_file(config, inventory_for(model, config), overrides, optimizer)
+    made = plan_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
     blocks = [explain_lines(made, name) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
 
@@ -210,6 +222,7 @@ def diff(
     first_overrides: FirstOverrides = None,
     second_overrides: SecondOverrides = None,
     optimizer: Optimizer = None,
+    world_size: WorldSize = None,
     as_json: Json = False,
 ) -> None:
     """Compare the plans of two configs.
@@ -221,7 +234,7 @@ def diff(
     for config, more in ((before, first_overrides or ()), (after, second_overrides or ())):
         titles.append(printable(" ".join([config, *(f"--set {override}" for override in more)])))
         try:
-            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more], optimizer))
+            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more], optimizer, world_size))
         except ConfigError as error:
             raise ConfigError(f"{titles[-1]}: {error}") from error
     first, second = plans

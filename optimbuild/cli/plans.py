@@ -24,7 +24,11 @@ def inventory_for(model: str | None, *configs: str) -> Inventory:
 
 
 def plans_of_file(
-    config: str, model: Inventory, overrides: Sequence[str] | None, optimizer: str | None = None
+    config: str,
+    model: Inventory,
+    overrides: Sequence[str] | None,
+    optimizer: str | None = None,
+    world_size: int | None = None,
 ) -> dict[str, Plan]:
     """Return the plans of a config file in any dialect, by the names of its optimizers.
 
@@ -33,6 +37,7 @@ def plans_of_file(
         model: The model.
         overrides: ``KEY=VALUE``.
         optimizer: The name of one optimizer, if only that is asked for.
+        world_size: The number of ranks, for constructors that compute with it.
 
     Raises:
         ConfigError: There is no such optimizer, or the config has a mistake.
@@ -40,7 +45,7 @@ def plans_of_file(
     from optimbuild.config import read_configs
     from optimbuild.plan.make import plans_of
 
-    readings = read_configs(config, overrides or ())
+    readings = read_configs(config, overrides or (), world_size)
     if optimizer is None:
         return plans_of(readings, model)
     if optimizer not in readings:
@@ -50,13 +55,19 @@ def plans_of_file(
     return plans_of({optimizer: readings[optimizer]}, model)
 
 
-def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None, optimizer: str | None = None) -> Plan:
+def plan_of_file(
+    config: str,
+    model: Inventory,
+    overrides: Sequence[str] | None,
+    optimizer: str | None = None,
+    world_size: int | None = None,
+) -> Plan:
     """Return the plan of the one optimizer of a config file, or of the one that is asked for.
 
     Raises:
         ConfigError: As :func:`plans_of_file`, or there are several and none is asked for.
     """
-    plans = plans_of_file(config, model, overrides, optimizer)
+    plans = plans_of_file(config, model, overrides, optimizer, world_size)
     if len(plans) > 1:
         raise ConfigError(
             f"this config has {len(plans)} optimizers; choose one with --optimizer: {listing(list(plans))}"

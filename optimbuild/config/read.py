@@ -9,28 +9,33 @@ from typing import Any
 
 from mmengine.config import Config
 
-from optimbuild.config.dialects import mmengine, own, yacs
+from optimbuild.config.dialects import mmcv, mmengine, own, yacs
 from optimbuild.config.dialects.mmengine_wrappers import names_several, read_each
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
+from optimbuild.config.published import ranks_here
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
+from optimbuild.model.mmengine_config import run_config
 from optimbuild.values import is_empty
 
-DIALECTS = (mmengine, own, yacs)
+DIALECTS = (mmengine, mmcv, own, yacs)
+WITH_CONSTRUCTORS = (mmengine, mmcv)
+"""The dialects whose configs name a constructor, which may compute with the number of ranks."""
 KEYS = {key: inner for dialect in DIALECTS for key, inner in dialect.KEYS.items()}
 """The keys that the dialects read."""
 
 
-def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
+def read_config(config: Any, overrides: Sequence[str] = (), world_size: int | None = None) -> Reading:
     """Return the spec that a config describes, whatever its dialect.
 
     Args:
         config: A :class:`~optimbuild.config.spec.Spec`, a mapping, a yacs ``CfgNode``, an MMEngine ``Config``, an
             OmegaConf config as Hydra composes it, or the path of a YAML or JSON file; or of a Python file, which is an
             MMEngine config and **is run**.
+        world_size: The number of ranks, for constructors that compute with it; by default that of the process group.
         overrides: ``KEY=VALUE``, in the config's own dialect, for keys that it reads; the value is read as YAML.
 
     Raises:
@@ -39,17 +44,16 @@ def read_config(config: Any, overrides: Sequence[str] = ()) -> Reading:
     """
     if isinstance(config, Spec) and not overrides:
         return Reading(config)
-    dialect, raw = _recognised(config, overrides)
-    reading: Reading = dialect.read(raw)
-    return reading
+    return _read(*_recognised(config, overrides), world_size)
 
 
-def read_configs(config: Any, overrides: Sequence[str] = ()) -> dict[str, Reading]:
+def read_configs(config: Any, overrides: Sequence[str] = (), world_size: int | None = None) -> dict[str, Reading]:
     """Return the specs that a config describes, by the names of its optimizers; the name of a single one is empty.
 
     Args:
         config: As for :func:`read_config`.
         overrides: As there.
+        world_size: As there.
 
     Raises:
         ConfigError: As :func:`read_config`.
@@ -61,7 +65,16 @@ def read_configs(config: Any, overrides: Sequence[str] = ()) -> dict[str, Readin
     if isinstance(config, Spec) and not overrides:
         return {"": Reading(config)}
     dialect, raw = _recognised(config, overrides)
-    return read_each(raw) if dialect is mmengine and names_several(raw) else {"": dialect.read(raw)}
+    if dialect is mmengine and names_several(raw):
+        return read_each(raw, ranks_here() if world_size is None else world_size)
+    return {"": _read(dialect, raw, world_size)}
+
+
+def _read(dialect: ModuleType, raw: dict[str, Any], world_size: int | None) -> Reading:
+    """Translate the keys of a config that are read."""
+    ranks = ranks_here() if world_size is None else world_size
+    reading: Reading = dialect.read(raw, ranks) if dialect in WITH_CONSTRUCTORS else dialect.read(raw)
+    return reading
 
 
 def _recognised(config: Any, overrides: Sequence[str]) -> tuple[ModuleType, dict[str, Any]]:
@@ -88,9 +101,17 @@ def read_raw(config: Any) -> dict[str, Any]:
     """Return a config as plain data, with its files read and its inheritance resolved."""
     if isinstance(config, (str, os.PathLike)):
         path = os.fspath(config)
-        return mmengine.from_file(path) if path.endswith(".py") else load(path, KEYS)
+        return _run(path) if path.endswith(".py") else load(path, KEYS)
     if is_empty(config) or not isinstance(config, (Mapping, Config)):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
     if mmengine.owns(config):
         return mmengine.from_object(config)
     return readable(config, KEYS)
+
+
+def _run(path: str) -> dict[str, Any]:
+    """Run a config file in Python, and return what is read of it."""
+    config = run_config(path)
+    if mmengine.KEY not in config and mmcv.KEY in config:
+        return mmcv.prepared(config)
+    return mmengine.from_config(config, path)

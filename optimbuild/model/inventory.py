@@ -38,6 +38,7 @@ class Inventory:
             file does not say; its model is planned as for an accelerator.
         statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
         packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
+        backbone: Class name of what the model has under ``backbone``, as OpenMMLab's models do; empty for others.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -55,10 +56,11 @@ class Inventory:
     on_cpu: bool = field(default=False, compare=False)
     statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
     packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    backbone: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
-        refuse_unreadable("model name", (self.model,))
+        refuse_unreadable("model name", (self.model, self.backbone))
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
         refuse_unreadable("parameter name", self._positions)  # which refuses a name that two parameters have
@@ -232,6 +234,7 @@ class Inventory:
             **({"sharded": sorted(self.sharded)} if self.sharded else {}),
             **({"statistics": list(self.statistics)} if self.statistics else {}),
             **({"packages": list(self.packages)} if self.packages else {}),
+            **({"backbone": self.backbone} if self.backbone else {}),
         }
 
     @classmethod
@@ -244,8 +247,10 @@ class Inventory:
         if not isinstance(data, dict) or not isinstance(data.get("params"), list):
             raise ModelError("not an inventory: it must be an object with a list `params`")
         rows, model = data["params"], data.get("model") or ""
-        if not isinstance(model, str):
-            raise ModelError(f"`model` must be a name, not {shown(model)}")
+        backbone = data.get("backbone") or ""
+        for key, value in (("model", model), ("backbone", backbone)):
+            if not isinstance(value, str):
+                raise ModelError(f"`{key}` must be a name, not {shown(value)}")
         for i, row in enumerate(rows):
             refuse_wrong_row(row, i)
         shapes = {row["name"]: row["shape"] for row in rows}
@@ -253,7 +258,7 @@ class Inventory:
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
         statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
-        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages)
+        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages, backbone=backbone)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

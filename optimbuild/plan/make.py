@@ -15,7 +15,7 @@ from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
 from optimbuild.plan.frozen_statistics import frozen_statistics
-from optimbuild.plan.groups import merged_settings
+from optimbuild.plan.groups import merged_settings, split_groups
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
@@ -126,6 +126,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     settings, chosen = merged_settings([param.trainable for param in model], rules, base)
+    told += split_groups(settings)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     if more := [module for module in frozen_statistics(rules, model) if module not in kept]:
         kept |= dict.fromkeys(more)

@@ -58,6 +58,7 @@ class OptimizerType:
         schema: A pydantic model of the options; without it they are read from the class's signature.
         kernels: Which of ``fused`` and ``foreach`` the class has; None reads them from the signature.
         state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
+        group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there.
         where: Module, file and line of the registration.
     """
 
@@ -68,6 +69,7 @@ class OptimizerType:
     schema: type[pydantic.BaseModel] | None = None
     kernels: tuple[str, ...] | None = None
     state: Callable[[Mapping[str, Any]], State] | None = field(default=None, compare=False)
+    group_marks: tuple[str, ...] = ()
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
 
     @classmethod
@@ -140,6 +142,10 @@ class OptimizerType:
     def open(self) -> bool:
         """Whether the class takes options of any name."""
         return self.options.model_config.get("extra") == "allow"
+
+    def takes(self, key: str) -> bool:
+        """Say whether an option of this name is one of the class; a mark of a group is none."""
+        return key in self.known or (self.open and key not in self.group_marks)
 
     def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
         """Return all options: the given ones, checked and coerced, the defaults and the fixed ones.
@@ -220,7 +226,8 @@ class OptimizerType:
         for key in given:
             if key not in self.known and not (self.open and key.isidentifier()):
                 takes = f"It takes: {', '.join(sorted(self.known))}." if self.known else "It takes no options."
-                raise ConfigError(f"{self.name} takes no option {shown(key)}.{suggest(key, self.known)} {takes}", path)
+                hint = suggest(key, [*self.known, *self.group_marks])
+                raise ConfigError(f"{self.name} takes no option {shown(key)}.{hint} {takes}", path)
 
 
 def _switch(value: object, path: str) -> bool | None:

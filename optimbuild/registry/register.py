@@ -14,7 +14,7 @@ import pydantic
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import OptimizerType, State
-from optimbuild.registry.registries import OPTIMIZERS, RULES
+from optimbuild.registry.registries import CONSTRUCTORS, OPTIMIZERS, RULES
 from optimbuild.registry.rule_class import rule_class
 
 T = TypeVar("T")
@@ -54,6 +54,38 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     return register
 
 
+def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Register a function as the reading of a constructor that runners' configs name.
+
+    It gets what the constructor gets, as a :class:`~optimbuild.Published`, and returns the rules that give what the
+    constructor gives, as a :class:`~optimbuild.Translation`. Configs that name the constructor are planned by it.
+
+    Args:
+        name: The constructor's name, without its scope.
+        force: Replace a reading of the same name.
+
+    Raises:
+        RegistrationError: The name is taken; the message names both owners.
+
+    >>> from optimbuild import Published, Translation, constructor
+    >>> @constructor("TwoSpeedConstructor")
+    ... def two_speeds(published: Published) -> Translation:
+    ...     factor = published.paramwise_cfg["backbone_mult"]
+    ...     return Translation([{"type": "match", "table": {"backbone": {"lr_mult": factor}}}])
+    """
+    _refuse_missing_name("constructor", name)
+
+    def register(read: Callable[..., T]) -> Callable[..., T]:
+        if not inspect.isfunction(read):
+            raise RegistrationError(
+                f"constructor {name!r}: {shown(read)} must be a function that returns a Translation"
+            )
+        CONSTRUCTORS.register_module(name=name, module=read, force=force)
+        return read
+
+    return register
+
+
 def _refuse_missing_name(decorator: str, name: object) -> None:
     if inspect.isclass(name) or inspect.isfunction(name):
         raise RegistrationError(f'@{decorator} takes a name: write `@{decorator}("my_name")` above {name.__qualname__}')
@@ -71,6 +103,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> OptimizerType: ...
 
@@ -84,6 +117,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = ...,
     implementations: Iterable[str] | None = ...,
     state: Callable[[Mapping[str, Any]], State] | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> Callable[[type[T]], type[T]]: ...
 
@@ -97,6 +131,7 @@ def optimizer(
     options: type[pydantic.BaseModel] | None = None,
     implementations: Iterable[str] | None = None,
     state: Callable[[Mapping[str, Any]], State] | None = None,
+    group_marks: Iterable[str] = (),
     force: bool = False,
 ) -> Any:
     """Register an optimizer: as data, or as a decorator of its class.
@@ -109,6 +144,8 @@ def optimizer(
         options: A pydantic model of the options. Without it the class is imported and its signature is read.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
+        group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there,
+            such as ``lars_exclude``; rules may set them as they set options.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -130,6 +167,7 @@ def optimizer(
         schema=options,
         kernels=None if implementations is None else tuple(implementations),
         state=state,
+        group_marks=tuple(group_marks),
         where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
     )
 

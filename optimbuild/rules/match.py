@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
@@ -13,7 +13,7 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.registry import rule
-from optimbuild.values import NonNegative, Switch
+from optimbuild.values import Keyword, NonNegative, Switch
 
 Kind = Literal["norm", "bias", "embedding", "linear", "conv", "depthwise", "deformable"]
 
@@ -33,6 +33,8 @@ class Entry(BaseModel):
     """A factor for the weight decay."""
     freeze: Switch = False
     """Take the parameters out of training."""
+    marks: Mapping[Keyword, Any] = Field(default_factory=dict)
+    """Entries for their groups that the optimizer does not take, for a hook or a ``step`` that reads them there."""
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -70,6 +72,7 @@ class Entry(BaseModel):
             set=dict(self.model_extra or {}),
             scale={option: factor for option, factor in factors.items() if factor != 1.0},
             freeze=self.freeze,
+            marks=dict(self.marks),
             why=self.label,
         )
 

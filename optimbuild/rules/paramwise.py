@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
@@ -18,7 +18,7 @@ from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
 from optimbuild.rules.paramwise_causes import WHAT, Cause, Taker, Tally
-from optimbuild.values import NonNegative, Switch
+from optimbuild.values import Keyword, NonNegative, Switch
 
 NORMS = frozenset(
     f"{lazy}{norm}{suffix}"
@@ -41,6 +41,8 @@ class CustomKey(BaseModel):
     """A factor for the learning rate."""
     decay_mult: NonNegative = 1.0
     """A factor for the weight decay."""
+    marks: Mapping[Keyword, Any] = Field(default_factory=dict)
+    """Entries for their groups that the optimizer does not take, for a hook or a ``step`` that reads them there."""
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -54,16 +56,20 @@ class _Wish:
 
     set: dict[str, Any] = field(default_factory=dict)
     scale: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, Any] = field(default_factory=dict)
     why: list[str] = field(default_factory=list)
 
     def scaled(self, option: str, factor: float, why: str) -> None:
+        self.set.pop(option, None)
         self.scale[option] = factor
         self.why.append(why)
 
     def caused(self, causes: Sequence[Cause]) -> None:
-        """Scale each option by the first cause for it."""
+        """Scale each option by the first cause for it, whatever was said of it before."""
+        done = set[str]()
         for cause in causes:
-            if cause.option not in self.scale:
+            if cause.option not in done:
+                done.add(cause.option)
                 self.scaled(cause.option, cause.factor, f"{cause.what}: {cause.key}")
 
 
@@ -145,6 +151,9 @@ class Paramwise:
     """LR factor of the ``conv_offset`` of mmcv's deformable convolutions; wins over ``bias_lr_mult``."""
     bypass_duplicate: Switch = False
     """Accepted and without effect: shared tensors are always planned once."""
+    force_default_settings: Switch = False
+    """Let the other keys apply on top of ``custom_keys``, wherever they do: what they say about the LR or the weight
+    decay of a parameter replaces what its custom key says (MMPose, MMSegmentation)."""
     layer_decay_rate: NonNegative | None = None
     """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""
 
@@ -173,9 +182,9 @@ class Paramwise:
             if key is not None:
                 won.add(key)
             if place.param.trainable:
-                tally.count(causes, None if key is None else self._taker(key))
+                tally.count(causes, None if key is None or self._overrules_custom_keys else self._taker(key))
             if wanted.why:
-                edit = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
+                edit = Edit(wanted.set, wanted.scale, marks=wanted.marks, why="; ".join(wanted.why))
                 edits.give([place.param], known.setdefault(repr(wanted), edit))
         ignored = self._ignored()
         told = tally.warnings({key: f for key in WHAT if (f := getattr(self, key)) is not None and key not in ignored})
@@ -196,19 +205,23 @@ class Paramwise:
 
     def _wish(self, key: str | None, causes: Sequence[Cause]) -> _Wish:
         """Return what the keys give: MMEngine's constructor, or beside layer-wise LR decay MMPretrain's."""
-        wish = _Wish()
-        if key is None:
-            wish.caused(causes)
-        elif self.layer_decay_rate is None:
-            self._from_custom_key(wish, key, self.custom_keys[key].lr_mult)
-        else:
-            self._from_custom_key(wish, key, 1.0)
+        wish, layered = _Wish(), self.layer_decay_rate is not None
+        if key is not None:
+            self._from_custom_key(wish, key, 1.0 if layered else self.custom_keys[key].lr_mult)
+        if layered:
             wish.set.pop("lr", None)
+        if key is None or self._overrules_custom_keys:
+            wish.caused(causes)
         return wish
+
+    @property
+    def _overrules_custom_keys(self) -> bool:
+        return self.force_default_settings and self.layer_decay_rate is None
 
     def _from_custom_key(self, wish: _Wish, key: str, lr_mult: float) -> None:
         custom = self.custom_keys[key]
         wish.set.update(custom.extra)
+        wish.marks.update(custom.marks)
         for option, factor in (("lr", lr_mult), ("weight_decay", custom.decay_mult)):
             if factor != 1.0 and option not in custom.extra:
                 wish.scale[option] = factor

@@ -25,11 +25,11 @@ REGISTRY = (
 )
 ENGINE = (
     "import torch\nfrom zoo_scope.registry import OPTIMIZERS\n"
-    "@OPTIMIZERS.register_module()\nclass Lars(torch.optim.SGD):\n    pass\n"
+    "@OPTIMIZERS.register_module()\nclass Pars(torch.optim.SGD):\n    pass\n"
 )
-IN_SCOPE = "default_scope = 'zoo_scope'\noptim_wrapper = dict(optimizer=dict(type='Lars', lr=1.0))\n"
-OF_OPTIMIZER = "optim_wrapper = dict(optimizer=dict(type='Lars', lr=1.0, _scope_='zoo_scope'))\n"
-BY_NAME = "optim_wrapper = dict(optimizer=dict(type='zoo_scope.Lars', lr=1.0))\n"
+IN_SCOPE = "default_scope = 'zoo_scope'\noptim_wrapper = dict(optimizer=dict(type='Pars', lr=1.0))\n"
+OF_OPTIMIZER = "optim_wrapper = dict(optimizer=dict(type='Pars', lr=1.0, _scope_='zoo_scope'))\n"
+BY_NAME = "optim_wrapper = dict(optimizer=dict(type='zoo_scope.Pars', lr=1.0))\n"
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def config(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("text", [IN_SCOPE, OF_OPTIMIZER, BY_NAME])
 def test_a_config_in_python_has_the_package_of_its_scope_imported(package: Path, text: str) -> None:
-    assert make_plan(config(package, text), nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Lars"
+    assert make_plan(config(package, text), nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Pars"
 
 
 def test_a_config_object_that_a_python_file_made_counts_as_one(package: Path) -> None:
     made = Config.fromfile(config(package, IN_SCOPE), format_python_code=False)
-    assert make_plan(made, nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Lars"
+    assert make_plan(made, nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Pars"
 
 
 def test_what_a_package_prints_stays_out_of_json(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,12 +72,12 @@ def test_what_a_package_prints_stays_out_of_json(package: Path, capsys: pytest.C
 
 
 def test_a_config_that_is_data_imports_nothing(package: Path) -> None:
-    data = {"default_scope": "zoo_scope", "optim_wrapper": {"optimizer": {"type": "Lars", "lr": 1.0}}}
-    with pytest.raises(ConfigError, match=r"unknown optimizer 'Lars'.*`import zoo_scope\.registry` first"):
+    data = {"default_scope": "zoo_scope", "optim_wrapper": {"optimizer": {"type": "Pars", "lr": 1.0}}}
+    with pytest.raises(ConfigError, match=r"unknown optimizer 'Pars'.*`import zoo_scope\.registry` first"):
         make_plan(data, nn.Linear(2, 2))
     assert "zoo_scope" not in sys.modules
     importlib.import_module("zoo_scope.registry")
-    assert make_plan(data, nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Lars"
+    assert make_plan(data, nn.Linear(2, 2)).groups[0].optimizer == "zoo_scope.Pars"
 
 
 def test_a_package_that_is_not_installed_is_named(package: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_package_that_is_not_installed_is_named(package: Path) -> None:
     with pytest.raises(ConfigError, match="'mmsegmentation_not_there' is not installed: pip install") as caught:
         make_plan(config(package, text), nn.Linear(2, 2))
     assert caught.value.path == "optim_wrapper.optimizer.type"
-    plan = make_plan(config(package, text.replace("Lars", "AdamW")), nn.Linear(2, 2))
+    plan = make_plan(config(package, text.replace("Pars", "AdamW")), nn.Linear(2, 2))
     assert plan.groups[0].optimizer == "mmengine.AdamW"  # MMEngine finds it without the package too
 
 
@@ -109,9 +109,9 @@ def test_a_scope_that_is_no_name_is_an_error_with_its_path(key: str) -> None:
 
 def test_a_runner_takes_the_scope_of_an_optimizer(package: Path) -> None:
     logging.disable()
-    optimizer = {"type": "Lars", "lr": 1.0, "_scope_": "zoo_scope"}
+    optimizer = {"type": "Pars", "lr": 1.0, "_scope_": "zoo_scope"}
     wrapper = build_optim_wrapper(
         nn.Linear(2, 2), {"constructor": "optimbuild.OptimBuildConstructor", "optimizer": optimizer}
     )
     logging.disable(logging.NOTSET)
-    assert type(wrapper.optimizer).__name__ == "Lars"
+    assert type(wrapper.optimizer).__name__ == "Pars"

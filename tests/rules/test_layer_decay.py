@@ -314,7 +314,8 @@ def test_weight_decay_is_left_alone() -> None:
     [
         *(({"ratio": ratio}, "ratio") for ratio in (0, -0.5, 1.5, float("nan"), float("inf"), "half", None)),
         *(({"min_scale": scale}, "min_scale") for scale in (-0.1, 1.1, float("nan"))),
-        *(({"layers": layers}, "layers") for layers in ("blocks", [], [[]], {"blocks": 1}, None, 3)),
+        *(({"layers": layers}, "layers") for layers in ("blocks", [], [[]], {}, None, 3)),
+        ({"layers": {"blocks": 1}}, "layers.blocks"),
         ({"layers": ["stem", "b..c"]}, "layers[1]"),
         ({"layers": ["stem", ["norm", "re:("]]}, "layers[1][1]"),
         ({"layers": ["stem", 3]}, "layers[1]"),

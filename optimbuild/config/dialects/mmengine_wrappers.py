@@ -28,8 +28,12 @@ def _is_wrapper(value: Any) -> bool:
     return isinstance(value, Mapping) and "optimizer" in value
 
 
-def read_each(raw: Mapping[str, Any]) -> dict[str, Reading]:
+def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]:
     """Translate each wrapper into a spec, by the name of its module.
+
+    Args:
+        raw: The keys of the config that are read, as plain data.
+        world_size: The number of ranks.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or a key beside the wrappers that is none.
@@ -52,5 +56,5 @@ def read_each(raw: Mapping[str, Any]) -> dict[str, Reading]:
                 join(path, "modules"),
             )
         own = {key: value for key, value in wrapper.items() if value is not None or key not in SHARED}
-        readings[name] = replace(of_wrapper({**shared, **own}, path, default_scope(raw)), module=name)
+        readings[name] = replace(of_wrapper({**shared, **own}, path, default_scope(raw), world_size), module=name)
     return readings
