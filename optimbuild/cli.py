@@ -164,12 +164,12 @@ def report_width() -> int:
     return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
 
 
-def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
+def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None, world_size: int | None = None) -> Plan:
     """Return the plan of a config file in any dialect."""
     from optimbuild.config import read_config
     from optimbuild.plan.make import plan_of
 
-    return plan_of(read_config(config, overrides or ()), model)
+    return plan_of(read_config(config, overrides or (), world_size), model)
 
 
 def inventory_for(model: str | None, *configs: str) -> Inventory:
@@ -210,12 +210,14 @@ def plan(
     params: Annotated[bool, typer.Option("--params", help="One row per parameter.")] = False,
     world_size: Annotated[
         int | None,
-        typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
+        typer.Option(
+            "--world-size", metavar="N", help="Plan for N ranks, and show what each will hold.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what every parameter gets, one row per group."""
-    made = plan_of_file(config, inventory_for(model, config), overrides)
+    made = plan_of_file(config, inventory_for(model, config), overrides, world_size)
     memory = None if world_size is None else made.memory(world_size)
     if as_json:
         more = {} if memory is None else {"memory": memory.to_dict()}

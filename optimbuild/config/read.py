@@ -12,7 +12,7 @@ from mmengine.config import Config
 from optimbuild.config.dialects import mmcv, mmengine, own, yacs
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
-from optimbuild.config.published import ranks_here
+from optimbuild.config.published import number_of_ranks
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
@@ -56,7 +56,7 @@ def read_config(config: Any, overrides: Sequence[str] = (), world_size: int | No
             f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or "
             f"`optim_wrapper` (MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
         )
-    ranks = ranks_here() if world_size is None else world_size
+    ranks = number_of_ranks(world_size)
     reading: Reading = dialect.read(raw, ranks) if dialect in WITH_CONSTRUCTORS else dialect.read(raw)
     return reading
 

@@ -17,6 +17,7 @@ from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
 from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.fsdp import with_full_shapes
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
@@ -138,7 +139,7 @@ class OptimBuildConstructor:
 
 
 def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
-    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path)
+    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=number_of_ranks())
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)
     refuse_wrong(cls, options, path)
