@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from optimbuild.config.spec import OptimizerSpec
 from optimbuild.errors import ConfigError
-from optimbuild.messages import listing
+from optimbuild.messages import listing, shown
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.values import fields, join, validated
 
@@ -86,8 +86,18 @@ class Translation:
     warnings: Sequence[str] = ()
 
 
-def ranks_here() -> int:
-    """Return the number of ranks of this process's group; 1 where there is none. Torch is not imported for it."""
+def number_of_ranks(given: int | None = None) -> int:
+    """Return a number of ranks, by default that of this process's group; 1 where there is none.
+
+    Torch is not imported for it.
+
+    Raises:
+        ConfigError: The given number is below 1.
+    """
+    if given is not None and given < 1:
+        raise ConfigError(f"must be a whole number from 1, not {shown(given)}", "world_size")
+    if given is not None:
+        return given
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return 1

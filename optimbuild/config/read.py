@@ -13,7 +13,7 @@ from optimbuild.config.dialects import mmcv, mmengine, own, yacs
 from optimbuild.config.dialects.mmengine_wrappers import names_several, read_each
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
-from optimbuild.config.published import ranks_here
+from optimbuild.config.published import number_of_ranks
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
@@ -66,13 +66,13 @@ def read_configs(config: Any, overrides: Sequence[str] = (), world_size: int | N
         return {"": Reading(config)}
     dialect, raw = _recognised(config, overrides)
     if dialect is mmengine and names_several(raw):
-        return read_each(raw, ranks_here() if world_size is None else world_size)
+        return read_each(raw, number_of_ranks(world_size))
     return {"": _read(dialect, raw, world_size)}
 
 
 def _read(dialect: ModuleType, raw: dict[str, Any], world_size: int | None) -> Reading:
     """Translate the keys of a config that are read."""
-    ranks = ranks_here() if world_size is None else world_size
+    ranks = number_of_ranks(world_size)
     reading: Reading = dialect.read(raw, ranks) if dialect in WITH_CONSTRUCTORS else dialect.read(raw)
     return reading
 

@@ -22,7 +22,7 @@ from optimbuild.plan.plan import Plan
 from optimbuild.plan.unused import shared_tensors, unread_marks
 
 
-def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Plan:
+def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = (), world_size: int | None = None) -> Plan:
     """Return what every parameter of a model gets under a config. Changes nothing.
 
     Args:
@@ -32,6 +32,8 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
         model: An ``nn.Module`` (real, meta, or wrapped), an :class:`~optimbuild.Inventory`, or the
             path of an inventory file.
         overrides: ``KEY=VALUE`` in the config's own dialect.
+        world_size: The number of ranks, for what a config computes from it, as MMYOLO's do; by default that of the
+            process group.
 
     Raises:
         ConfigError: The config is wrong somewhere, or asks for what this model does not have.
@@ -42,7 +44,7 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
     >>> plan["bias"].lr
     0.001
     """
-    return plan_of(read_config(config, overrides), inventory_of(model))
+    return plan_of(read_config(config, overrides, world_size), inventory_of(model))
 
 
 def inventory_of(model: Any) -> Inventory:

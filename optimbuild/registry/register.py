@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import Any, TypeVar, dataclass_transform, overload
 
 import pydantic
@@ -144,8 +145,7 @@ def optimizer(
         options: A pydantic model of the options. Without it the class is imported and its signature is read.
         implementations: Which of ``fused`` and ``foreach`` the class has; read from the signature by default.
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
-        group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there,
-            such as ``lars_exclude``; rules may set them as they set options.
+        group_marks: Entries of a group that its ``step`` reads and its constructor does not take; rules may set them.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -158,17 +158,19 @@ def optimizer(
     'adam_amsgrad'
     """
     _refuse_missing_name("optimizer", name)
-    frame = sys._getframe(1)
+    given: dict[str, Any] = {
+        "defaults": dict(defaults or {}),
+        "fixed": dict(fixed or {}),
+        "schema": options,
+        "state": state,
+    }
     made = OptimizerType(
         name,
         object if target is None else target,
-        defaults=dict(defaults or {}),
-        fixed=dict(fixed or {}),
-        schema=options,
+        **given,
         kernels=None if implementations is None else tuple(implementations),
-        state=state,
         group_marks=tuple(group_marks),
-        where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
+        where=_place_of(sys._getframe(1)),
     )
 
     def decorate(cls: type[T]) -> type[T]:
@@ -176,6 +178,11 @@ def optimizer(
         return cls
 
     return decorate if target is None else _register(made, force)
+
+
+def _place_of(frame: FrameType) -> tuple[str, str, int]:
+    """Return module, file and line of a frame."""
+    return str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno
 
 
 def _register(made: OptimizerType, force: bool) -> OptimizerType:

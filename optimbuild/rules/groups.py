@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -55,18 +55,24 @@ class Members(BaseModel):
     no_classes: tuple[Keyword, ...] = ()
     """Classes that the module must not be of."""
     pick: Literal["all", "of_first_module", "last"] = "all"
-    """All of them; those of the first such module; or the last one. In model order."""
+    """All of them; those of the first module of these classes; or the last one that is left. In model order."""
 
     needed: Switch = False
     """Refuse a model without any."""
 
-    def selected(self, params: Sequence[ParamInfo]) -> list[ParamInfo]:
-        """Return the parameters that these are, among some in model order."""
-        of_classes = [param for param in params if self._is_of_class(param)]
+    def selected(self, model: Inventory, left: Container[str]) -> list[ParamInfo]:
+        """Return the parameters that these are.
+
+        Args:
+            model: The model.
+            left: The names of the parameters that no earlier entry took.
+        """
+        of_classes = [param for param in model if self._is_of_class(param)]
         if self.pick == "of_first_module" and of_classes:
             first = _module(of_classes[0])
             of_classes = [param for param in of_classes if _module(param) == first]
-        found = [param for param in of_classes if not self.params or param.name.rpartition(".")[2] in self.params]
+        called = [param for param in of_classes if not self.params or param.name.rpartition(".")[2] in self.params]
+        found = [param for param in called if param.name in left]
         return found[-1:] if self.pick == "last" else found
 
     def _is_of_class(self, param: ParamInfo) -> bool:
@@ -119,9 +125,9 @@ class Groups:
             ModelError: A ``needed`` entry finds nothing, or the model has what ``refuse_other_modules`` refuses.
         """
         edits, groups = Edits(model), {group.name: group for group in self.order}
-        left: Mapping[str, ParamInfo] = {param.name: param for param in model}
+        left = {param.name: param for param in model}
         for members in self.members:
-            found = members.selected(list(left.values()))
+            found = members.selected(model, left)
             if members.needed and not found:
                 raise ModelError(
                     f"{model.model or 'the model'} has no parameter for the group {members.group!r}: {members.label}"

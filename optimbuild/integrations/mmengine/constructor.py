@@ -17,7 +17,7 @@ from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
 from optimbuild.config.dialects.mmengine import KEY, OURS, READ, SCOPE_OF, of_wrapper, plain_wrapper
-from optimbuild.config.published import ranks_here
+from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.fsdp import with_full_shapes
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
@@ -144,7 +144,7 @@ class OptimBuildConstructor:
 def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
     optimizer = config.get("optimizer")
     import_scope(optimizer.get(SCOPE_OF) if isinstance(optimizer, Mapping) else None)
-    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=ranks_here())
+    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=number_of_ranks())
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)
     refuse_wrong(cls, options, path)
