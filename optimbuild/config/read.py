@@ -104,6 +104,8 @@ def read_raw(config: Any) -> dict[str, Any]:
         return _run(path) if path.endswith(".py") else load(path, KEYS)
     if is_empty(config) or not isinstance(config, (Mapping, Config)):
         raise ConfigError(f"a config is a mapping, a Spec or a path, not {shown(config)}")
+    if isinstance(config, Config) and _is_of_mmcv(config):
+        return mmcv.prepared(config)
     if mmengine.owns(config):
         return mmengine.from_object(config)
     return readable(config, KEYS)
@@ -112,6 +114,10 @@ def read_raw(config: Any) -> dict[str, Any]:
 def _run(path: str) -> dict[str, Any]:
     """Run a config file in Python, and return what is read of it."""
     config = run_config(path)
-    if mmengine.KEY not in config and mmcv.KEY in config:
-        return mmcv.prepared(config)
-    return mmengine.from_config(config, path)
+    return mmcv.prepared(config) if _is_of_mmcv(config) else mmengine.from_config(config, path)
+
+
+def _is_of_mmcv(config: Config) -> bool:
+    """Say whether a config is of mmcv 1.x, as a file in Python with ``optimizer`` at its top always is."""
+    from_python = str(config.filename).endswith(".py") and mmcv.KEY in config and mmengine.KEY not in config
+    return from_python or mmcv.recognises(config)

@@ -184,7 +184,8 @@ class Inventory:
     def below(self, module: str) -> Inventory:
         """Return the inventory of a module, in which names begin below it.
 
-        A tensor that it shares with a module outside keeps the owner, the kinds and the place that it has there.
+        A tensor that it shares with a module outside keeps the owner, the kinds and the place that it has there. The
+        class of its ``backbone`` is not known.
 
         Raises:
             ModelError: There is no such module, or it has no parameters.
@@ -213,6 +214,7 @@ class Inventory:
             unfused=frozenset([own[name][0] for name in self.unfused if own.get(name)]),
             sharded=frozenset([own[name][0] for name in self.sharded if own.get(name)]),
             statistics=tuple([name.removeprefix(start) for name in self.statistics if name.startswith(start)]),
+            backbone="",
         )
 
     def record(self, ratios: Iterable[float] = ()) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
 
 from optimbuild.edits import Edit, Edits
+from optimbuild.errors import ConfigError
 from optimbuild.messages import listing, shown, suggest
 from optimbuild.model import Inventory, ParamInfo
 from optimbuild.model.depths import Depths
@@ -15,6 +16,7 @@ from optimbuild.model.depths.from_hints import Part, depths_of, idle_keywords, o
 from optimbuild.model.depths.from_names import from_names
 from optimbuild.model.depths.from_patterns import from_patterns
 from optimbuild.model.depths.from_tables import from_table, table_for
+from optimbuild.model.depths.internimage_levels import blocks_of_levels, placed_otherwise
 from optimbuild.model.depths.tables import TABLES
 from optimbuild.model.keywords import first_keywords, keyword_in
 from optimbuild.model.patterns import Pattern, PatternText
@@ -85,6 +87,23 @@ def _is_claim(layer: Any) -> bool:
     return not isinstance(layer, (list, tuple)) or bool(layer)
 
 
+def _from_names(edits: Edits) -> Depths:
+    """Return the depths that names tell, with a note on where a model with InternImage's levels has others itself."""
+    blocks = blocks_of_levels(edits.model)
+    own = f"`layers: internimage` with `depths: {list(blocks)}`"
+    try:
+        depths = from_names(edits.model)
+    except ConfigError as error:
+        if not blocks:
+            raise
+        told = f"{error.message}\nInternImage's own projects have the layers of {own}."
+        raise ConfigError(told, error.path) from None
+    if blocks:
+        others = placed_otherwise(edits.model, depths, blocks)
+        edits.note(f"InternImage's own projects, which have the layers of {own}, place these in another layer", others)
+    return depths
+
+
 @rule("layer_decay")
 class LayerDecay:
     """Multiply the learning rate by ``ratio`` to the power of the distance from the top.
@@ -140,7 +159,7 @@ class LayerDecay:
                 self._give(edits, depths_of(part))
         if not found:
             patterns = self.layers if isinstance(self.layers, tuple) else ()
-            self._give(edits, from_patterns(model, patterns) if patterns else from_names(model))
+            self._give(edits, from_patterns(model, patterns) if patterns else _from_names(edits))
             if self.layers == "auto" and "timm" in model.packages:
                 edits.note(TIMMS_OWN)
         if any(part.prefix for part in found):

@@ -166,8 +166,9 @@ class Paramwise:
         if self.layer_decay_rate is not None and not model.hints.offers("get_layer_depth"):
             raise ConfigError(
                 f"asks {model.model or 'the model'} for get_layer_depth(name), as MMPretrain's models answer it, "
-                "and it has no such method. The rule layer_decay finds the depths otherwise: "
-                f"rules=[dict(type='layer_decay', ratio={self.layer_decay_rate})]",
+                "and it has no such method. The rule layer_decay finds the depths otherwise, and no_decay before it "
+                "leaves norms and biases without weight decay, as such recipes do: "
+                f"rules=[dict(type='no_decay'), dict(type='layer_decay', ratio={self.layer_decay_rate})]",
                 "layer_decay_rate",
             )
         edits, known, tally = Edits(model), dict[str, Edit](), Tally()

@@ -526,3 +526,45 @@ def test_a_head_that_the_config_freezes_leaves_the_count_as_it_was() -> None:
     decay, freeze = {"type": "layer_decay", "ratio": 0.75}, {"type": "freeze", "patterns": ["head"]}
     config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [decay, freeze]}
     assert make_plan(config, Vit())["blocks.11.0.weight"].lr == 0.75
+
+
+# --- InternImage's levels --------------------------------------------------------------------
+
+LEVELS = (
+    "backbone.patch_embed.conv1.weight",
+    *[
+        f"backbone.levels.{i}.blocks.{j}.{p}.weight"
+        for i in range(3)
+        for j in range(2)
+        for p in ("dcn", "mlp", "norm1")
+    ],
+    *[f"backbone.levels.{i}.downsample.conv.weight" for i in range(2)],
+    "backbone.levels.2.norm.weight",
+    "head.weight",
+)
+
+
+def in_order(names: tuple[str, ...]) -> list[str]:
+    """Return names in the order of a model: the parts of a level together."""
+    level = [name.split(".")[2] if ".levels." in name else "" for name in names]
+    return [names[0], *[n for each in "012" for n, found in zip(names, level, strict=True) if found == each], names[-1]]
+
+
+def test_where_internimages_own_depths_differ_is_noted() -> None:
+    model = inventory_of(*in_order(LEVELS))
+    note = next(note for note in plan(model).notes if "InternImage" in note)
+    assert "`layers: internimage` with `depths: [2, 2, 2]`" in note
+    own = plan(model, layers="internimage", depths=[2, 2, 2])
+    differing = [d.name for d, o in zip(plan(model), own, strict=True) if d.lr != o.lr]
+    assert differing == [*[n for n in in_order(LEVELS) if ".downsample." in n], "backbone.levels.2.norm.weight"]
+    assert note.partition("layer: ")[2] == ", ".join(differing)
+
+
+def test_a_model_of_another_family_has_no_such_note() -> None:
+    assert not any("InternImage" in note for note in plan().notes)
+
+
+def test_ambiguous_names_around_internimages_levels_lead_to_its_table() -> None:
+    others = [f"neck.layers.{i}.{p}.weight" for i in range(9) for p in ("a", "b", "c", "d")]
+    with pytest.raises(ConfigError, match=r"`layers: internimage` with `depths: \[2, 2, 2\]`"):
+        plan(inventory_of(*in_order(LEVELS)[:-1], *others))

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from optimbuild.config.dialects.mmengine_modules import restriction
+from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.published import Published
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
@@ -391,4 +392,5 @@ def _refuse_unknown(paramwise: Mapping[str, Any], classic: list[str], cfg: str) 
     known = [*classic, *fields(OwnKeys)]
     for key in paramwise:
         if key not in known:
-            raise ConfigError(f"unknown key {shown(key)}.{suggest(str(key), known)} Known: {', '.join(known)}.", cfg)
+            hint = reader_of(str(key), paramwise) or suggest(str(key), known)
+            raise ConfigError(f"unknown key {shown(key)}.{hint} Known: {', '.join(known)}.", cfg)
