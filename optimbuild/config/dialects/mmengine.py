@@ -89,7 +89,7 @@ def from_config(config: Config, path: str) -> dict[str, Any]:
         ConfigError: The config has no ``optim_wrapper``.
     """
     if KEY not in config:
-        raise ConfigError(f"{printable(path)} has no `{KEY}`, so no optimizer can be read from it")
+        raise ConfigError(f"{printable(path)} has neither `{KEY}` nor `optimizer`, so no optimizer can be read from it")
     return from_object(config)
 
 

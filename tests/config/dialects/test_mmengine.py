@@ -301,7 +301,7 @@ def test_a_model_that_nobody_registered_is_one_clear_error(project: Path, capsys
         ("optim_wrapper = dict(", "cannot be read: SyntaxError"),
         ("raise ValueError('no')", "cannot be read: ValueError: 'no'"),
         ("raise SystemExit(0)", "cannot be read: SystemExit"),
-        ("lr = 1", "has no `optim_wrapper`"),
+        ("lr = 1", "has neither `optim_wrapper` nor `optimizer`"),
     ],
 )
 def test_a_python_file_that_is_no_config_is_an_error(project: Path, text: str | None, message: str) -> None:
