@@ -58,6 +58,7 @@ def _described(name: str, cls: Any) -> OptimizerType:
     """Return the type of a class, with the marks that are registered for it. Cached, because it reads its source."""
     made = OptimizerType.of_class(name, cls)
     target = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', '')}"
+    OPTIMIZERS.import_from_location()  # a name of another scope is found without it
     marks = [known.group_marks for known in OPTIMIZERS.module_dict.values() if getattr(known, "target", "") == target]
     return replace(made, group_marks=marks[0]) if marks else made
 

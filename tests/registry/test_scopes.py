@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry.root import OPTIMIZERS as ROOT
 from torch import nn
 
+import optimbuild
 from optimbuild import ConfigError, OptimBuildError, make_plan
 from optimbuild.cli import main
 from optimbuild.registry import scopes
@@ -115,3 +118,41 @@ def test_a_runner_takes_the_scope_of_an_optimizer(package: Path) -> None:
     )
     logging.disable(logging.NOTSET)
     assert type(wrapper.optimizer).__name__ == "Pars"
+
+
+STAND_IN = {
+    "registry.py": REGISTRY.replace("zoo_scope", "mmpretrain").replace("print('importing')\n", ""),
+    "engine/__init__.py": "import mmpretrain.engine.optimizers.lars\n",
+    "engine/optimizers/__init__.py": "",
+    "engine/optimizers/lars.py": ENGINE.replace("zoo_scope", "mmpretrain").replace("Pars", "LARS"),
+    "__init__.py": "",
+}
+MARKED = (
+    "default_scope = 'mmpretrain'\n"
+    "optim_wrapper = dict(optimizer=dict(type='LARS', lr=1.0),\n"
+    "    paramwise_cfg=dict(custom_keys=dict(bias=dict(lars_exclude=True))))\n"
+)
+SCRIPT = (
+    "import torch, optimbuild\n"
+    "plan = optimbuild.make_plan('config.py', torch.nn.Linear(2, 2))\n"
+    "print([(group.optimizer, group.params, group.options.get('lars_exclude')) for group in plan.groups])\n"
+)
+
+
+def test_a_packages_own_class_has_the_marks_that_we_know_of_it(tmp_path: Path) -> None:
+    for name, text in STAND_IN.items():
+        file = tmp_path / "mmpretrain" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tmp_path / "config.py").write_text(MARKED)
+    path = os.pathsep.join([str(tmp_path), str(Path(optimbuild.__file__).parents[1])])
+    done = subprocess.run(  # a fresh process, in which none of our optimizers is imported yet
+        [sys.executable, "-c", SCRIPT],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == [
+        "[('mmpretrain.LARS', ('weight',), None), ('mmpretrain.LARS', ('bias',), True)]"
+    ], done.stderr
