@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optimbuild.build.build import build_optimizer
+    from optimbuild.config.published import Published, Translation
     from optimbuild.config.spec import Spec
     from optimbuild.edits import Edit, Edits
     from optimbuild.errors import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from optimbuild.model.survey import inventory
     from optimbuild.plan.make import make_plan
     from optimbuild.plan.plan import Plan
-    from optimbuild.registry import OPTIMIZERS, RULES, optimizer, rule
+    from optimbuild.registry import CONSTRUCTORS, OPTIMIZERS, RULES, constructor, optimizer, rule
 
 __version__ = "0.2.0"
 
@@ -52,14 +53,19 @@ _HOME = {
     "ParamInfo": "model.param_info",
     "Plan": "plan.plan",
     "make_plan": "plan.make",
+    "CONSTRUCTORS": "registry",
     "OPTIMIZERS": "registry",
     "RULES": "registry",
+    "constructor": "registry",
     "optimizer": "registry",
     "rule": "registry",
+    "Published": "config.published",
     "Spec": "config.spec",
+    "Translation": "config.published",
 }
 
 __all__ = [
+    "CONSTRUCTORS",
     "OPTIMIZERS",
     "RULES",
     "CheckpointError",
@@ -73,11 +79,14 @@ __all__ = [
     "OptimBuildWarning",
     "ParamInfo",
     "Plan",
+    "Published",
     "RegistrationError",
     "RuleError",
     "Spec",
+    "Translation",
     "UnknownNameError",
     "build_optimizer",
+    "constructor",
     "inventory",
     "make_plan",
     "optimizer",

@@ -29,6 +29,10 @@ class Edit:
         freeze: Take the parameter out of training; final.
         optimizer: The name of another optimizer for this parameter.
         why: The reason, for people.
+        marks: Entries of the parameter's group that the optimizer's constructor does not take, for a hook or a
+            ``step`` that reads them there.
+        group: The name of a group for it; only parameters with the same name share a group, whatever their options.
+            See :meth:`Edits.order_groups`.
 
     >>> Edit(scale={"lr": 0.1}, why="deformable").scale["lr"]
     0.1
@@ -39,6 +43,8 @@ class Edit:
     freeze: bool = False
     optimizer: str | None = None
     why: str = ""
+    marks: Mapping[str, Any] = field(default_factory=_no_options)
+    group: str = ""
 
 
 class Asked(NamedTuple):
@@ -50,6 +56,7 @@ class Asked(NamedTuple):
         params: All parameters that it selects, also those that an earlier option took.
         hint: What would be right where it selects none.
         gives: Whether all of them get the same edit.
+        taken_by: The earlier options, or reasons, that take all of them, and give them something else.
     """
 
     option: str
@@ -57,6 +64,7 @@ class Asked(NamedTuple):
     params: Sequence[ParamInfo]
     hint: str = ""
     gives: bool = False
+    taken_by: tuple[str, ...] = ()
 
 
 class Remark(NamedTuple):
@@ -97,12 +105,14 @@ class Edits:
         self.table: list[Edit | None] = [None]  # the edits that were given, by their numbers
         self.numbers = [0] * len(model)  # for every parameter the number of its edit; 0 for none
         self._number_of: dict[int, int] = {}  # by the id of an edit in the table
+        self._option_of: dict[int, str] = {}  # by the number of an edit the option that gives it
         self.asked: list[Asked] = []
         self.warnings: list[Remark] = []
         self.notes: list[Remark] = []
         self.kept: list[str] = []
         self.released: list[str] = []
         self.marks: list[str] = []
+        self.groups: dict[str, Edit] = {}
 
     def give(self, who: Iterable[ParamInfo], edit: Edit, option: str = "", text: str = "", hint: str = "") -> int:
         """Give an edit to every parameter that has none yet.
@@ -123,16 +133,33 @@ class Edits:
         """
         found = self._listed(who)
         number, taken = self._number(edit), 0
-        numbers = self.numbers
-        for position in self._positions(found):
+        numbers, positions = self.numbers, self._positions(found)
+        for position in positions:
             if not numbers[position]:
                 numbers[position] = number
                 taken += 1
         if option:
-            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True))
+            self._option_of.setdefault(number, option)
+            takers = () if taken else self._takers(edit, positions)
+            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True, taken_by=takers))
         return taken
 
-    def ask(self, option: str, text: str, params: Sequence[ParamInfo], hint: str = "") -> None:
+    def _takers(self, edit: Edit, positions: Sequence[int]) -> tuple[str, ...]:
+        """Return what gave all of some parameters their edits; nothing where these do what another edit would do."""
+        first = dict.fromkeys([self.numbers[position] for position in positions])
+        if all(_does(self.table[number]) == _does(edit) for number in first):
+            return ()
+        return tuple([self._option_of.get(n) or getattr(self.table[n], "why", "") or "an earlier edit" for n in first])
+
+    def ask(
+        self,
+        option: str,
+        text: str,
+        params: Sequence[ParamInfo],
+        hint: str = "",
+        *,
+        taken_by: Sequence[str] = (),
+    ) -> None:
         """Record which parameters an option selects, without an edit; one that selects none is an error.
 
         Args:
@@ -140,8 +167,9 @@ class Edits:
             text: What it says, for messages.
             params: What it selects.
             hint: What to write instead where it selects none.
+            taken_by: The earlier options that take all of them; a warning says so.
         """
-        self.asked.append(Asked(option, text, params, hint))
+        self.asked.append(Asked(option, text, params, hint, taken_by=tuple(taken_by)))
 
     def warn(self, text: str, about: Iterable[ParamInfo] | None = None) -> None:
         """Add what the user should know.
@@ -181,6 +209,14 @@ class Edits:
         """
         self.released += modules
 
+    def order_groups(self, groups: Mapping[str, Edit]) -> None:
+        """Have the optimizer's groups begin with these, in this order, whether or not any parameter is in them.
+
+        Args:
+            groups: By the name of a group the edit that its parameters get; its options are those of an empty group.
+        """
+        self.groups |= groups
+
     def reads(self, *marks: str) -> None:
         """Say that the rule reads marks that a model's authors set on tensors, such as ``_no_weight_decay``."""
         self.marks += marks
@@ -193,7 +229,7 @@ class Edits:
 
     def _listed(self, who: Any) -> Sequence[ParamInfo]:
         if isinstance(who, (str, ParamInfo)) or not isinstance(who, Iterable):
-            raise ConfigError(f"has edits for {shown(who)}; an edit is given to a list of parameters of the model")
+            raise RuleError(f"has edits for {shown(who)}; an edit is given to a list of parameters of the model")
         return who if isinstance(who, Sequence) else list(who)
 
     def _positions(self, params: Sequence[Any]) -> list[int]:
@@ -227,6 +263,11 @@ class Edits:
         return f"Edits({listing([p.name for p, n in zip(self.model, self.numbers, strict=True) if n], 5)})"
 
 
+def _does(edit: Any) -> tuple[Any, ...]:
+    """Return what an edit does, without its reason."""
+    return tuple([getattr(edit, name, None) for name in ("set", "scale", "freeze", "optimizer")])
+
+
 def refuse_malformed(edit: Any, path: str) -> None:
     """Raise a RuleError for an edit whose fields are of other types than :class:`Edit` says.
 
@@ -234,10 +275,12 @@ def refuse_malformed(edit: Any, path: str) -> None:
         edit: The edit.
         path: The rule's place in the config.
     """
-    for name, found in (("set", edit.set), ("scale", edit.scale)):
+    for name, found in (("set", edit.set), ("scale", edit.scale), ("marks", edit.marks)):
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise RuleError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):
         raise RuleError(f"the rule returned {shown(edit)}; `freeze` must be a truth value, `why` a text", path)
+    if not isinstance(edit.group, str):
+        raise RuleError(f"the rule's Edit has group={shown(edit.group)}; it must be the name of a group", path)
     if edit.optimizer is not None and not isinstance(edit.optimizer, str):
         raise RuleError(f"the rule's Edit has optimizer={shown(edit.optimizer)}; it must be a registered name", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,18 @@ CASES = {
 }
 YACS = {name: case for name, case in CASES.items() if "TRAIN" in case["config"]}
 """The cases that are in the yacs dialect."""
+_CONSTRUCTORS = json.loads(lzma.decompress((ROOT / "tests/golden/constructors.json.xz").read_bytes()))
+CONSTRUCTORS: dict[str, Any] = _CONSTRUCTORS["cases"]
+"""The cases of published constructors, with their configs as published; their models are in :data:`MODELS`."""
+MODELS: dict[str, Any] = _CONSTRUCTORS["models"]
+"""By name the inventory files of these models."""
 
 
 @cache
 def golden_inventory(model: str) -> Inventory:
     """Return a published model as its inventory file has it."""
+    if model in MODELS:
+        return Inventory.from_dict(MODELS[model])
     places = (ROOT / "tests/golden/models", ROOT / "configs/inventories")
     return Inventory.read(next(place / f"{model}.json" for place in places if (place / f"{model}.json").exists()))
 

@@ -235,3 +235,11 @@ def test_an_edit_for_names_is_an_error_that_shows_how_to_write_it(many):
 def test_an_edit_is_given_to_a_list_of_parameters(who):
     with pytest.raises(ConfigError, match="an edit is given to a list of parameters of the model"):
         Edits(MODEL).give(who, Edit())
+
+
+@pytest.mark.parametrize(("second", "taken_by"), [(Edit(scale={"lr": 0.1}), ("first",)), (Edit(freeze=True), ())])
+def test_an_option_knows_which_earlier_ones_take_everything(second, taken_by):
+    edits = Edits(MODEL)
+    edits.give(MODEL, Edit(freeze=True, why="all"), "first")
+    edits.give(MODEL, second, "second")
+    assert [asked.taken_by for asked in edits.asked] == [(), taken_by]

@@ -15,7 +15,8 @@ from optimbuild.plan.plan import Plan
 def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
     """Return the plan of a part, under the names and in the order of the whole.
 
-    Each parameter keeps its setting, and the groups keep their order; groups without a parameter here are left out.
+    Each parameter keeps its setting, and the groups keep their order; groups without a parameter here are left out,
+    but for those with a name, which who counts groups must find at their places.
     The implementation of a step is chosen for the tensors of the part.
 
     Args:
@@ -36,7 +37,8 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
     params = [part.inventory.params[i]._replace(name=whole_names[positions[i]], aliases=()) for i in order]
     inventory = replace(part.inventory, params=tuple(params))
     chosen = [plan.chosen[positions[i]] for i in order]
-    place = {setting: place for place, setting in enumerate(sorted(set(chosen)))}
+    named = [index for index, setting in enumerate(plan.settings) if setting.group]
+    place = {setting: place for place, setting in enumerate(sorted({*chosen, *named}))}
     restricted_plan = Plan(
         plan.spec,
         inventory,
@@ -46,7 +48,7 @@ def restricted(plan: Plan, part: Surveyed) -> tuple[Plan, Surveyed]:
         plan.notes,
         tuple([module for module in plan.kept_statistics if module in part.inventory.statistics]),
     )
-    if not restricted_plan.groups:
+    if all(plan.settings[setting].frozen for setting in chosen):
         raise ModelError(
             f"the plan freezes every parameter of {_called(part)}, so there is nothing to optimize: "
             f"{listing(restricted_plan.frozen, 5)}. Such a part needs no optimizer; freeze it with "

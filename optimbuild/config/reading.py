@@ -16,10 +16,12 @@ class Reading:
         spec: The canonical config.
         warnings: The warnings of the dialect.
         paths: For keys of the canonical config their paths in the dialect, for messages.
+        module: The module that the optimizer is for, below which names in the spec begin; empty for the whole model.
         rival: The name of another way to read the same config, and its result; a plan warns where the two differ.
     """
 
     spec: Spec
     warnings: tuple[str, ...] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
     rival: tuple[str, Reading] | None = None

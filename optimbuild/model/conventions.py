@@ -27,12 +27,13 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
     >>> reason_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})), {"other_biases"})
     ('other_biases', 'bias: by another name')
     """
-    is_bias = _is_bias(param.name) or any(map(_is_bias, param.aliases))
+    is_bias = _is_bias(param.name) or any(map(_is_bias, () if "first_names" in switches else param.aliases))
     if "norm" in param.kinds and "norm" in switches:
         return "norm", f"parameter of a normalization layer, {param.owner}"
     if is_bias and "bias" in switches:
         return "bias", "bias"
-    if len(param.shape) <= 1 and "one_dimensional" in switches:
+    spares_scalars = "decay_scalars" not in switches
+    if len(param.shape) <= 1 and "one_dimensional" in switches and (param.shape or spares_scalars):
         return "one_dimensional", "one-dimensional"
     if "bias" in param.kinds and not is_bias and "other_biases" in switches:
         return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"

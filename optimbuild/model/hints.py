@@ -55,6 +55,13 @@ class Hints:
         """Return the hints with what was answered so far, without the model whose methods answered."""
         return Hints(self.answers, None, {path: hints.recorded() for path, hints in self.inner.items()}, self.of)
 
+    def below(self, module: str) -> Hints:
+        """Return the hints of a module inside, and of the modules inside that one."""
+        start = f"{module}."
+        own = self.inner.get(module, Hints(of=module))
+        inner = {path.removeprefix(start): hints for path, hints in self.inner.items() if path.startswith(start)}
+        return Hints(own.answers, own._live, inner, own.of)
+
     def offering(self, *hooks: str) -> Iterator[tuple[str, Hints]]:
         """Yield each module that has one of the hooks: what its names begin with, and its hints; the root first.
 

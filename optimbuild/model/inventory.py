@@ -9,7 +9,7 @@ import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Inventory:
         statistics: The modules with running statistics (batch norms), by their canonical names, in model order.
         outputs: By parameter name the method that names it as an output, such as ``get_output_embeddings()``.
         packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
+        backbone: Class name of what the model has under ``backbone``, as OpenMMLab's models do; empty for others.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -60,10 +61,11 @@ class Inventory:
     statistics: tuple[str, ...] = field(default=(), compare=False, repr=False)
     packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
     outputs: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    backbone: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
-        refuse_unreadable("model name", (self.model,))
+        refuse_unreadable("model name", (self.model, self.backbone))
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
         refuse_unreadable("parameter name", self._positions)  # which refuses a name that two parameters have
@@ -218,6 +220,43 @@ class Inventory:
         last = bisect_left(self._sorted, prefix + chr(sys.maxunicode), first)
         return self._sorted[first:last]
 
+    def below(self, module: str) -> Inventory:
+        """Return the inventory of a module, in which names begin below it.
+
+        A tensor that it shares with a module outside keeps the owner, the kinds and the place that it has there. The
+        class of its ``backbone`` is not known.
+
+        Raises:
+            ModelError: There is no such module, or it has no parameters.
+
+        >>> gan = Inventory((ParamInfo("generator.fc.weight", (4, 4)), ParamInfo("critic.weight", (4, 1))))
+        >>> gan.below("generator").names
+        ('fc.weight',)
+        """
+        start = f"{module}."
+        own = {param.name: [n.removeprefix(start) for n in param.names if n.startswith(start)] for param in self.params}
+        params = [
+            param._replace(name=names[0], aliases=tuple(names[1:]))
+            for param in self.params
+            if (names := own[param.name])
+        ]
+        if not params:
+            modules = [name for name in self.closest(module) if name not in self]
+            parts = modules or list(dict.fromkeys([name.partition(".")[0] for name in self.names]))
+            whole = self.model or "the model"
+            raise ModelError(f"{whole} has no module {shown(module)} with parameters; closest: {listing(parts, 5)}")
+        return replace(
+            self,
+            params=tuple(params),
+            hints=self.hints.below(module),
+            model=f"{self.model}.{module}" if self.model else module,
+            unfused=frozenset([own[name][0] for name in self.unfused if own.get(name)]),
+            sharded=frozenset([own[name][0] for name in self.sharded if own.get(name)]),
+            statistics=tuple([name.removeprefix(start) for name in self.statistics if name.startswith(start)]),
+            outputs={own[name][0]: method for name, method in self.outputs.items() if own.get(name)},
+            backbone="",
+        )
+
     def record(self, ratios: Iterable[float] = ()) -> None:
         """Ask the hooks of all modules what an inventory file keeps of them.
 
@@ -238,6 +277,7 @@ class Inventory:
             **({"statistics": list(self.statistics)} if self.statistics else {}),
             **({"packages": list(self.packages)} if self.packages else {}),
             **({"outputs": dict(self.outputs)} if self.outputs else {}),
+            **({"backbone": self.backbone} if self.backbone else {}),
         }
 
     @classmethod
@@ -250,8 +290,10 @@ class Inventory:
         if not isinstance(data, dict) or not isinstance(data.get("params"), list):
             raise ModelError("not an inventory: it must be an object with a list `params`")
         rows, model = data["params"], data.get("model") or ""
-        if not isinstance(model, str):
-            raise ModelError(f"`model` must be a name, not {shown(model)}")
+        backbone = data.get("backbone") or ""
+        for key, value in (("model", model), ("backbone", backbone)):
+            if not isinstance(value, str):
+                raise ModelError(f"`{key}` must be a name, not {shown(value)}")
         for i, row in enumerate(rows):
             refuse_wrong_row(row, i)
         shapes = {row["name"]: row["shape"] for row in rows}
@@ -260,7 +302,17 @@ class Inventory:
         statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
         outputs = _outputs_in(data)
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
-        return cls(params, hints, model, unfused, sharded, statistics=statistics, packages=packages, outputs=outputs)
+        return cls(
+            params,
+            hints,
+            model,
+            unfused,
+            sharded,
+            statistics=statistics,
+            packages=packages,
+            outputs=outputs,
+            backbone=backbone,
+        )
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Inventory:

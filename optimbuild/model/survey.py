@@ -129,6 +129,7 @@ def survey(model: nn.Module) -> Surveyed:
         statistics=tuple([prefix[:-1] for prefix, module in modules if module._buffers and _keeps_statistics(module)]),
         packages=_packages(_class_of(type(root))),
         outputs=named_outputs(modules, names),
+        backbone=_backbone(root),
     )
     return Surveyed(made, tensors, modules)
 
@@ -283,6 +284,12 @@ def _packages(cls: type) -> tuple[str, ...]:
     """Return the top-level packages of a class and its ancestors; Python's own and torch's say nothing."""
     found = dict.fromkeys([base.__module__.partition(".")[0] for base in cls.__mro__])
     return tuple([package for package in found if package not in ("builtins", "typing", "abc", "torch")])
+
+
+def _backbone(root: nn.Module) -> str:
+    """Return the class name of the module that the model has under ``backbone``; empty where there is none."""
+    found = root._modules.get("backbone")
+    return "" if found is None else _class_of(type(unwrapped(found))).__name__
 
 
 def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:

@@ -3,6 +3,6 @@
 Importing a file registers its optimizers.
 """
 
-from optimbuild.optimizers import adamw, muon, packages, sgd
+from optimbuild.optimizers import adamw, mmpretrain, muon, packages, sgd
 
-__all__ = ["adamw", "muon", "packages", "sgd"]
+__all__ = ["adamw", "mmpretrain", "muon", "packages", "sgd"]

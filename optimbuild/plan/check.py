@@ -33,6 +33,7 @@ def complaints(applied: Sequence[Applied], model: Inventory, strict: bool) -> li
         others = frozenset().union(*frozen[:i], *(() if frozen[i] else frozen[i + 1 :]))
         warnings += _warned(rule, frozen[i] | others, [o for o in applied if o is not rule])
         warnings += [f"{where}: {text}" for where, text in missed]
+        warnings += _shadowed(rule)
         warnings += _idle(rule, others)
     return warnings
 
@@ -51,15 +52,30 @@ def _warned(rule: Applied, frozen: Collection[str], others: Sequence[Applied]) -
     return found
 
 
+def _shadowed(rule: Applied) -> list[str]:
+    """Return a warning for each option of which earlier ones take everything that it selects."""
+    return [
+        f"{rule}: {asked.option} ({_quoted(asked.text)}) does nothing: {listing(asked.taken_by, 3)} "
+        f"{'takes' if len(asked.taken_by) == 1 else 'take'} all that it matches"
+        for asked in rule.edits.asked
+        if asked.taken_by
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return a pattern in quotes, and words as they are."""
+    return text if " " in text else shown(text)
+
+
 def _missed(rule: Applied, model: Inventory) -> list[tuple[str, str]]:
     """Return what touches no parameter, with its path."""
     empty = [asked for asked in rule.edits.asked if not asked.params]
-    if not empty and not rule.edits:
+    if not empty and not rule.edits and not any(asked.taken_by for asked in rule.edits.asked):
         return [(rule.path, f"rule {rule.spec.type!r} touches no parameter of {model.model or 'the model'}.")]
     hints = [_hint(asked, model) for asked in empty[:3]]  # finding what is close takes time on large models
     hints += [""] * (len(empty) - len(hints))
     return [
-        (f"{rule.path}.{option}", f"{text if ' ' in text else shown(text)} matches no parameter.{hint}")
+        (f"{rule.path}.{option}", f"{_quoted(text)} matches no parameter.{hint}")
         for (option, text, *_), hint in zip(empty, hints, strict=True)
     ]
 

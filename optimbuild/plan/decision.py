@@ -12,16 +12,24 @@ from optimbuild.registry.optimizer_type import Implementation
 
 
 class Setting(NamedTuple):
-    """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options."""
+    """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options, marks included.
+
+    Where a rule named a group for it, only parameters with the same name share one.
+    """
 
     frozen: bool
     optimizer: str | None
     options: Mapping[str, Any] | None
+    group: str = ""
 
     @property
     def key(self) -> tuple[Any, ...]:
         """The key by which settings are equal; 1, 1.0 and True differ."""
-        return (self.frozen, self.optimizer, repr(sorted((self.options or {}).items())))
+        return (self.frozen, self.optimizer, repr(sorted((self.options or {}).items())), self.group)
+
+    def __repr__(self) -> str:
+        named = f", group={self.group!r}" if self.group else ""
+        return f"Setting(frozen={self.frozen!r}, optimizer={self.optimizer!r}, options={self.options!r}{named})"
 
 
 FROZEN = Setting(True, None, None)
@@ -94,6 +102,7 @@ class Group(NamedTuple):
         params: The parameters' names, in model order.
         shapes: Their shapes.
         implementation: ``fused``, ``foreach`` or ``for-loop``.
+        name: The name that a rule gave it; empty for a group of equal settings.
     """
 
     optimizer: str
@@ -101,6 +110,7 @@ class Group(NamedTuple):
     params: tuple[str, ...]
     shapes: Sequence[tuple[int, ...]]
     implementation: Implementation
+    name: str = ""
 
     @property
     def numel(self) -> int:

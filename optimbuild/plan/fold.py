@@ -78,7 +78,8 @@ class Fold:
         if frozen:
             return FROZEN
         self.trained_by.add(name)
-        return Setting(False, kind.name, options)
+        group = next((edit.group for _, edit in reversed(edits) if edit.group), "")
+        return Setting(False, kind.name, options, group)
 
     def _after(self, options: Options, edit: Edit, kind: OptimizerType, position: int) -> Options:
         """Return the options after one edit, computed once."""
@@ -97,6 +98,8 @@ def _change(position: int, edit: Edit, old: tuple[str, Options], new: tuple[str,
     for key, value in changed.items():
         if key not in options or repr(options[key]) != repr(value):
             before[key], after[key] = options.get(key), value
+    if edit.group:
+        before["group"], after["group"] = "", edit.group
     if edit.freeze:
         before["frozen"], after["frozen"] = False, True
     return Change(position, edit.why, before, after)
@@ -118,14 +121,18 @@ def _optimizer_named(edits: Sequence[tuple[int, Edit]], base: Base) -> str | Non
 
 def _edited(options: Options, edit: Edit, kind: OptimizerType, path: str) -> Options:
     """Return the options after one edit, checked and coerced by the optimizer's own types."""
-    if not edit.set and not edit.scale:
+    if not edit.set and not edit.scale and not edit.marks:
         return options
+    given = {key: plain(value, join(path, key)) for key, value in {**edit.set, **edit.marks}.items()}
+    marks = {key: given.pop(key) for key in (*edit.marks, *kind.group_marks) if key in given}
+    marked = {key: value for key, value in options.items() if not kind.takes(key)} | marks
     try:
-        kind.refuse_unknown((*edit.set, *edit.scale), path)
-        update = {key: plain(value, join(path, key)) for key, value in edit.set.items()}
+        _refuse_marked_options(edit.marks, kind)
+        kind.refuse_unknown((*given, *edit.scale), path)
         for key, factor in edit.scale.items():
-            update[key] = _scaled(update.get(key, options.get(key)), factor, key, path)
-        return kind.changed(options, update, path)
+            given[key] = _scaled(given.get(key, options.get(key)), factor, key, path)
+        taken = {key: value for key, value in options.items() if key not in marked}
+        return {**kind.changed(taken, given, path), **marked}
     except ConfigError as error:
         raise ConfigError(
             f"{error.message} (asked for by: {edit.why})" if edit.why else error.message, error.path
@@ -137,6 +144,16 @@ def _meant_for(kind: OptimizerType, edit: Edit) -> Edit:
     if edit.set.get("weight_decay") != 0 or "weight_decay" in kind.known or kind.open:
         return edit
     return replace(edit, set={key: value for key, value in edit.set.items() if key != "weight_decay"})
+
+
+def _refuse_marked_options(marks: Mapping[str, Any], kind: OptimizerType) -> None:
+    for key in marks:
+        if key in kind.known or key in RESERVED:
+            raise ConfigError(f"{shown(key)} cannot be a mark: it is what {kind.name} itself has in a group")
+
+
+RESERVED = ("params", "param_names", "initial_lr")
+"""What torch keeps in a group beside options."""
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:

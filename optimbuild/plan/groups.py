@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def merged_settings(
         fold: What folds the edits of one parameter.
 
     Returns:
-        The distinct settings, in first-seen order, and for every parameter the index of its setting.
+        The distinct settings, and for every parameter the index of its setting. Those of groups that a rule put in an
+        order come first, in that order, whether or not a parameter has them; the others are in first-seen order.
 
     Raises:
         ConfigError: As :meth:`Fold.setting`; the error is that of the first parameter that has one.
@@ -45,7 +47,39 @@ def merged_settings(
         if index == len(settings):
             settings.append(setting)
         chosen[row] = index
+    order = _order(settings, fold, rules)
+    if order:
+        place = {index: place for place, (index, _) in enumerate(order)}
+        chosen = {row: place[index] for row, index in chosen.items()}
+        settings = [setting for _, setting in order]
     return tuple(settings), tuple(map(chosen.__getitem__, rows))
+
+
+def _order(settings: Sequence[Setting], fold: Fold, rules: Sequence[Applied]) -> list[tuple[int | None, Setting]]:
+    """Return settings in the order that rules ask for, each with its index; that of a group without parameters is None.
+
+    Nothing is returned where no rule asks for an order. Of several settings in a group of one name the first counts.
+    """
+    asked = {name: (i, edit) for i, rule in enumerate(rules) for name, edit in rule.edits.groups.items()}
+    first = {setting.group: index for index, setting in reversed(list(enumerate(settings)))}
+    ordered = [
+        (first[name], settings[first[name]]) if name in first else (None, fold.setting(True, [wanted]))
+        for name, wanted in asked.items()
+    ]
+    placed = {index for index, _ in ordered}
+    rest = [(index, setting) for index, setting in enumerate(settings) if index not in placed]
+    return [*ordered, *rest] if asked else []
+
+
+def split_groups(settings: Sequence[Setting]) -> list[str]:
+    """Return a warning for each group that a rule named, and that different options split."""
+    counts = Counter([setting.group for setting in settings if setting.group])
+    return [
+        f"the group {name!r} is split, because rules give its parameters {count} different settings: the first keeps "
+        "its place in the order, and the others come behind the ordered groups, where who counts groups does not look"
+        for name, count in counts.items()
+        if count > 1
+    ]
 
 
 def groups_of(
@@ -63,8 +97,7 @@ def groups_of(
         ConfigError: The config asks for an implementation that an optimizer or its tensors do not have.
     """
     found = []
-    names = {setting.optimizer for setting in settings if setting.optimizer is not None}
-    kinds = {name: find_optimizer(name) for name in names}
+    kinds = {name: find_optimizer(name) for name in {setting.optimizer for setting in settings} if name is not None}
     for setting, positions in zip(settings, members, strict=True):
         if setting.optimizer is not None:
             kind, options = kinds[setting.optimizer], setting.options or {}
@@ -72,7 +105,8 @@ def groups_of(
             shapes = [param.shape for param in params]
             unable = cannot_fuse(model, kind, params)
             how = implementation(spec, kind, options, unable, shapes if model.on_cpu else None)
-            found.append(Group(kind.name, options, tuple([param.name for param in params]), shapes, how))
+            names = tuple([param.name for param in params])
+            found.append(Group(kind.name, options, names, shapes, how, setting.group))
     return tuple(found)
 
 
@@ -88,4 +122,5 @@ def _effect(edit: Edit | None) -> str:
     """Return a text that is the same for edits that differ only in their reasons."""
     if edit is None:
         return ""
-    return f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{edit.freeze}/{edit.optimizer!r}"
+    options = f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{dict(edit.marks)!r}"
+    return f"{options}/{edit.freeze}/{edit.optimizer!r}/{edit.group!r}"

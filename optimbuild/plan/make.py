@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from optimbuild.config import Reading, Spec, read_config
-from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import applied
@@ -16,7 +16,7 @@ from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
 from optimbuild.plan.fold import Fold
 from optimbuild.plan.frozen_statistics import frozen_statistics
-from optimbuild.plan.groups import merged_settings
+from optimbuild.plan.groups import merged_settings, split_groups
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
@@ -24,7 +24,7 @@ from optimbuild.plan.routing import idle_optimizers, refuse_wrong_tensors
 from optimbuild.plan.unused import shared_tensors, unread_marks
 
 
-def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Plan:
+def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = (), world_size: int | None = None) -> Plan:
     """Return what every parameter of a model gets under a config. Changes nothing.
 
     Args:
@@ -34,6 +34,8 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
         model: An ``nn.Module`` (real, meta, or wrapped), an :class:`~optimbuild.Inventory`, or the
             path of an inventory file.
         overrides: ``KEY=VALUE`` in the config's own dialect.
+        world_size: The number of ranks, for what a config computes from it, as MMYOLO's do; by default that of the
+            process group.
 
     Raises:
         ConfigError: The config is wrong somewhere, or asks for what this model does not have.
@@ -44,7 +46,7 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = ()) -> Pl
     >>> plan["bias"].lr
     0.001
     """
-    return plan_of(read_config(config, overrides), inventory_of(model))
+    return plan_of(read_config(config, overrides, world_size), inventory_of(model))
 
 
 def inventory_of(model: Any) -> Inventory:
@@ -63,6 +65,11 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
 
     A warning says where the config's alternative reading, such as the published code's, would differ.
     """
+    if reading.module:
+        try:
+            inventory = inventory.below(reading.module)
+        except ModelError as error:
+            raise ConfigError(str(error), reading.paths.get("", "")) from None
     try:
         plan = planned(reading.spec, inventory, reading.warnings)
     except ConfigError as error:
@@ -70,6 +77,29 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
     if reading.rival is None:
         return plan
     return replace(plan, warnings=(*plan.warnings, *_differences(plan, *reading.rival)))
+
+
+def plans_of(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str, Plan]:
+    """Return the plans of the optimizers of one config, by name; names in the plan of a module begin below it.
+
+    Raises:
+        ConfigError: As :func:`plan_of`, or two of them would optimize the same tensor.
+    """
+    plans = {name: plan_of(reading, inventory) for name, reading in readings.items()}
+    owners: dict[int, str] = {}
+    for name, plan in plans.items():
+        start = f"{module}." if (module := readings[name].module) else ""
+        trained = [f"{start}{decision.name}" for decision in plan if not decision.frozen]
+        for param, position in zip(trained, inventory.positions(trained), strict=True):
+            if (other := owners.setdefault(position, name)) != name:
+                path = readings[name].paths.get("", "")
+                raise ConfigError(f"{param!r} is optimized by {other!r} too; freeze it in one of them", path)
+    left = [p.name for position, p in enumerate(inventory) if p.trainable and position not in owners]
+    if len(plans) > 1 and left:
+        first, plan = next(iter(plans.items()))
+        told = f"trainable, and in no optimizer: {listing(left)}"
+        plans[first] = replace(plan, warnings=(*plan.warnings, told))
+    return plans
 
 
 def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:
@@ -102,6 +132,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     fold = Fold(base)
     settings, chosen = merged_settings([param.trainable for param in model], rules, fold)
+    told += split_groups(settings)
     kept = dict.fromkeys([module for rule in rules for module in rule.edits.kept])
     if more := [module for module in frozen_statistics(rules, model) if module not in kept]:
         kept |= dict.fromkeys(more)

@@ -33,7 +33,8 @@ class Plan:
     Args:
         spec: The canonical config.
         inventory: The model's parameters and hints.
-        settings: The distinct settings, in first-seen order; trainable ones are the groups.
+        settings: The distinct settings; trainable ones are the groups. Groups that a rule put in an order come first,
+            empty ones too; the others are in first-seen order.
         chosen: For every parameter the index of its setting.
         warnings: What the user should know.
         notes: Where rules took their knowledge from.
@@ -86,7 +87,7 @@ class Plan:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The parameter groups, in first-seen order."""
+        """The parameter groups: those that a rule put in an order, then the others in first-seen order."""
         return groups_of(self.spec, self.inventory, self.settings, self.members)
 
     @cached_property
@@ -149,7 +150,11 @@ class Plan:
     @cached_property
     def _options(self) -> dict[str, Mapping[str, Any] | None]:
         """By parameter its optimizer and options; None where it is frozen."""
-        options = [None if s.frozen else {"optimizer": s.optimizer, **(s.options or {})} for s in self.settings]
+        groups = [{"group": setting.group} if setting.group else {} for setting in self.settings]
+        options = [
+            None if setting.frozen else {"optimizer": setting.optimizer, **group, **(setting.options or {})}
+            for setting, group in zip(self.settings, groups, strict=True)
+        ]
         return dict(zip(self.inventory.names, map(options.__getitem__, self.chosen), strict=True))
 
     @cached_property
@@ -188,6 +193,7 @@ class Plan:
                     "params": list(group.params),
                     "numel": group.numel,
                     "implementation": group.implementation,
+                    **({"name": group.name} if group.name else {}),
                 }
                 for group in self.groups
             ],
@@ -201,6 +207,7 @@ class Plan:
             "on_cpu": self.inventory.on_cpu,
             **({"statistics": list(self.inventory.statistics)} if self.inventory.statistics else {}),
             **({"outputs": dict(self.inventory.outputs)} if self.inventory.outputs else {}),
+            **({"backbone": self.inventory.backbone} if self.inventory.backbone else {}),
             **({"kept_statistics": list(self.kept_statistics)} if self.kept_statistics else {}),
         }
         return {**data, "checksum": checksum(data)}

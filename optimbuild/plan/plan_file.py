@@ -26,7 +26,7 @@ class SavedPlan:
     Args:
         spec: The canonical config.
         inventory: The model's parameters and hints.
-        settings: The distinct settings, in first-seen order.
+        settings: The distinct settings: of the groups that have a name first, then in first-seen order.
         rows: For every parameter its setting.
         warnings: What the user should know.
         notes: Where rules took their knowledge from.
@@ -57,12 +57,14 @@ def read_plan(text: str) -> SavedPlan:
         data.pop("memory", None)  # which `optimbuild plan --world-size N --json` adds
         if data.pop("checksum", None) != checksum(data):
             raise ModelError("the plan was altered: its checksum is not that of its content")
-        rows = tuple([_setting_of(row) for row in data["params"]])
+        named = [_setting_of(group, str(group["name"])) for group in data["groups"] if group.get("name")]
+        names = {i: str(group.get("name", "")) for i, group in enumerate(data["groups"])}
+        rows = tuple([_setting_of(row, names.get(row["group"], "")) for row in data["params"]])
         inventory = Inventory.from_dict({**data, "unfused": data["unfused"], "sharded": data["sharded"]})
         return SavedPlan(
             Spec.of(data["spec"], "spec"),
             replace(inventory, on_cpu=data.get("on_cpu") is True),
-            tuple({setting.key: setting for setting in rows}.values()),
+            tuple({setting.key: setting for setting in (*named, *rows)}.values()),
             rows,
             tuple(data["warnings"]),
             tuple(data["notes"]),
@@ -78,5 +80,5 @@ def checksum(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _setting_of(row: Mapping[str, Any]) -> Setting:
-    return Setting(row["options"] is None, row["optimizer"], row["options"] and plain(row["options"]))
+def _setting_of(row: Mapping[str, Any], group: str) -> Setting:
+    return Setting(row["options"] is None, row["optimizer"], row["options"] and plain(row["options"]), group)

@@ -15,6 +15,7 @@ from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.registries import OPTIMIZERS
 from optimbuild.registry.registry import fill
+from optimbuild.registry.scopes import fill_child
 
 
 def name_of_class(cls: object, path: str = "") -> str:
@@ -69,7 +70,7 @@ def find_entry(root: MMEngineRegistry, name: str) -> tuple[MMEngineRegistry, str
     scope, _, rest = name.partition(".")
     registry = root if scope == root.scope else root.children.get(scope)
     if registry is not None and registry is not OPTIMIZERS:
-        registry.import_from_location()
+        fill_child(registry)
         if rest in registry.module_dict:
             return registry, rest
     module, _, attribute = name.rpartition(".")
@@ -82,7 +83,7 @@ def _searched(root: MMEngineRegistry) -> Iterator[MMEngineRegistry]:
     scope = DefaultScope.get_current_instance()
     child = None if scope is None else root.children.get(scope.scope_name)
     if child is not None and child is not OPTIMIZERS:
-        child.import_from_location()
+        fill_child(child)
         yield child
     yield root
 

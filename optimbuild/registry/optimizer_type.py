@@ -61,6 +61,7 @@ class OptimizerType:
         kernels: Which of ``fused`` and ``foreach`` the class has; None reads them from the signature.
         state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
         requires: What to install where the class is missing, as pip names it.
+        group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there.
         where: Module, file and line of the registration.
         dimensions: The number of dimensions that a tensor must have; None where the class takes any, or where its
             options are read from its signature, so that it is asked.
@@ -74,6 +75,7 @@ class OptimizerType:
     kernels: tuple[str, ...] | None = None
     state: Callable[[Mapping[str, Any]], State] | None = field(default=None, compare=False)
     requires: str = field(default="", compare=False)
+    group_marks: tuple[str, ...] = ()
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
     dimensions: int | None = None
 
@@ -167,6 +169,10 @@ class OptimizerType:
         """Whether the class takes options of any name."""
         return self.options.model_config.get("extra") == "allow"
 
+    def takes(self, key: str) -> bool:
+        """Say whether an option of this name is one of the class; a mark of a group is none."""
+        return key in self.known or (self.open and key not in self.group_marks)
+
     def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
         """Return all options: the given ones, checked and coerced, the defaults and the fixed ones.
 
@@ -246,7 +252,8 @@ class OptimizerType:
         for key in given:
             if key not in self.known and not (self.open and key.isidentifier()):
                 takes = f"It takes: {', '.join(sorted(self.known))}." if self.known else "It takes no options."
-                raise ConfigError(f"{self.name} takes no option {shown(key)}.{suggest(key, self.known)} {takes}", path)
+                hint = suggest(key, [*self.known, *self.group_marks])
+                raise ConfigError(f"{self.name} takes no option {shown(key)}.{hint} {takes}", path)
 
 
 def _switch(value: object, path: str) -> bool | None:

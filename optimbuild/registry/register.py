@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import Any, TypeVar, dataclass_transform, overload
 
 import pydantic
@@ -14,7 +15,7 @@ import pydantic
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType, State
-from optimbuild.registry.registries import OPTIMIZERS, RULES
+from optimbuild.registry.registries import CONSTRUCTORS, OPTIMIZERS, RULES
 from optimbuild.registry.rule_class import rule_class
 
 T = TypeVar("T")
@@ -54,6 +55,38 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     return register
 
 
+def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Register a function as the reading of a constructor that runners' configs name.
+
+    It gets what the constructor gets, as a :class:`~optimbuild.Published`, and returns the rules that give what the
+    constructor gives, as a :class:`~optimbuild.Translation`. Configs that name the constructor are planned by it.
+
+    Args:
+        name: The constructor's name, without its scope.
+        force: Replace a reading of the same name.
+
+    Raises:
+        RegistrationError: The name is taken; the message names both owners.
+
+    >>> from optimbuild import Published, Translation, constructor
+    >>> @constructor("TwoSpeedConstructor")
+    ... def two_speeds(published: Published) -> Translation:
+    ...     factor = published.paramwise_cfg["backbone_mult"]
+    ...     return Translation([{"type": "match", "table": {"backbone": {"lr_mult": factor}}}])
+    """
+    _refuse_missing_name("constructor", name)
+
+    def register(read: Callable[..., T]) -> Callable[..., T]:
+        if not inspect.isfunction(read):
+            raise RegistrationError(
+                f"constructor {name!r}: {shown(read)} must be a function that returns a Translation"
+            )
+        CONSTRUCTORS.register_module(name=name, module=read, force=force)
+        return read
+
+    return register
+
+
 def _refuse_missing_name(decorator: str, name: object) -> None:
     if inspect.isclass(name) or inspect.isfunction(name):
         raise RegistrationError(f'@{decorator} takes a name: write `@{decorator}("my_name")` above {name.__qualname__}')
@@ -73,6 +106,7 @@ def optimizer(
     state: Callable[[Mapping[str, Any]], State] | None = ...,
     requires: str = ...,
     dimensions: int | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> OptimizerType: ...
 
@@ -88,6 +122,7 @@ def optimizer(
     state: Callable[[Mapping[str, Any]], State] | None = ...,
     requires: str = ...,
     dimensions: int | None = ...,
+    group_marks: Iterable[str] = ...,
     force: bool = ...,
 ) -> Callable[[type[T]], type[T]]: ...
 
@@ -103,6 +138,7 @@ def optimizer(
     state: Callable[[Mapping[str, Any]], State] | None = None,
     requires: str = "",
     dimensions: int | None = None,
+    group_marks: Iterable[str] = (),
     force: bool = False,
 ) -> Any:
     """Register an optimizer: as data, or as a decorator of its class.
@@ -117,6 +153,7 @@ def optimizer(
         state: Returns the state of one parameter under given options. Without it a step on the meta device shows it.
         requires: What to install where the class is missing, as pip names it. Without it the package that is missing.
         dimensions: The number of dimensions that a tensor must have, such as 2 for Muon; any by default.
+        group_marks: Entries of a group that its ``step`` reads and its constructor does not take; rules may set them.
         force: Replace an optimizer of the same name.
 
     Returns:
@@ -129,18 +166,21 @@ def optimizer(
     'adam_amsgrad'
     """
     _refuse_missing_name("optimizer", name)
-    frame = sys._getframe(1)
+    given: dict[str, Any] = {
+        "defaults": dict(defaults or {}),
+        "fixed": dict(fixed or {}),
+        "schema": options,
+        "state": state,
+    }
     made = OptimizerType(
         name,
         object if target is None else target,
-        defaults=dict(defaults or {}),
-        fixed=dict(fixed or {}),
-        schema=options,
+        **given,
         kernels=None if implementations is None else tuple(implementations),
-        state=state,
+        group_marks=tuple(group_marks),
         requires=requires,
         dimensions=dimensions,
-        where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
+        where=_place_of(sys._getframe(1)),
     )
 
     def decorate(cls: type[T]) -> type[T]:
@@ -148,6 +188,11 @@ def optimizer(
         return cls
 
     return decorate if target is None else _register(made, force)
+
+
+def _place_of(frame: FrameType) -> tuple[str, str, int]:
+    """Return module, file and line of a frame."""
+    return str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno
 
 
 def _register(made: OptimizerType, force: bool) -> OptimizerType:

@@ -6,6 +6,7 @@ one. MMEngine imports ``optimbuild.registry`` when a config says ``optimbuild.NA
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -52,6 +53,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 """Optimizer wrapper constructors for MMEngine runners."""
 
+CONSTRUCTORS = Registry("constructor", scope=SCOPE, locations=["optimbuild.config.constructors"])
+"""How published constructors read ``paramwise_cfg``, by their names; see :func:`~optimbuild.registry.constructor`."""
+
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope=SCOPE, locations=["optimbuild.integrations.mmengine"])
 """Hooks for MMEngine runners."""
 
@@ -68,8 +72,12 @@ def find_optimizer(name: str) -> OptimizerType:
 
 @lru_cache(maxsize=256)
 def _described(name: str, cls: Any) -> OptimizerType:
-    """Return the type of a class. Cached, because it reads its source and its signature."""
-    return OptimizerType.of_class(name, cls)
+    """Return the type of a class, with the marks that are registered for it. Cached, because it reads its source."""
+    made = OptimizerType.of_class(name, cls)
+    target = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', '')}"
+    OPTIMIZERS.import_from_location()  # a name of another scope is found without it
+    marks = [known.group_marks for known in OPTIMIZERS.module_dict.values() if getattr(known, "target", "") == target]
+    return replace(made, group_marks=marks[0]) if marks else made
 
 
 def find_rule(name: str) -> Any:

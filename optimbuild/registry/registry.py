@@ -18,6 +18,7 @@ from optimbuild.errors import ConfigError, RegistrationError, UnknownNameError
 from optimbuild.messages import listing, shown, suggest
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.plugins import load_plugins
+from optimbuild.registry.scopes import fill_child
 
 NO_OPTIMIZERS = frozenset(("Optimizer", "ZeroRedundancyOptimizer"))
 """Names in MMEngine's registry of optimizers that a config cannot use as an optimizer."""
@@ -124,7 +125,7 @@ class Registry(mmengine.registry.Registry):
         registry = root if scope == root.scope else root.children.get(scope)
         if registry is None:
             return None
-        registry.import_from_location()  # imports the modules that the other package lists
+        fill_child(registry)  # imports the modules that the other package lists
         return registry.module_dict.get(name)
 
     def _unknown(self, key: str) -> str:

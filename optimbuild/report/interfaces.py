@@ -62,6 +62,10 @@ class GroupView(Protocol):
     def implementation(self) -> str:
         """``fused``, ``foreach`` or ``for-loop``."""
 
+    @property
+    def name(self) -> str:
+        """The name that a rule gave it; empty for a group of equal settings."""
+
 
 class StepView(Protocol):
     """One edit that changed something."""

@@ -101,7 +101,9 @@ def _columns(plan: PlanView) -> dict[str, list[str]]:
     groups, by_optimizer = plan.groups, _by_optimizer(plan)
     shared = {name: _shared(its_groups) for name, its_groups in by_optimizer.items()}
     varying = {key: None for group in groups for key in group.options if key not in shared[group.optimizer]}
-    columns = {"optimizer": [group.optimizer for group in groups]} if len(by_optimizer) > 1 else {}
+    columns = {"name": [group.name for group in groups]} if any(group.name for group in groups) else {}
+    if len(by_optimizer) > 1:
+        columns["optimizer"] = [group.optimizer for group in groups]
     for key in dict.fromkeys([*ALWAYS, *varying]):
         with_it = [key in group.options and key not in shared[group.optimizer] for group in groups]
         cells = iter(column_texts([g.options[key] for g, has_it in zip(groups, with_it, strict=True) if has_it]))
@@ -121,12 +123,12 @@ def _rows_of_groups(plan: PlanView, width: int) -> list[Line]:
             "tensors": [*(str(len(group.params)) for group in plan.groups), *[str(len(frozen))] * len(last)],
             "elements": [*(count_text(group.numel) for group in plan.groups), *[count_text(frozen_total)] * len(last)],
         },
-        left=("optimizer", "implementation"),
+        left=("name", "optimizer", "implementation"),
     )
     names, room = NamePatterns(tuple([param.name for param in plan.inventory.params])), table.room(width)
     members = [*(group.params for group in plan.groups), *[frozen] * len(last)]
     styles = [*[""] * len(plan.groups), *["dim"] * len(last)]
-    return table.lines("parameters", [names.summary(found, room) for found in members], styles)
+    return table.lines("parameters", [names.summary(found, room) if found else "none" for found in members], styles)
 
 
 def _rows_of_params(plan: PlanView) -> list[Line]:
@@ -138,7 +140,7 @@ def _rows_of_params(plan: PlanView) -> list[Line]:
             **{key: ["" if d.group is None else cells[d.group] for d in decisions] for key, cells in columns.items()},
             "shape": [shape_text(d.param.shape) for d in decisions],
         },
-        left=("optimizer", "implementation", "shape"),
+        left=("name", "optimizer", "implementation", "shape"),
     )
     names = [" = ".join(d.param.names) for d in decisions]
     return table.lines("parameter", names, ["dim" if d.frozen else "" for d in decisions])

@@ -1,5 +1,31 @@
 """The rules that come with optimbuild, one file each; each registers itself."""
 
-from optimbuild.rules import dcn_lr, freeze, internvl_reference, layer_decay, marks, match, no_decay, paramwise, route
+from optimbuild.rules import (
+    dcn_lr,
+    freeze,
+    groups,
+    internvl_reference,
+    layer_decay,
+    marks,
+    match,
+    no_decay,
+    paramwise,
+    products,
+    require,
+    route,
+)
 
-__all__ = ["dcn_lr", "freeze", "internvl_reference", "layer_decay", "marks", "match", "no_decay", "paramwise", "route"]
+__all__ = [
+    "dcn_lr",
+    "freeze",
+    "groups",
+    "internvl_reference",
+    "layer_decay",
+    "marks",
+    "match",
+    "no_decay",
+    "paramwise",
+    "products",
+    "require",
+    "route",
+]

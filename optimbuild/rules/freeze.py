@@ -36,6 +36,9 @@ class Freeze:
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
+    exempt: tuple[PatternText, ...] = ()
+    """Patterns of what goes on training, whatever ``patterns`` and ``levels`` say: ``patterns: ["**"]`` with
+    ``exempt: [head]`` trains the head only."""
     keep_norm_stats: Annotated[Switch | Literal["warn"] | None, BeforeValidator(_is_choice)] = None
     """Whether the batch norms inside what is frozen keep their running mean and variance. By default they do: each
     stays in eval mode through every later ``model.train()``. ``true`` does the same, and warns where there is none.
@@ -51,9 +54,19 @@ class Freeze:
         edits = Edits(model)
         options = {f"patterns[{i}]": Pattern(text) for i, text in enumerate(self.patterns)}
         options |= {f"levels[{i}]": Pattern(f"**.levels.{level}") for i, level in enumerate(self.levels)}
+        spared: set[str] = set()
+        for i, text in enumerate(self.exempt):
+            found = model.matching(Pattern(text))
+            edits.ask(f"exempt[{i}]", text, found)
+            spared.update(param.name for param in found)
+        outside = f", outside of {listing(self.exempt, 3)}" if self.exempt else ""
         for option, pattern in options.items():
-            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
-            edits.give(model.matching(pattern), edit, option, pattern.text)
+            found = model.matching(pattern)
+            left = [param for param in found if param.name not in spared]
+            if found and not left:
+                edits.ask(option, pattern.text, found, taken_by=["exempt"])
+            else:
+                edits.give(left, Edit(freeze=True, why=f"pattern {pattern.text!r}{outside}"), option, pattern.text)
         inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
         (edits.keep_statistics if self.keep_norm_stats in (None, True) else edits.release_statistics)(inside)
         if self.keep_norm_stats is None and inside:

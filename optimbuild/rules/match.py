@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
@@ -34,6 +34,8 @@ class Entry(BaseModel):
     """Take the parameters out of training."""
     optimizer: Keyword | None = None
     """A name under ``optimizers``, or a registered type: what trains the parameters."""
+    marks: Mapping[Keyword, Any] = Field(default_factory=dict)
+    """Entries for their groups that the optimizer does not take, for a hook or a ``step`` that reads them there."""
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -75,6 +77,7 @@ class Entry(BaseModel):
             scale={option: factor for option, factor in factors.items() if factor != 1.0},
             freeze=self.freeze,
             optimizer=self.optimizer,
+            marks=dict(self.marks),
             why=self.label,
         )
 
@@ -122,7 +125,5 @@ class Match:
             where = join("table", key)
             found = entry.selected(model)
             text = entry.label if entry.kinds else entry.pattern or ""
-            taken = edits.give(found, entry.edit(), where, text, entry.hint(model))
-            if found and not taken:
-                edits.warn(f"{where} ({entry.label}) does nothing: earlier entries take all that it matches")
+            edits.give(found, entry.edit(), where, text, entry.hint(model))
         return edits

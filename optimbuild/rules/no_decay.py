@@ -51,6 +51,10 @@ class NoDecay:
     it does nothing."""
     marks: Switch = True
     """Tensors on which ``_no_weight_decay`` was set, as Mamba does."""
+    decay_scalars: Switch = False
+    """Decay tensors without dimensions, as published builders do that ask for exactly one dimension."""
+    first_names: Switch = False
+    """Judge a shared tensor by its first name alone, as published builders do."""
 
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
@@ -62,7 +66,8 @@ class NoDecay:
             named = [model[name]] if name in model else []
             edits.give(named, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
         for i, keyword in enumerate(self.keywords):
-            edits.give(model.containing(keyword), _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
+            named = [p for p in model.containing(keyword) if not self.first_names or keyword in p.name]
+            edits.give(named, _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
         given = [param for hint in hinted if hint.inner for param in hint.params if not edits[param.name]]
         for hint in hinted:

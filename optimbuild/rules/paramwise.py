@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
+from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.keywords import keyword_in
 from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import rule
-from optimbuild.values import NonNegative, Switch
+from optimbuild.rules.paramwise_causes import WHAT, Cause, Taker, Tally
+from optimbuild.values import Keyword, NonNegative, Switch
 
 NORMS = frozenset(
     f"{lazy}{norm}{suffix}"
@@ -39,6 +41,8 @@ class CustomKey(BaseModel):
     """A factor for the learning rate."""
     decay_mult: NonNegative = 1.0
     """A factor for the weight decay."""
+    marks: Mapping[Keyword, Any] = Field(default_factory=dict)
+    """Entries for their groups that the optimizer does not take, for a hook or a ``step`` that reads them there."""
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -52,11 +56,21 @@ class _Wish:
 
     set: dict[str, Any] = field(default_factory=dict)
     scale: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, Any] = field(default_factory=dict)
     why: list[str] = field(default_factory=list)
 
     def scaled(self, option: str, factor: float, why: str) -> None:
+        self.set.pop(option, None)
         self.scale[option] = factor
         self.why.append(why)
+
+    def caused(self, causes: Sequence[Cause]) -> None:
+        """Scale each option by the first cause for it, whatever was said of it before."""
+        done = set[str]()
+        for cause in causes:
+            if cause.option not in done:
+                done.add(cause.option)
+                self.scaled(cause.option, cause.factor, f"{cause.what}: {cause.key}")
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,9 @@ class Paramwise:
     """LR factor of the ``conv_offset`` of mmcv's deformable convolutions; wins over ``bias_lr_mult``."""
     bypass_duplicate: Switch = False
     """Accepted and without effect: shared tensors are always planned once."""
+    force_default_settings: Switch = False
+    """Let the other keys apply on top of ``custom_keys``, wherever they do: what they say about the LR or the weight
+    decay of a parameter replaces what its custom key says (MMPose, MMSegmentation)."""
     layer_decay_rate: NonNegative | None = None
     """LR factor from one layer to the next one towards the input; asks the model's ``get_layer_depth(name)``."""
 
@@ -149,23 +166,34 @@ class Paramwise:
         if self.layer_decay_rate is not None and not model.hints.offers("get_layer_depth"):
             raise ConfigError(
                 f"asks {model.model or 'the model'} for get_layer_depth(name), as MMPretrain's models answer it, "
-                "and it has no such method. The rule layer_decay finds the depths otherwise: "
-                f"rules=[dict(type='layer_decay', ratio={self.layer_decay_rate})]",
+                "and it has no such method. The rule layer_decay finds the depths otherwise, and no_decay before it "
+                "leaves norms and biases without weight decay, as such recipes do: "
+                f"rules=[dict(type='no_decay'), dict(type='layer_decay', ratio={self.layer_decay_rate})]",
                 "layer_decay_rate",
             )
-        wish = self._wish if self.layer_decay_rate is None else self._layered(model)
-        edits, known = Edits(model), dict[str, Edit]()
+        edits, known, tally = Edits(model), dict[str, Edit](), Tally()
         won: set[str] = set()
         for place in _places(model):
-            key = self._custom_key(place)
-            wanted = wish(place, key)
+            key, causes = self._custom_key(place), self._causes(place)
+            wanted = self._wish(key, causes)
+            if self.layer_decay_rate is not None:
+                layer, layers = model.hints.get_layer_depth(place.param.name)
+                factor = self.layer_decay_rate ** (layers - layer - 1)
+                wanted.scaled("lr", factor, f"layer {layer} of {layers}: layer_decay_rate")
             if key is not None:
                 won.add(key)
+            if place.param.trainable:
+                tally.count(causes, None if key is None or self._overrules_custom_keys else self._taker(key))
             if wanted.why:
-                edit = Edit(wanted.set, wanted.scale, why="; ".join(wanted.why))
+                edit = Edit(wanted.set, wanted.scale, marks=wanted.marks, why="; ".join(wanted.why))
                 edits.give([place.param], known.setdefault(repr(wanted), edit))
-        for warning in [*self._idle_keys(model, won), *self._ignored()]:
+        ignored = self._ignored()
+        told = tally.warnings({key: f for key in WHAT if (f := getattr(self, key)) is not None and key not in ignored})
+        idle = [f"{key} does nothing beside layer_decay_rate, as in MMPretrain" for key in ignored]
+        for warning in [*self._idle_keys(model, won), *told, *idle]:
             edits.warn(warning)
+        for note in tally.notes():
+            edits.note(note)
         return edits
 
     @cached_property
@@ -176,58 +204,50 @@ class Paramwise:
     def _custom_key(self, place: _Place) -> str | None:
         return keyword_in(place.dotted if self.layer_decay_rate is None else place.param.name, self._keys)
 
-    def _wish(self, place: _Place, key: str | None) -> _Wish:
-        """Return what MMEngine's ``DefaultOptimWrapperConstructor`` gives."""
-        wish = _Wish()
+    def _wish(self, key: str | None, causes: Sequence[Cause]) -> _Wish:
+        """Return what the keys give: MMEngine's constructor, or beside layer-wise LR decay MMPretrain's."""
+        wish, layered = _Wish(), self.layer_decay_rate is not None
         if key is not None:
-            self._from_custom_key(wish, key, self.custom_keys[key].lr_mult)
-            return wish
-        if self.dcn_offset_lr_mult is not None and place.is_offset:
-            wish.scaled("lr", self.dcn_offset_lr_mult, "offset of a deformable convolution: dcn_offset_lr_mult")
-        elif self.bias_lr_mult is not None and place.name == "bias" and not (place.is_norm or place.in_deformable):
-            wish.scaled("lr", self.bias_lr_mult, "bias: bias_lr_mult")
-        self._decayed(wish, place, deformable=place.in_deformable)
+            self._from_custom_key(wish, key, 1.0 if layered else self.custom_keys[key].lr_mult)
+        if layered:
+            wish.set.pop("lr", None)
+        if key is None or self._overrules_custom_keys:
+            wish.caused(causes)
         return wish
 
-    def _layered(self, inventory: Inventory) -> Callable[[_Place, str | None], _Wish]:
-        """Return what gives the wishes of MMPretrain's ``LearningRateDecayOptimWrapperConstructor``."""
-
-        def wish(place: _Place, key: str | None) -> _Wish:
-            wanted = _Wish()
-            if key is not None:
-                self._from_custom_key(wanted, key, 1.0)
-                wanted.set.pop("lr", None)
-            else:
-                self._decayed(wanted, place, deformable=False)
-            layer, layers = inventory.hints.get_layer_depth(place.param.name)
-            factor = (self.layer_decay_rate or 0.0) ** (layers - layer - 1)
-            wanted.scaled("lr", factor, f"layer {layer} of {layers}: layer_decay_rate")
-            return wanted
-
-        return wish
+    @property
+    def _overrules_custom_keys(self) -> bool:
+        return self.force_default_settings and self.layer_decay_rate is None
 
     def _from_custom_key(self, wish: _Wish, key: str, lr_mult: float) -> None:
         custom = self.custom_keys[key]
         wish.set.update(custom.extra)
+        wish.marks.update(custom.marks)
         for option, factor in (("lr", lr_mult), ("weight_decay", custom.decay_mult)):
             if factor != 1.0 and option not in custom.extra:
                 wish.scale[option] = factor
         wish.why.append(f"name contains {key!r}: custom_keys")
 
-    def _decayed(self, wish: _Wish, place: _Place, *, deformable: bool) -> None:
-        """Scale the weight decay by the first cause that holds, in MMEngine's order."""
-        depthwise = self.dwconv_decay_mult if self.layer_decay_rate is None else None
-        flat = len(place.param.shape) == 1
-        causes = (
-            ("norm", self.norm_decay_mult, "norm_decay_mult", place.is_norm),
-            ("bias", self.bias_decay_mult, "bias_decay_mult", place.name == "bias" and not deformable),
-            ("depthwise convolution", depthwise, "dwconv_decay_mult", place.is_depthwise),
-            ("one-dimensional", self.flat_decay_mult, "flat_decay_mult", flat and not deformable),
-        )
-        for cause, factor, option, holds in causes:
-            if factor is not None and holds:
-                wish.scaled("weight_decay", factor, f"{cause}: {option}")
-                return
+    def _taker(self, key: str) -> Taker:
+        """Return a custom key as what takes parameters before the general keys."""
+        custom = self.custom_keys[key]
+        factors = {"lr": custom.lr_mult, "weight_decay": custom.decay_mult}
+        return Taker(f"custom_keys[{key!r}]", {k: f for k, f in factors.items() if k not in custom.extra})
+
+    def _causes(self, place: _Place) -> list[Cause]:
+        """Return the general keys that hold for a parameter, in MMEngine's order; for each option the first counts."""
+        layered = self.layer_decay_rate is not None
+        bias, inside = place.name == "bias", place.in_deformable and not layered
+        flat = len(place.param.shape) == 1 and not inside
+        holds = {
+            "dcn_offset_lr_mult": not layered and place.is_offset,
+            "bias_lr_mult": not layered and bias and not (place.is_norm or inside),
+            "norm_decay_mult": place.is_norm,
+            "bias_decay_mult": bias and not inside,
+            "dwconv_decay_mult": not layered and place.is_depthwise,
+            "flat_decay_mult": flat,
+        }
+        return [Cause(key, f) for key, given in holds.items() if given and (f := getattr(self, key)) is not None]
 
     def _idle_keys(self, inventory: Inventory, won: set[str]) -> list[str]:
         """Say which custom keys no parameter got; shared configs carry keys of several models."""
@@ -236,14 +256,16 @@ class Paramwise:
         for key in self._keys:
             if key in won:
                 continue
-            if any(key in name for name in names):
-                warnings.append(f"custom_keys[{key!r}] does nothing: longer keys take every name that contains it")
-            else:
-                warnings.append(f"custom_keys[{key!r}] does nothing: no parameter's name contains it")
+            takers = dict.fromkeys([keyword_in(name, self._keys) for name in names if key in name])
+            reason = "no parameter's name contains it"
+            if takers:
+                listed = listing([f"custom_keys[{taker!r}]" for taker in takers], 3)
+                reason = f"{listed} {'takes' if len(takers) == 1 else 'take'} every name that contains it"
+            warnings.append(f"custom_keys[{key!r}] does nothing: {reason}")
         return warnings
 
     def _ignored(self) -> list[str]:
-        """Say what MMPretrain's constructor does not look at."""
+        """Return the keys that MMPretrain's constructor does not look at."""
         if self.layer_decay_rate is None:
             return []
         idle = [k for k in ("bias_lr_mult", "dwconv_decay_mult", "dcn_offset_lr_mult") if getattr(self, k) is not None]
@@ -252,4 +274,4 @@ class Paramwise:
                 idle.append(f"custom_keys[{key!r}].lr_mult")
             if "lr" in custom.extra:
                 idle.append(f"custom_keys[{key!r}].lr")
-        return [f"{key} does nothing beside layer_decay_rate, as in MMPretrain" for key in idle]
+        return idle

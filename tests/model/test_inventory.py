@@ -309,3 +309,36 @@ def test_a_piece_of_text_does_not_reach_from_one_name_into_the_next():
     model = Inventory((ParamInfo("ab", (2,)), ParamInfo("b c", (2,))))
     assert model.containing("b b") == []
     assert [p.name for p in model.containing("b c")] == ["b c"]
+
+
+class Pair(nn.Module):
+    """Two modules, one with a tied tensor and the other with hints and statistics inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Tied()
+        self.second = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.second[0].no_weight_decay = lambda: {"weight"}
+
+
+@pytest.mark.parametrize("module", ["first", "second", "first.layers", "second.0"])
+@pytest.mark.parametrize("form", ["module", "file"])
+def test_below_a_module_an_inventory_is_that_of_the_module_itself(module, form):
+    model = Pair()
+    whole, own = inventory(model), inventory(model.get_submodule(module))
+    if form == "file":
+        whole.record()
+        whole = Inventory.from_dict(whole.to_dict())
+    found = whole.below(module)
+    assert found == own
+    assert (found.statistics, found.unfused, found.sharded) == (own.statistics, own.unfused, own.sharded)
+    asked = [
+        [(prefix, each.no_weight_decay()) for prefix, each in i.hints.offering("no_weight_decay")] for i in (found, own)
+    ]
+    assert asked[0] == asked[1]
+    assert found.model == f"Pair.{module}"
+
+
+def test_below_a_module_that_is_not_there_the_closest_ones_are_named():
+    with pytest.raises(ModelError, match=r"Pair has no module 'secund' with parameters; closest: second"):
+        inventory(Pair()).below("secund")

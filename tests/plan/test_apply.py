@@ -282,7 +282,7 @@ def test_a_bound_rule_reports_warnings_and_notes():
 def test_a_shadowed_entry_of_match_is_a_warning():
     found = plan({"type": "match", "table": {"head": {}, "head.bias": {"lr": 0.1}, "stem": {"lr": 1}}})
     assert found.warnings == (
-        "rules[0] (match): table['head.bias'] (pattern 'head.bias') does nothing: earlier entries take all that it matches",
+        "rules[0] (match): table['head.bias'] ('head.bias') does nothing: table.head takes all that it matches",
     )
 
 

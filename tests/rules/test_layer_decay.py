@@ -261,6 +261,14 @@ def test_an_entry_that_claims_nothing_is_an_error_that_shows_what_is_close() -> 
         plan(layers=["stem", "block.{n}", "head"])
 
 
+def test_an_entry_that_earlier_ones_leave_nothing_is_a_warning() -> None:
+    model = Inventory((ParamInfo("stem.w", (4,)), ParamInfo("blocks.0.w", (4,)), ParamInfo("head.w", (4,))))
+    layers = ["stem", "blocks", "blocks.0", "head"]
+    assert plan(model, layers=layers).warnings == (
+        "rules[0] (layer_decay): layers[2] ('blocks.0') does nothing: layers[1] takes all that it matches",
+    )
+
+
 def test_an_alias_is_claimed_as_well() -> None:
     tied = Inventory((ParamInfo("embed.w", (2, 2), aliases=("head.w",)), ParamInfo("body.w", (2, 2))))
     assert distances(plan(tied, layers=["body", "head"])) == [0, 1]
@@ -306,7 +314,8 @@ def test_weight_decay_is_left_alone() -> None:
     [
         *(({"ratio": ratio}, "ratio") for ratio in (0, -0.5, 1.5, float("nan"), float("inf"), "half", None)),
         *(({"min_scale": scale}, "min_scale") for scale in (-0.1, 1.1, float("nan"))),
-        *(({"layers": layers}, "layers") for layers in ("blocks", [], [[]], {"blocks": 1}, None, 3)),
+        *(({"layers": layers}, "layers") for layers in ("blocks", [], [[]], {}, None, 3)),
+        ({"layers": {"blocks": 1}}, "layers.blocks"),
         ({"layers": ["stem", "b..c"]}, "layers[1]"),
         ({"layers": ["stem", ["norm", "re:("]]}, "layers[1][1]"),
         ({"layers": ["stem", 3]}, "layers[1]"),
@@ -518,3 +527,45 @@ def test_a_head_that_the_config_freezes_leaves_the_count_as_it_was() -> None:
     decay, freeze = {"type": "layer_decay", "ratio": 0.75}, {"type": "freeze", "patterns": ["head"]}
     config = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [decay, freeze]}
     assert make_plan(config, Vit())["blocks.11.0.weight"].lr == 0.75
+
+
+# --- InternImage's levels --------------------------------------------------------------------
+
+LEVELS = (
+    "backbone.patch_embed.conv1.weight",
+    *[
+        f"backbone.levels.{i}.blocks.{j}.{p}.weight"
+        for i in range(3)
+        for j in range(2)
+        for p in ("dcn", "mlp", "norm1")
+    ],
+    *[f"backbone.levels.{i}.downsample.conv.weight" for i in range(2)],
+    "backbone.levels.2.norm.weight",
+    "head.weight",
+)
+
+
+def in_order(names: tuple[str, ...]) -> list[str]:
+    """Return names in the order of a model: the parts of a level together."""
+    level = [name.split(".")[2] if ".levels." in name else "" for name in names]
+    return [names[0], *[n for each in "012" for n, found in zip(names, level, strict=True) if found == each], names[-1]]
+
+
+def test_where_internimages_own_depths_differ_is_noted() -> None:
+    model = inventory_of(*in_order(LEVELS))
+    note = next(note for note in plan(model).notes if "InternImage" in note)
+    assert "`layers: internimage` with `depths: [2, 2, 2]`" in note
+    own = plan(model, layers="internimage", depths=[2, 2, 2])
+    differing = [d.name for d, o in zip(plan(model), own, strict=True) if d.lr != o.lr]
+    assert differing == [*[n for n in in_order(LEVELS) if ".downsample." in n], "backbone.levels.2.norm.weight"]
+    assert note.partition("layer: ")[2] == ", ".join(differing)
+
+
+def test_a_model_of_another_family_has_no_such_note() -> None:
+    assert not any("InternImage" in note for note in plan().notes)
+
+
+def test_ambiguous_names_around_internimages_levels_lead_to_its_table() -> None:
+    others = [f"neck.layers.{i}.{p}.weight" for i in range(9) for p in ("a", "b", "c", "d")]
+    with pytest.raises(ConfigError, match=r"`layers: internimage` with `depths: \[2, 2, 2\]`"):
+        plan(inventory_of(*in_order(LEVELS)[:-1], *others))

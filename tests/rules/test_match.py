@@ -103,7 +103,7 @@ def test_an_alias_counts_as_well() -> None:
 def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
     found = plan([{"kinds": ["norm"], "lr": 0.1}, {"pattern": "neck.norm", "lr": 0.2}, {"pattern": "neck", "lr": 0.3}])
     assert found.warnings == (
-        "rules[0] (match): table[1] (pattern 'neck.norm') does nothing: earlier entries take all that it matches",
+        "rules[0] (match): table[1] ('neck.norm') does nothing: table[0] takes all that it matches",
     )
     assert touched(found) == {"backbone.norm.weight": 0.1, "neck.norm.weight": 0.1, "neck.fc.weight": 0.3}
 

@@ -187,8 +187,52 @@ def test_a_custom_key_that_does_nothing_is_a_warning_with_the_reason() -> None:
     plan = planned(linear("a.b.weight"), custom_keys={"a": {"lr_mult": 2}, "a.b": {}, "absolute_pos_embed": {}})
     assert [text.partition(": ")[2] for text in plan.warnings] == [
         "custom_keys['absolute_pos_embed'] does nothing: no parameter's name contains it",
-        "custom_keys['a'] does nothing: longer keys take every name that contains it",
+        "custom_keys['a'] does nothing: custom_keys['a.b'] takes every name that contains it",
     ]
+
+
+def told(plan: Plan) -> list[str]:
+    return [text.partition(": ")[2] for text in plan.warnings]
+
+
+def test_a_general_key_that_custom_keys_leave_nothing_is_a_warning() -> None:
+    keys = {"backbone": {"lr_mult": 0.1}, "head": {"weight_decay": 0.5}}
+    params = (norm("backbone.norm.weight"), linear("backbone.fc.weight"), norm("head.norm.weight"), linear("neck"))
+    assert told(planned(*params, norm_decay_mult=0.0, custom_keys=keys)) == [
+        "norm_decay_mult does nothing: custom_keys['backbone'], custom_keys['head'] take every norm first"
+    ]
+
+
+def test_a_general_key_is_not_shadowed_by_one_that_does_the_same() -> None:
+    keys = {"backbone": {"lr_mult": 0.1, "decay_mult": 0.0}}
+    params = (norm("backbone.norm.weight"), linear("head.weight"), linear("head.bias", 4))
+    assert told(planned(*params, norm_decay_mult=0.0, custom_keys=keys)) == []
+    assert told(planned(*params, norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0)) == []
+
+
+def test_a_general_key_before_which_another_one_comes_is_told() -> None:
+    params = (norm("norm.weight"), linear("fc.bias", 4), linear("fc.weight"))
+    plan = planned(*params, norm_decay_mult=0.5, bias_decay_mult=0.25, flat_decay_mult=0.0)
+    assert told(plan) == [
+        "flat_decay_mult does nothing: norm_decay_mult, bias_decay_mult take every one-dimensional tensor first"
+    ]
+
+
+def test_a_general_key_for_which_the_model_has_nothing_is_told() -> None:
+    rms = ParamInfo("norm.weight", (4,), owner="RMSNorm", bases=("RMSNorm",), kinds=frozenset({"norm"}))
+    frozen = norm("stem.norm.weight")._replace(trainable=False)
+    plan = planned(rms, frozen, linear("fc.weight"), norm_decay_mult=0.0, dwconv_decay_mult=1.0)
+    assert "norm_decay_mult does nothing: MMEngine finds no norm that trains" in told(plan)
+    assert not any("dwconv" in text for text in told(plan))
+
+
+def test_a_general_key_that_reaches_a_part_is_a_note() -> None:
+    params = (norm("backbone.norm.weight"), norm("head.norm.weight"), linear("fc"))
+    plan = planned(*params, norm_decay_mult=0.0, custom_keys={"backbone": {"lr_mult": 0.1}})
+    assert plan.warnings == ()
+    assert plan.notes == (
+        "paramwise: norm_decay_mult reaches 1 of 2 tensors: custom_keys['backbone'] takes the others first",
+    )
 
 
 def test_every_step_says_which_key_it_was() -> None:
@@ -231,6 +275,12 @@ def test_beside_layer_decay_a_custom_key_changes_everything_but_the_lr() -> None
     assert plan["layers.0.norm.bias"].weight_decay == 0.0
     assert [text.partition(": ")[2] for text in plan.warnings] == [
         f"custom_keys['fc'].{key} does nothing beside layer_decay_rate, as in MMPretrain" for key in ("lr_mult", "lr")
+    ]
+
+
+def test_beside_layer_decay_a_shadowed_key_is_told_too() -> None:
+    assert told(layered(custom_keys={"layers": {}}, norm_decay_mult=0.0)) == [
+        "norm_decay_mult does nothing: custom_keys['layers'] takes every norm first"
     ]
 
 

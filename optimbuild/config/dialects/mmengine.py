@@ -6,32 +6,43 @@ file in Python is a program. It is run only where somebody names it by its path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from pydantic import Field
 
+from optimbuild.config.dialects.mmengine_modules import restriction
+from optimbuild.config.dialects.published_keys import reader_of
+from optimbuild.config.published import Published
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, Optimizers, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
-from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
-from optimbuild.registry import find_optimizer, find_rule
+from optimbuild.registry import CONSTRUCTORS, find_optimizer, find_rule
 from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
+from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.scopes import import_scope, missing_package
 from optimbuild.values import Switch, entry, fields, join, keys_of, plain, validated
 
 KEY = "optim_wrapper"
-KEYS = {KEY: None, "_base_": None}
+SCOPE = "default_scope"
+KEYS = {KEY: None, SCOPE: None, "_base_": None}
 """The keys that are read."""
-READ = ("optimizer", "paramwise_cfg", "constructor")
+SCOPE_OF = "_scope_"
+"""The key of an optimizer's config that names its scope."""
+READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
-OVERRIDABLE = {KEY: READ}
+OVERRIDABLE = {KEY: READ, SCOPE: None}
 """The keys that an override may change."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
-"""The constructors whose reading of ``paramwise_cfg`` is known."""
+MULTI = "MultiOptimWrapperConstructor"
+CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, "ForceDefaultOptimWrapperConstructor")
+"""The constructors that read the classic keys."""
 
 
 class OwnKeys(ConfigPart):
@@ -39,6 +50,8 @@ class OwnKeys(ConfigPart):
 
     optimizers: Optimizers = Field(default_factory=dict)
     """``optimizers`` of our dialect."""
+    like: str | None = None
+    """The constructor as which to read the keys beside ours, such as ``YOLOv5OptimizerConstructor``."""
     rules: tuple[RuleSpec, ...] = ()
     """Rules, as in our dialect; they apply after the classic keys."""
     zero: Zero = False
@@ -64,19 +77,45 @@ def owns(config: object) -> bool:
 
 
 def from_file(path: str) -> dict[str, Any]:
-    """Run a config file in Python, and return what this dialect reads of it as plain data.
+    """Run a config file in Python, and return what this dialect reads of it; see :func:`from_config`."""
+    return from_config(run_config(path), path)
+
+
+def from_config(config: Config, path: str) -> dict[str, Any]:
+    """Return what this dialect reads of a config that a file in Python gave, as plain data.
 
     Args:
-        path: A ``.py`` file. **It is run**, with its ``_base_`` files and ``custom_imports``: give
-            only what you would run as a program.
+        config: The config.
+        path: The file's path, for messages.
 
     Raises:
-        ConfigError: The file is missing, raises, or has no ``optim_wrapper``.
+        ConfigError: The config has no ``optim_wrapper``.
     """
-    config = run_config(path)
     if KEY not in config:
-        raise ConfigError(f"{printable(path)} has no `{KEY}`, so no optimizer can be read from it")
-    return prepared(config)
+        raise ConfigError(f"{printable(path)} has neither `{KEY}` nor `optimizer`, so no optimizer can be read from it")
+    return from_object(config)
+
+
+def from_object(config: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this dialect reads of a config; the packages of its scopes are imported if a Python file made it."""
+    made = prepared(config)
+    if isinstance(config, Config) and str(config.filename).endswith(".py") and KEY in made:
+        for scope in _scopes(made):
+            import_scope(scope)
+    return made
+
+
+def _scopes(raw: Mapping[str, Any]) -> list[Any]:
+    """Return the scopes that a config names: its default one, and those of its optimizers."""
+    wrapper = raw[KEY] if isinstance(raw[KEY], Mapping) else {}
+    inside = [wrapper, *[value for value in wrapper.values() if isinstance(value, Mapping)]]
+    optimizers = [each["optimizer"] for each in inside if isinstance(each.get("optimizer"), Mapping)]
+    named = [each["type"].split(".") for each in optimizers if isinstance(each.get("type"), str)]
+    return [
+        raw.get(SCOPE),
+        *[each[SCOPE_OF] for each in optimizers if SCOPE_OF in each],
+        *[parts[0] for parts in named if len(parts) == 2],
+    ]
 
 
 def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
@@ -88,8 +127,9 @@ def prepared(config: Config | Mapping[str, Any]) -> dict[str, Any]:
     if KEY not in config:
         whole: dict[str, Any] = plain(config.to_dict() if isinstance(config, Config) else config)
         return whole
-    inherited = {key: None for key in ("_base_",) if key in config}
-    return {**inherited, KEY: plain_wrapper(entry(config, KEY), KEY)}
+    kept = {key: None for key in ("_base_",) if key in config}
+    kept |= {key: entry(config, key) for key in (SCOPE,) if key in config}
+    return {**kept, KEY: plain_wrapper(entry(config, KEY), KEY)}
 
 
 def plain_wrapper(wrapper: Any, path: str) -> Any:
@@ -133,19 +173,27 @@ def _plain_optimizer(optimizer: Any, path: str) -> Any:
 
 
 def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # it is named as it is, whatever it is
-    return constructor if isinstance(constructor, str) else getattr(constructor, "__name__", shown(constructor))
+    if isinstance(constructor, str):
+        return constructor
+    name = getattr(constructor, "__name__", None)
+    return shown(constructor) if name is None else f"{getattr(constructor, '__module__', '')}.{name}"
 
 
 _PLAIN: Mapping[str, Callable[[Any, str], Any]] = {
     "optimizer": _plain_optimizer,
     "paramwise_cfg": plain,
     "constructor": _plain_constructor,
+    "modules": plain,
 }
 """How each key that is read becomes plain data."""
 
 
-def read(raw: Mapping[str, Any]) -> Reading:
+def read(raw: Mapping[str, Any], world_size: int = 1) -> Reading:
     """Translate ``optim_wrapper`` into a spec. All other keys are ignored.
+
+    Args:
+        raw: The keys of the config that are read, as plain data.
+        world_size: The number of ranks.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path.
@@ -154,15 +202,25 @@ def read(raw: Mapping[str, Any]) -> Reading:
         raise ConfigError(
             "is followed in Python files only; write the keys out, or load the file with MMEngine", "_base_"
         )
-    return of_wrapper(raw[KEY])
+    return of_wrapper(raw[KEY], scope=default_scope(raw), world_size=world_size)
 
 
-def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
+def default_scope(raw: Mapping[str, Any]) -> str | None:
+    """Return the scope of a config in which names are looked for first."""
+    scope = raw.get(SCOPE)
+    if scope is not None and not isinstance(scope, str):
+        raise ConfigError(f"must be the name of a scope, not {shown(scope)}", SCOPE)
+    return scope
+
+
+def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_size: int = 1) -> Reading:
     """Translate the config of one optimizer wrapper.
 
     Args:
         wrapper: The wrapper's config, as plain data.
         path: Its path, for messages.
+        scope: The scope in which names are looked for first; by default that of the runner.
+        world_size: The number of ranks.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or several optimizers.
@@ -176,41 +234,91 @@ def of_wrapper(wrapper: Any, path: str = KEY) -> Reading:
     if "optimizer" not in wrapper:
         raise _no_optimizer(wrapper, path)
     where, cfg = join(path, "optimizer"), join(path, "paramwise_cfg")
-    optimizer: OptimizerSpec = validated(OptimizerSpec, plain(wrapper["optimizer"], where), where)
-    kind = resolved_optimizer(optimizer.type)
+    optimizer, kind = found_optimizer(wrapper["optimizer"], where, scope)
+    named = constructor_named(wrapper.get("constructor"), join(path, "constructor"))
+    own, keys, warnings = _own_keys(wrapper.get("paramwise_cfg"), named, cfg)
+    named = named if own.like is None else constructor_named(own.like, join(cfg, "like"))
+    published = Published(
+        named[1],
+        optimizer,
+        kind,
+        keys,
+        named[0] or scope or _scope_of_runner(),
+        frozenset(map(str, wrapper)),
+        world_size,
+        path,
+        where,
+    )
+    return spec_of(published, own, warnings, restriction(wrapper, path))
+
+
+def found_optimizer(given: Any, path: str, scope: str | None = None) -> tuple[OptimizerSpec, OptimizerType]:
+    """Return the config of an optimizer, by the name that our registry knows, and the optimizer.
+
+    Args:
+        given: The config of the optimizer.
+        path: Its path, for messages.
+        scope: The scope in which its name is looked for first, unless it has its own.
+
+    Raises:
+        ConfigError: It has no ``type``, or one that no registry knows.
+    """
+    options = plain(given, path)
+    if isinstance(options, Mapping) and SCOPE_OF in options:
+        scope = options[SCOPE_OF]
+        if not isinstance(scope, str):
+            raise ConfigError(f"must be the name of a scope, not {shown(scope)}", join(path, SCOPE_OF))
+        options = {key: value for key, value in options.items() if key != SCOPE_OF}
+    optimizer: OptimizerSpec = validated(OptimizerSpec, options, path)
     try:
-        find_optimizer(kind)
-    except OptimBuildError as error:
-        raise error.moved({"": join(where, "type")}) if isinstance(error, ConfigError) else error from error.__cause__
-    paramwise = wrapper.get("paramwise_cfg")
-    paramwise = {} if paramwise is None else paramwise
-    if not isinstance(paramwise, Mapping):
-        raise ConfigError(f"must be a mapping or null, not {shown(paramwise)}", cfg)
-    classic_keys = fields(find_rule("paramwise"))
-    _refuse_unknown(paramwise, classic_keys, cfg)
-    paramwise, warnings = _as_constructed(paramwise, wrapper.get("constructor"), path)
-    own: OwnKeys = validated(OwnKeys, {k: v for k, v in paramwise.items() if k not in classic_keys}, cfg)
-    classic = {key: paramwise[key] for key in classic_keys if key in paramwise}
-    if classic:
-        classic, more = _checked(classic, optimizer, kind, path)
-        warnings += more
-    rules = [{"type": "paramwise", "optional": True, **classic}] if classic else []
+        with DefaultScope.overwrite_default_scope(scope):
+            name = resolved_optimizer(optimizer.type)
+            return optimizer.model_copy(update={"type": name}), find_optimizer(name)
+    except ConfigError as error:
+        named = optimizer.type.partition(".")[0] if "." in optimizer.type else scope
+        missing = missing_package(named) if isinstance(error, UnknownNameError) and named else ""
+        raise type(error)(f"{error.message} {missing}".rstrip(), join(path, "type")) from error.__cause__
+
+
+def spec_of(
+    published: Published,
+    own: OwnKeys,
+    warnings: Sequence[str] = (),
+    restricted: Sequence[Mapping[str, Any]] = (),
+) -> Reading:
+    """Return what the reading of a constructor makes of its keys, with our own keys behind.
+
+    Args:
+        published: What the constructor is given.
+        own: Our own keys.
+        warnings: What the user should know.
+        restricted: Rules that restrict the optimizer to some modules.
+
+    Raises:
+        ConfigError: A wrong value, with its path.
+    """
+    translation = CONSTRUCTORS.get(published.name)(published)
+    options = published.optimizer.options if translation.options is None else translation.options
     spec = Spec.of(
         {
-            "optimizer": {"type": kind, **optimizer.options},
-            **own.model_dump(),
-            "rules": [*rules, *(rule.model_dump() for rule in own.rules)],
+            "optimizer": {"type": published.optimizer.type, **options},
+            **own.model_dump(exclude={"like"}),
+            "rules": [*translation.rules, *(rule.model_dump() for rule in own.rules), *restricted],
         }
     )
-    return Reading(spec, tuple(warnings), _paths(path, cfg, len(rules), len(own.rules)))
+    paths = _paths(published, len(translation.rules), len(own.rules))
+    last = f"rules[{len(translation.rules) + len(own.rules)}]"
+    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".exempt")}
+    return Reading(spec, (*warnings, *translation.warnings), paths)
 
 
-def _paths(path: str, cfg: str, classic: int, rules: int) -> dict[str, str]:
-    """Return for keys of the spec their paths in this dialect; the classic keys become the first rule."""
+def _paths(published: Published, translated: int, rules: int) -> dict[str, str]:
+    """Return for keys of the spec their paths in this dialect; the rules of the constructor come first."""
+    cfg = published.cfg
     paths = {key: join(cfg, key) for key in fields(OwnKeys)}
-    paths |= {"optimizer": join(path, "optimizer"), "": path}
-    paths |= {f"rules[{i}]": cfg for i in range(classic)}
-    return paths | {f"rules[{classic + i}]": join(cfg, "rules", i) for i in range(rules)}
+    paths |= {"optimizer": published.where, "": published.path}
+    paths |= {f"rules[{i}]": cfg for i in range(translated)}
+    return paths | {f"rules[{translated + i}]": join(cfg, "rules", i) for i in range(rules)}
 
 
 def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:
@@ -218,69 +326,70 @@ def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:
     if several:
         return ConfigError(
             f"holds {len(several)} optimizers ({listing(several)}), each for the module of its name. A plan is of one: "
-            f"give {{'{KEY}': <what stands under {several[0]!r}>}}, and that module.",
+            f"give {{'{KEY}': <what stands under {several[0]!r}>}}, and that module. `optimbuild plan` shows them all.",
             path,
         )
     return ConfigError("`optimizer` is required", path)
+
+
+def constructor_named(given: Any, path: str) -> tuple[str, str]:
+    """Return the scope that a constructor's name begins with, and the name without it.
+
+    Raises:
+        ConfigError: Nothing is registered under the name.
+    """
+    parts = (DEFAULT if given is None else str(given)).split(".")
+    name, scope = parts[-1], parts[0] if len(parts) > 1 else ""
+    if name not in CONSTRUCTORS:
+        known = CONSTRUCTORS.names()
+        raise ConfigError(
+            f"how {shown(given)} reads `paramwise_cfg` is not known here.{suggest(name, known)} "
+            f"Known: optimbuild.{OURS}, {', '.join(each for each in known if each != OURS)}. "
+            "A project registers the reading of its own with `@optimbuild.constructor`.",
+            path,
+        )
+    return scope, name
+
+
+def _scope_of_runner() -> str:
+    """Return the default scope of the runner that runs here; an empty text without one."""
+    scope = DefaultScope.get_current_instance()
+    return "" if scope is None else str(scope.scope_name)
+
+
+def _own_keys(paramwise: Any, named: tuple[str, str], cfg: str) -> tuple[OwnKeys, Mapping[str, Any] | None, list[str]]:
+    """Return our own keys under ``paramwise_cfg``, the constructor's, and a warning about those that it ignores."""
+    if paramwise is not None and not isinstance(paramwise, Mapping):
+        raise ConfigError(f"must be a mapping or null, not {shown(paramwise)}", cfg)
+    if paramwise is None or named[1] not in CLASSIC:
+        return OwnKeys(), paramwise, []
+    ours = {key: value for key, value in paramwise.items() if key in fields(OwnKeys)}
+    keys = {key: value for key, value in paramwise.items() if key not in ours}
+    if "like" not in ours:
+        _refuse_unknown(paramwise, fields(find_rule("paramwise")), cfg)
+    own: OwnKeys = validated(OwnKeys, ours, cfg)
+    found = [key for key in paramwise if key in ours or key in _IGNORED.get(named[1], ())]
+    if named[1] == OURS or not found:
+        return own, keys or (None if ours else keys), []
+    warning = (
+        f"{cfg}: {named[1]}, the constructor of this config, ignores {', '.join(found)}; "
+        f"the plan is what constructor='optimbuild.{OURS}' would do"
+    )
+    return own, keys, [warning]
+
+
+_IGNORED: Mapping[str, tuple[str, ...]] = {
+    DEFAULT: ("layer_decay_rate", "force_default_settings"),
+    MULTI: ("layer_decay_rate", "force_default_settings"),
+    LAYERED: ("force_default_settings",),
+    "ForceDefaultOptimWrapperConstructor": ("layer_decay_rate",),
+}
+"""By constructor the classic keys that it does not read."""
 
 
 def _refuse_unknown(paramwise: Mapping[str, Any], classic: list[str], cfg: str) -> None:
     known = [*classic, *fields(OwnKeys)]
     for key in paramwise:
         if key not in known:
-            raise ConfigError(f"unknown key {shown(key)}.{suggest(str(key), known)} Known: {', '.join(known)}.", cfg)
-
-
-def _as_constructed(paramwise: Mapping[str, Any], constructor: Any, path: str) -> tuple[Mapping[str, Any], list[str]]:
-    """Return the keys as the config's constructor reads them, and a warning about keys that it ignores."""
-    name = DEFAULT if constructor is None else str(constructor).rpartition(".")[2]
-    if name not in (OURS, DEFAULT, LAYERED):
-        raise ConfigError(
-            f"how {shown(constructor)} reads `paramwise_cfg` is not known here."
-            f"{suggest(name, (OURS, DEFAULT, LAYERED))} Known: optimbuild.{OURS}, {DEFAULT}, {LAYERED}.",
-            join(path, "constructor"),
-        )
-    if name == LAYERED and paramwise:
-        paramwise = {"layer_decay_rate": 1.0, **paramwise}
-    if name == OURS:
-        return paramwise, []
-    ignored = set(fields(OwnKeys)) | ({"layer_decay_rate"} if name == DEFAULT else set())
-    found = [key for key in paramwise if key in ignored]
-    if not found:
-        return paramwise, []
-    warning = (
-        f"{join(path, 'paramwise_cfg')}: {name}, the constructor of this config, ignores {', '.join(found)}; "
-        f"the plan is what constructor='optimbuild.{OURS}' would do"
-    )
-    return paramwise, [warning]
-
-
-def _checked(
-    classic: dict[str, Any], optimizer: OptimizerSpec, kind: str, path: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Check the classic keys against the optimizer's options, as MMEngine does; return those that count."""
-    cfg, given = join(path, "paramwise_cfg"), optimizer.options
-    rule = validated(find_rule("paramwise"), classic, cfg)
-    for key, custom in rule.custom_keys.items():
-        find_optimizer(kind).refuse_unknown(custom.extra, join(cfg, "custom_keys", key))
-    by_key = classic.get("custom_keys") or {}
-
-    def multipliers(keys: tuple[str, ...], custom: str) -> list[str]:
-        set_there = [key for key in keys if classic.get(key) is not None]
-        return [*set_there, *(f"custom_keys[{key!r}].{custom}" for key in by_key if custom in by_key[key])]
-
-    needed = {
-        "lr": multipliers(("bias_lr_mult", "dcn_offset_lr_mult", "layer_decay_rate"), "lr_mult"),
-        "weight_decay": multipliers(("bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult"), "decay_mult"),
-    }
-    for option, keys in needed.items():
-        if keys and given.get(option) is None:
-            where = join(path, "optimizer", option)
-            raise ConfigError(f"is required, because paramwise_cfg.{keys[0]} multiplies it", where)
-    if given.get("weight_decay") is not None:
-        return classic, []
-    idle = ["flat_decay_mult"] if classic.get("flat_decay_mult") is not None else []
-    if by_key and classic.get("layer_decay_rate") is not None:
-        idle.append("custom_keys")
-    kept = {key: value for key, value in classic.items() if key not in idle}
-    return kept, [f"{join(cfg, key)} does nothing, because the optimizer is given no weight_decay" for key in idle]
+            hint = reader_of(str(key), paramwise) or suggest(str(key), known)
+            raise ConfigError(f"unknown key {shown(key)}.{hint} Known: {', '.join(known)}.", cfg)

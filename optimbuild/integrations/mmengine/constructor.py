@@ -16,7 +16,8 @@ from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
-from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.config.dialects.mmengine import KEY, OURS, READ, SCOPE_OF, of_wrapper, plain_wrapper
+from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
 from optimbuild.messages import closest, listing, shown
@@ -25,6 +26,7 @@ from optimbuild.model.walk import unwrapped
 from optimbuild.plan.make import plan_of
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from optimbuild.registry.scopes import import_scope
 from optimbuild.values import join
 
 
@@ -89,7 +91,9 @@ class OptimBuildConstructor:
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         if not isinstance(optim_wrapper_cfg, Mapping):
             raise ConfigError(f"must be a mapping, not {shown(optim_wrapper_cfg)}", KEY)
-        self._config = {key: value for key, value in optim_wrapper_cfg.items() if key not in READ[1:]}
+        self._config = {
+            key: value for key, value in optim_wrapper_cfg.items() if key not in ("paramwise_cfg", "constructor")
+        }
         self._paramwise = paramwise_cfg
 
     def __call__(self, model: nn.Module) -> BaseOptimWrapper:
@@ -137,7 +141,9 @@ class OptimBuildConstructor:
 
 
 def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
-    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path)
+    optimizer = config.get("optimizer")
+    import_scope(optimizer.get(SCOPE_OF) if isinstance(optimizer, Mapping) else None)
+    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=number_of_ranks())
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)
     refuse_wrong(cls, options, path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.model.depths.depths import Depths
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern
 
 
@@ -44,4 +45,13 @@ def from_patterns(model: Inventory, layers: Sequence[str | Sequence[str]]) -> De
     trained = {place_of[param.name] for param in model if param.trainable and param.name in place_of}
     layer_at = {place: layer for layer, place in enumerate(sorted(trained or set(place_of.values())))}
     layer_of = {name: layer_at[place] for name, place in place_of.items() if place in layer_at}
-    return Depths(layer_of, len(layer_at), "`layers` of the config", patterns)
+    taken = {option: earlier for option, _, found in patterns if (earlier := _taken_by(option, found, place_of))}
+    return Depths(layer_of, len(layer_at), "`layers` of the config", patterns, taken)
+
+
+def _taken_by(
+    option: str, found: Sequence[ParamInfo], place_of: Mapping[str, tuple[int, tuple[int, ...]]]
+) -> list[str]:
+    """Return the entries that take all parameters of a pattern; none where its own entry takes some."""
+    entries = dict.fromkeys([f"layers[{place_of[param.name][0]}]" for param in found])
+    return [] if any(option.startswith(entry) for entry in entries) else list(entries)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
-from optimbuild import ConfigError, OptimBuildError, make_plan
+from optimbuild import ConfigError, Inventory, OptimBuildError, ParamInfo, make_plan
 from optimbuild.cli import main
 from optimbuild.config import read_config
 from optimbuild.config.dialects import mmengine
@@ -208,6 +208,32 @@ def test_without_weight_decay_what_mmengine_ignores_is_a_warning() -> None:
     assert plan.warnings == (f"{P}.flat_decay_mult does nothing, because the optimizer is given no weight_decay",)
 
 
+# --- hints -----------------------------------------------------------------------------------
+
+CONVNEXT = Inventory(
+    (
+        ParamInfo("backbone.downsample_layers.0.0.weight", (4, 3, 4, 4)),
+        ParamInfo("backbone.stages.0.0.norm.weight", (4,)),
+        ParamInfo("backbone.stages.2.8.pointwise_conv1.bias", (4,)),
+        ParamInfo("backbone.stages.3.1.pointwise_conv1.weight", (4, 4)),
+        ParamInfo("head.weight", (4, 4)),
+    ),
+    backbone="ConvNeXt",
+)
+
+
+@pytest.mark.parametrize("constructor", [OURS, "DefaultOptimWrapperConstructor"])
+def test_the_hint_for_a_published_constructors_keys_gives_what_it_gives(constructor: str) -> None:
+    keys = {"num_layers": 6, "decay_rate": 0.7, "decay_type": "layer_wise"}
+    config = wrapper(paramwise_cfg=keys, constructor=constructor)
+    with pytest.raises(ConfigError, match=r"unknown key 'num_layers'\. LearningRateDecayOptimizerConstructor reads it"):
+        make_plan(config, CONVNEXT)
+    named = make_plan(wrapper(paramwise_cfg=keys, constructor="LearningRateDecayOptimizerConstructor"), CONVNEXT)
+    like = make_plan(wrapper(paramwise_cfg={"like": "LearningRateDecayOptimizerConstructor", **keys}), CONVNEXT)
+    assert [(d.lr, d.weight_decay) for d in named] == [(d.lr, d.weight_decay) for d in like]
+    assert named["backbone.stages.0.0.norm.weight"].weight_decay == 0.0
+
+
 # --- config files in Python ------------------------------------------------------------------
 
 BASE_FILE = "optim_wrapper = dict(optimizer=dict(type='adamw', lr=1e-3, weight_decay=0.05), accumulative_counts=2)\n"
@@ -275,7 +301,7 @@ def test_a_model_that_nobody_registered_is_one_clear_error(project: Path, capsys
         ("optim_wrapper = dict(", "cannot be read: SyntaxError"),
         ("raise ValueError('no')", "cannot be read: ValueError: 'no'"),
         ("raise SystemExit(0)", "cannot be read: SystemExit"),
-        ("lr = 1", "has no `optim_wrapper`"),
+        ("lr = 1", "has neither `optim_wrapper` nor `optimizer`"),
     ],
 )
 def test_a_python_file_that_is_no_config_is_an_error(project: Path, text: str | None, message: str) -> None:

@@ -1,21 +1,37 @@
-"""Text on its way to the terminal: stdout for what was asked for, stderr for messages."""
+"""What the command line prints: text and tables on stdout, messages on stderr."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from optimbuild.errors import OptimBuildError
+from optimbuild.errors import OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable
 
 if TYPE_CHECKING:
     from optimbuild.report.table import Line
 
 BROKEN_PIPE = 141
-"""The exit status of a program whose reader is gone."""
+"""The exit status of a program whose reader has gone."""
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # part of the signature of warnings.showwarning
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Write a warning of ours as a message, and any other as Python does."""
+    if issubclass(category, OptimBuildWarning):
+        print_message("Warning", str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def print_message(label: str, message: str) -> None:

@@ -14,16 +14,16 @@ import warnings
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width, show_warning
+from optimbuild.cli.plans import inventory_for, plan_of_file, plans_of_file
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown, suggest
-from optimbuild.terminal import print_lines, print_message, print_text, report_width
 
 if TYPE_CHECKING:
-    from optimbuild.model.inventory import Inventory
     from optimbuild.plan.plan import Plan
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
@@ -64,6 +64,24 @@ Overrides = Annotated[list[str] | None, _overrides("--set", "the config, in its 
 BothOverrides = Annotated[list[str] | None, _overrides("--set", "both configs")]
 FirstOverrides = Annotated[list[str] | None, _overrides("--set-a", "CONFIG_A only, after --set")]
 SecondOverrides = Annotated[list[str] | None, _overrides("--set-b", "CONFIG_B only, after --set")]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help="Only this one, of a config with several optimizers.",
+        show_default=False,
+    ),
+]
+WorldSize = Annotated[
+    int | None,
+    typer.Option(
+        "--world-size",
+        metavar="N",
+        help="Plan for N ranks, where a constructor computes with their number.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -83,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left = [argument for argument in given if argument != TRACEBACK]  # so that it may be anywhere
     with warnings.catch_warnings():
         warnings.simplefilter("always", OptimBuildWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show_warning
         try:
             app(args=left, prog_name="optimbuild")
         except SystemExit as end:
@@ -107,38 +125,6 @@ def _print_error(error: BaseException, with_traceback: bool) -> None:
         lines = "".join(traceback.format_exception(error)).splitlines()
         sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
     print_message("Error", message)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,  # noqa: ARG001  # part of the signature of warnings.showwarning
-    line: str | None = None,  # noqa: ARG001
-) -> None:
-    if issubclass(category, OptimBuildWarning):
-        print_message("Warning", str(message))
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
-
-
-def plan_of_file(config: str, model: Inventory, overrides: Sequence[str] | None) -> Plan:
-    """Return the plan of a config file in any dialect."""
-    from optimbuild.config import read_config
-    from optimbuild.plan.make import plan_of
-
-    return plan_of(read_config(config, overrides or ()), model)
-
-
-def inventory_for(model: str | None, *configs: str) -> Inventory:
-    """Return the inventory of the named model, or of the model that a Python config builds."""
-    from optimbuild.model.by_name import FORMS, inventory_named
-
-    own = next((config for config in configs if config.endswith(".py")), None)
-    if model is None and own is None:
-        raise ModelError(f"--model is required with this config. {FORMS}")
-    return inventory_named(model or str(own))
 
 
 def _version(asked: bool) -> None:
@@ -169,24 +155,40 @@ def plan(
     params: Annotated[bool, typer.Option("--params", help="One row per parameter.")] = False,
     world_size: Annotated[
         int | None,
-        typer.Option("--world-size", metavar="N", help="Show what each of N ranks will hold.", show_default=False),
+        typer.Option(
+            "--world-size", metavar="N", help="Plan for N ranks, and show what each will hold.", show_default=False
+        ),
     ] = None,
+    optimizer: Optimizer = None,
     as_json: Json = False,
 ) -> None:
-    """Show what every parameter gets, one row per group."""
-    made = plan_of_file(config, inventory_for(model, config), overrides)
-    memory = None if world_size is None else made.memory(world_size)
+    """Show what every parameter gets, one row per group; one table per optimizer, if there are several."""
+    plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
+    several = len(plans) > 1
     if as_json:
-        more = {} if memory is None else {"memory": memory.to_dict()}
-        print_text(json.dumps({**made.to_dict(), **more}, allow_nan=False) + "\n")
+        found = {name: _as_data(made, world_size) for name, made in plans.items()}
+        print_text(json.dumps({"optimizers": found} if several else next(iter(found.values())), allow_nan=False) + "\n")
     else:
-        from optimbuild.report.plan_text import plan_lines
+        for i, (name, made) in enumerate(plans.items()):
+            print_lines([("", "")] * bool(i) + [(f"{name}:", "bold")] * several)
+            _print_plan(made, params, world_size)
+    for name, made in plans.items():
+        for warning in made.warnings:
+            print_message("Warning", f"{name}: {warning}" if several else warning)
 
-        print_lines(plan_lines(made, params, width=report_width(), warnings=False))
-        if memory is not None:
-            print_lines((line, "") for line in ["", *str(memory).splitlines()])
-    for warning in made.warnings:
-        print_message("Warning", warning)
+
+def _as_data(made: Plan, world_size: int | None) -> dict[str, Any]:
+    more = {} if world_size is None else {"memory": made.memory(world_size).to_dict()}
+    return {**made.to_dict(), **more}
+
+
+def _print_plan(made: Plan, params: bool, world_size: int | None) -> None:
+    from optimbuild.report.plan_text import plan_lines
+
+    memory = None if world_size is None else made.memory(world_size)
+    print_lines(plan_lines(made, params, width=report_width(), warnings=False))
+    if memory is not None:
+        print_lines((line, "") for line in ["", *str(memory).splitlines()])
 
 
 @app.command()
@@ -197,6 +199,8 @@ def explain(
     ],
     model: Model = None,
     overrides: Overrides = None,
+    optimizer: Optimizer = None,
+    world_size: WorldSize = None,
 ) -> None:
     """Show each step that led to a parameter's setting.
 
@@ -204,7 +208,7 @@ def explain(
     """
     from optimbuild.report.explain_text import explain_lines
 
-    made = plan_of_file(config, inventory_for(model, config), overrides)
+    made = plan_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
     blocks = [explain_lines(made, name) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
 
@@ -217,6 +221,8 @@ def diff(
     overrides: BothOverrides = None,
     first_overrides: FirstOverrides = None,
     second_overrides: SecondOverrides = None,
+    optimizer: Optimizer = None,
+    world_size: WorldSize = None,
     as_json: Json = False,
 ) -> None:
     """Compare the plans of two configs.
@@ -228,7 +234,7 @@ def diff(
     for config, more in ((before, first_overrides or ()), (after, second_overrides or ())):
         titles.append(printable(" ".join([config, *(f"--set {override}" for override in more)])))
         try:
-            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more]))
+            plans.append(plan_of_file(config, inventory, [*(overrides or ()), *more], optimizer, world_size))
         except ConfigError as error:
             raise ConfigError(f"{titles[-1]}: {error}") from error
     first, second = plans

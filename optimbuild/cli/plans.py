@@ -1,0 +1,75 @@
+"""The model and the plans that the arguments of a command ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optimbuild.errors import ConfigError, ModelError
+from optimbuild.messages import listing, shown, suggest
+
+if TYPE_CHECKING:
+    from optimbuild.model.inventory import Inventory
+    from optimbuild.plan.plan import Plan
+
+
+def inventory_for(model: str | None, *configs: str) -> Inventory:
+    """Return the inventory of the named model, or of the model that a Python config builds."""
+    from optimbuild.model.by_name import FORMS, inventory_named
+
+    own = next((config for config in configs if config.endswith(".py")), None)
+    if model is None and own is None:
+        raise ModelError(f"--model is required with this config. {FORMS}")
+    return inventory_named(model or str(own))
+
+
+def plans_of_file(
+    config: str,
+    model: Inventory,
+    overrides: Sequence[str] | None,
+    optimizer: str | None = None,
+    world_size: int | None = None,
+) -> dict[str, Plan]:
+    """Return the plans of a config file in any dialect, by the names of its optimizers.
+
+    Args:
+        config: The file.
+        model: The model.
+        overrides: ``KEY=VALUE``.
+        optimizer: The name of one optimizer, if only that is asked for.
+        world_size: The number of ranks, for constructors that compute with it.
+
+    Raises:
+        ConfigError: There is no such optimizer, or the config has a mistake.
+    """
+    from optimbuild.config import read_configs
+    from optimbuild.plan.make import plans_of
+
+    readings = read_configs(config, overrides or (), world_size)
+    if optimizer is None:
+        return plans_of(readings, model)
+    if optimizer not in readings:
+        there = [name for name in readings if name]
+        told = f"{suggest(optimizer, there)} There are: {listing(there)}." if there else " It has one, without a name."
+        raise ConfigError(f"this config has no optimizer {shown(optimizer)}.{told}")
+    return plans_of({optimizer: readings[optimizer]}, model)
+
+
+def plan_of_file(
+    config: str,
+    model: Inventory,
+    overrides: Sequence[str] | None,
+    optimizer: str | None = None,
+    world_size: int | None = None,
+) -> Plan:
+    """Return the plan of the one optimizer of a config file, or of the one that is asked for.
+
+    Raises:
+        ConfigError: As :func:`plans_of_file`, or there are several and none is asked for.
+    """
+    plans = plans_of_file(config, model, overrides, optimizer, world_size)
+    if len(plans) > 1:
+        raise ConfigError(
+            f"this config has {len(plans)} optimizers; choose one with --optimizer: {listing(list(plans))}"
+        )
+    return next(iter(plans.values()))

@@ -1,0 +1,111 @@
+"""Layer-wise LR decay as MMDetection, MMSegmentation, MMAction2 and MMPose read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optimbuild.config.published import Published, Translation
+from optimbuild.config.spec import ConfigPart
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown
+from optimbuild.registry import constructor
+from optimbuild.values import Index, Ratio, join
+
+CONVNEXT = {"ConvNeXt": "convnext"}
+VITS = {"BEiT": "beit", "MAE": "beit"}
+VIDEO = {"MViT": "mvit", "VisionTransformer": "mvit"}
+TABLES: Mapping[str, Mapping[str, str]] = {"mmdet": CONVNEXT, "mmseg": CONVNEXT | VITS, "mmaction": VIDEO}
+"""By scope the tables that its ``LearningRateDecayOptimizerConstructor`` has, by a piece of the backbone's class."""
+EVERYWHERE = {table: name for tables in TABLES.values() for table, name in tables.items()}
+"""All of them together, for a config that does not say which scope it is of."""
+STAGES = {"ConvNeXt": "convnext_stages"}
+
+
+class DecayKeys(ConfigPart):
+    """What ``LearningRateDecayOptimizerConstructor`` reads."""
+
+    num_layers: Index
+    """The number of layers below the top."""
+    decay_rate: Ratio
+    """LR factor from one layer to the next one towards the input."""
+    decay_type: str = "layer_wise"
+    """``layer_wise``, or any text that has it in it; or ``stage_wise``."""
+
+
+class LayerDecayKeys(ConfigPart):
+    """What the constructors with ``layer_decay_rate`` read."""
+
+    num_layers: Index
+    """The number of layers below the top."""
+    layer_decay_rate: Ratio
+    """LR factor from one layer to the next one towards the input."""
+
+
+def no_decay(*keywords: str) -> dict[str, Any]:
+    """Return the rule that gives no weight decay to biases, to what has exactly one dimension, and by pieces of names.
+
+    Args:
+        keywords: Pieces of names.
+    """
+    off = ("norm", "other_biases", "vectors", "hints", "inner_hints", "marks")
+    more = {"keywords": keywords} if keywords else {}
+    return {
+        "type": "no_decay",
+        **dict.fromkeys(off, False),
+        "decay_scalars": True,
+        "first_names": True,
+        **more,
+        "optional": True,
+    }
+
+
+def layer_decay(
+    ratio: float, layers: str | Mapping[str, str], num_layers: int, below: Sequence[str] = ("backbone",), **more: Any
+) -> dict[str, Any]:
+    """Return the rule for a depth table whose backbone has this place in the model."""
+    sizes = {"layers": layers, "num_layers": num_layers, "below": below}
+    return {"type": "layer_decay", "ratio": ratio, **sizes, **more, "optional": True}
+
+
+@constructor("LearningRateDecayOptimizerConstructor")
+def learning_rate_decay(published: Published) -> Translation:
+    """Read the constructor of MMDetection, MMSegmentation and MMAction2, which have one of this name each."""
+    if not published.paramwise_cfg:
+        return Translation()
+    keys, where = published.read(DecayKeys), join(published.cfg, "decay_type")
+    published.require_options("lr", "weight_decay")
+    if "layer_wise" in keys.decay_type:
+        tables = TABLES.get(published.scope, EVERYWHERE)
+    elif keys.decay_type == "stage_wise" and published.scope != "mmaction":
+        tables = STAGES
+    else:
+        raise ConfigError(f"must be 'layer_wise' or 'stage_wise', not {shown(keys.decay_type)}", where)
+    rules = [no_decay(), layer_decay(keys.decay_rate, tables, keys.num_layers)]
+    if published.scope == "mmaction":
+        why = f"the {published.name} of MMAction2 refuses it"
+        rules.insert(0, {"type": "require", "without": ("BatchNorm", "InstanceNorm"), "because": why, "optional": True})
+    return Translation(rules, warnings=published.ignored(DecayKeys))
+
+
+@constructor("LayerDecayOptimizerConstructor")
+def layer_decay_of_vits(published: Published) -> Translation:
+    """Read the older constructor of MMSegmentation, for BEiT and MAE; its ``decay_type`` counts for nothing."""
+    return _with_rate(published, CONVNEXT | VITS)
+
+
+@constructor("LayerDecayOptimWrapperConstructor")
+def layer_decay_of_poses(published: Published) -> Translation:
+    """Read the constructor of MMPose, for ViTPose."""
+    return _with_rate(published, "vit", "pos_embed")
+
+
+def _with_rate(published: Published, tables: str | Mapping[str, str], *keywords: str) -> Translation:
+    if published.paramwise_cfg is None:
+        raise ConfigError(f"is required: {published.name} fails without it", published.cfg)
+    if not published.paramwise_cfg:
+        return Translation()
+    keys = published.read(LayerDecayKeys)
+    published.require_options("lr", "weight_decay")
+    rules = [no_decay(*keywords), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]
+    return Translation(rules, warnings=published.ignored(LayerDecayKeys))

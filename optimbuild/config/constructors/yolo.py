@@ -1,0 +1,80 @@
+"""MMYOLO: weight decay scaled by the batch size, and three groups in an order that a hook counts on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from optimbuild.config.published import Published, Translation
+from optimbuild.config.spec import ConfigPart
+from optimbuild.errors import ConfigError
+from optimbuild.registry import constructor
+from optimbuild.values import NonNegative, Positive, Whole, join, validated
+
+NORMS = (
+    *(
+        f"{lazy}{norm}{dimensions}"
+        for lazy in ("", "Lazy")
+        for norm in ("BatchNorm", "InstanceNorm")
+        for dimensions in ("1d", "2d", "3d")
+    ),
+    "SyncBatchNorm",
+    "_BatchNorm",
+    "_InstanceNorm",
+    "_NormBase",
+)
+"""The norms whose weights are not decayed; a layer norm is none of them."""
+IMPLICIT = ("ImplicitA", "ImplicitM")
+BATCH = "batch_size_per_gpu"
+
+
+class YoloKeys(ConfigPart):
+    """What the constructors of MMYOLO read."""
+
+    base_total_batch_size: Positive
+    """The batch size for which the weight decay is meant."""
+
+
+@constructor("YOLOv5OptimizerConstructor")
+def yolov5(published: Published) -> Translation:
+    """Read the constructor of YOLOv5, v6 and v8: weights, weights of batch norms, biases."""
+    return _in_three_groups(published)
+
+
+@constructor("YOLOv7OptimWrapperConstructor")
+def yolov7(published: Published) -> Translation:
+    """Read the constructor of YOLOv7, whose implicit tensors are beside the weights of batch norms."""
+    return _in_three_groups(published, IMPLICIT)
+
+
+def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Translation:
+    if "type" not in published.wrapper:
+        raise ConfigError(f"is required: {published.name} fails without it", join(published.path, "type"))
+    base, warnings = 64.0, list[str]()
+    if published.paramwise_cfg is not None:
+        base, warnings = published.read(YoloKeys).base_total_batch_size, published.ignored(YoloKeys)
+    options = dict(published.optimizer.options)
+    decay = validated(NonNegative, options.pop("weight_decay", 0.0), join(published.where, "weight_decay"))
+    if BATCH in options:
+        batch = validated(Annotated[Whole, Field(gt=0)], options.pop(BATCH), join(published.where, BATCH))
+        decay *= decay_factor(published.world_size * batch, base)
+    order = [{"name": "weights", "weight_decay": decay}, {"name": "norms"}, {"name": "biases"}]
+    members: list[dict[str, Any]] = [
+        {"group": "norms", "params": ("weight",), "classes": NORMS},
+        {"group": "weights", "params": ("weight",), "no_classes": (*NORMS, *implicit)},
+        {"group": "biases", "params": ("bias",)},
+    ]
+    if implicit:
+        members.append({"group": "norms", "params": ("implicit",), "classes": implicit})
+    rule = {"type": "groups", "order": order, "members": members, "rest": "freeze"}
+    return Translation([rule], options, warnings)
+
+
+def decay_factor(total: int, base: float) -> float:
+    """Return the factor of the weight decay for a total batch size; Python rounds halves to the even number.
+
+    >>> decay_factor(128, 64), decay_factor(12, 64)
+    (2.0, 0.9375)
+    """
+    return total * max(round(base / total), 1) / base

@@ -1,0 +1,107 @@
+"""Depths from the table of a published project, by the first name of each parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from optimbuild.errors import ConfigError
+from optimbuild.messages import listing
+from optimbuild.model.depths.depths import Depths
+from optimbuild.model.depths.tables import TABLES, Row, Sizes, Table
+from optimbuild.model.inventory import Inventory
+
+
+def from_table(
+    model: Inventory, name: str, depths: Sequence[int] | None, num_layers: int | None, below: Sequence[str]
+) -> Depths:
+    """Return the depths that a table gives. Every parameter has a layer: what no row is about is at the top.
+
+    Args:
+        model: The model.
+        name: The table's name.
+        depths: The number of blocks in each stage, for tables that need it.
+        num_layers: The number of layers below the top; by default the sum of ``depths``. It is believed: a block beyond
+            it is above the top, and so has a factor above 1.
+        below: Modules in which the backbone may be, the first that the model has; an empty text is the model itself.
+
+    Raises:
+        ConfigError: The table needs ``depths`` or ``num_layers``, and it is not given.
+    """
+    table = TABLES[name]
+    if table.needs == "depths" and not depths:
+        raise ConfigError(f"is required by the table {name!r}: the number of blocks in each stage", "depths")
+    if num_layers is None and not depths:
+        raise ConfigError(f"is required by the table {name!r}: the number of layers below the top", "num_layers")
+    known = tuple(depths or ())
+    sizes = Sizes((), known, sum(known) if num_layers is None else num_layers)
+    place = place_of_backbone(model, below)
+    rows = [row for row in table.rows if any(param.startswith(row.only_with) for param in model.names)]
+    patterns = [(re.compile(row.pattern.replace("@", re.escape(place))), row) for row in rows]
+    layer_of: dict[str, int] = {}
+    placed = []
+    for param in model:
+        read = as_read(param.name, table)
+        found = next(((match, row) for pattern, row in patterns if (match := pattern.search(read))), None)
+        layer_of[param.name] = sizes.num_layers + 1 if found is None else _layer(found[1], found[0], sizes, param.name)
+        if found is not None and param.name.startswith(place):
+            placed.append(param)
+    asked = [("layers", f"the table {name!r}", placed)]
+    return Depths(layer_of, sizes.num_layers + 2, f"the table {name!r}", asked)
+
+
+def _layer(row: Row, match: re.Match[str], sizes: Sizes, name: str) -> int:
+    numbers = tuple([int(number) for number in match.groups()])
+    try:
+        return row.layer(sizes._replace(numbers=numbers))
+    except IndexError:
+        raise ConfigError(f"the table has no layer for {name!r}", "layers") from None
+
+
+def as_read(name: str, table: Table) -> str:
+    """Return a name as a table reads it.
+
+    >>> as_read("backbone.cb_modules.0.levels.2.attn.weight", TABLES["internvit"])
+    'backbone.layers.2.attn.weight'
+    """
+    for piece in table.cut:
+        name = name.replace(piece, "")
+    for piece, spelling in table.spelt.items():
+        name = name.replace(piece, spelling)
+    return name
+
+
+def place_of_backbone(model: Inventory, below: Sequence[str]) -> str:
+    """Return what the names of the backbone begin with: of the modules given, the first that the model has.
+
+    >>> from optimbuild import ParamInfo
+    >>> model = Inventory((ParamInfo("img_backbone.patch_embed.weight", (4, 4)),))
+    >>> place_of_backbone(model, ("backbone", "img_backbone", ""))
+    'img_backbone.'
+    """
+    places = [f"{module}." if module else "" for module in below]
+    return next((place for place in places if any(name.startswith(place) for name in model.names)), places[0])
+
+
+def table_for(model: Inventory, tables: Mapping[str, str]) -> str:
+    """Return the table for the class of a model's backbone.
+
+    Args:
+        model: The model.
+        tables: By a piece of the class's name the table.
+
+    Raises:
+        ConfigError: The model has no ``backbone``, or one of another class.
+    """
+    if not model.backbone:
+        raise ConfigError(
+            f"is chosen by the class of the model's `backbone`, and {model.model or 'the model'} has none. (An "
+            "inventory file of an older release does not say; write it again.)",
+            "layers",
+        )
+    found = next((table for piece, table in tables.items() if piece in model.backbone), None)
+    if found is None:
+        raise ConfigError(
+            f"has no table for the backbone {model.backbone}: there is one for {listing(list(tables))}", "layers"
+        )
+    return found
