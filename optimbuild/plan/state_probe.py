@@ -90,12 +90,12 @@ class _Probe:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             self._optimizer = cls([{"params": [self._tensor], **options}], **(arguments or {}))
+            if callable(train := getattr(self._optimizer, "train", None)):
+                train()  # schedule-free optimizers refuse a step before
 
     def step(self) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            if callable(train := getattr(self._optimizer, "train", None)):
-                train()  # without it a schedule-free optimizer takes no step
             inspect.unwrap(self._cls.step)(self._optimizer)  # without the hooks that are on the steps of all optimizers
 
     def state(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
+from types import FrameType
 from typing import Any, TypeVar, dataclass_transform, overload
 
 import pydantic
@@ -125,7 +127,6 @@ def optimizer(
     'adam_amsgrad'
     """
     _refuse_missing_name("optimizer", name)
-    frame = sys._getframe(1)
     made = OptimizerType(
         name,
         object if target is None else target,
@@ -135,14 +136,19 @@ def optimizer(
         kernels=None if implementations is None else tuple(implementations),
         state=state,
         requires=requires,
-        where=(str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno),
+        where=_place(sys._getframe(1)),
     )
+    return partial(_decorate, made, force) if target is None else _register(made, force)
 
-    def decorate(cls: type[T]) -> type[T]:
-        _register(replace(made, target=cls), force)
-        return cls
 
-    return decorate if target is None else _register(made, force)
+def _decorate(made: OptimizerType, force: bool, cls: type[T]) -> type[T]:
+    _register(replace(made, target=cls), force)
+    return cls
+
+
+def _place(frame: FrameType) -> tuple[str, str, int]:
+    """Return module, file and line of a frame."""
+    return str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno
 
 
 def _register(made: OptimizerType, force: bool) -> OptimizerType:

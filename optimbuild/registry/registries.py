@@ -39,8 +39,10 @@ class OptimizerRegistry(Registry):
 RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
 """Parameter-group rules, by name."""
 
-OPTIMIZERS = OptimizerRegistry("optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"])
-"""Optimizers, by name; a child of MMEngine's registry, so its names work here too, and those of packages after them."""
+OPTIMIZERS = OptimizerRegistry(
+    "optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"]
+)
+"""Optimizers, by name. A child of MMEngine's registry, so its names work here too, and those of packages after them."""
 
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
@@ -66,8 +68,8 @@ def find_optimizer(name: str) -> OptimizerType:
 
 @lru_cache(maxsize=256)
 def _described(name: str, cls: Any) -> OptimizerType:
-    """Return the type of a class. Cached, because it reads its source and its signature."""
-    return OptimizerType.of_class(name, cls)
+    """Return the type of a class. Cached, because it keeps what it read from the signature."""
+    return OptimizerType(name, cls)
 
 
 def find_rule(name: str) -> Any:
