@@ -16,6 +16,7 @@ from torch import nn
 
 from optimbuild import OPTIMIZERS, ConfigError, MissingPackageError, RegistrationError, UnknownNameError, make_plan
 from optimbuild.registry import find_optimizer
+from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.packages import PACKAGES, OptimizerPackage, find_without_prefix, optimizer_package
 
 
@@ -109,20 +110,20 @@ def test_a_package_that_is_not_installed_says_how_to_get_it() -> None:
 
 def test_a_package_that_fails_to_import_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {
-        "broken_package/__init__.py": "raise RuntimeError('operator torchvision::nms does not exist')  # has Fast",
+        "broken_package/__init__.py": "raise RuntimeError('operator torchvision::nms does not exist')  # has BrokenFast",
         "broken_package-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n",
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     optimizer_package("broken-package", "broken_package")
-    for name in ("broken_package.Fast", "fast"):
+    for name in ("broken_package.BrokenFast", "brokenfast"):
         with pytest.raises(
             MissingPackageError, match=r"1\.0 is installed, but .* cannot be imported: RuntimeError: .*nms"
         ):
             find_optimizer(name)
     with pytest.raises(UnknownNameError):
-        find_optimizer("faster")  # the package does not have this word
+        find_optimizer("BrokenFaster")  # the package does not have this word
 
 
 def test_a_class_that_takes_no_groups_is_refused_and_not_listed() -> None:
@@ -142,7 +143,8 @@ def test_a_package_is_imported_only_when_a_config_names_it() -> None:
     code = """
         import sys
         from optimbuild import make_plan
-        from optimbuild.registry.packages import PACKAGES
+        from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.packages import PACKAGES
         from torch import nn
 
         def imported():
@@ -185,3 +187,14 @@ def test_a_value_for_an_option_whose_default_no_config_can_say_counts() -> None:
     assert make_plan(config, nn.Linear(2, 2)).groups[0].options["growth_rate"] == 1.02
     with pytest.raises(ConfigError, match="growth"):
         make_plan({"optimizer": {"type": "prodigyopt.Prodigy", "grow_rate": 1.02}}, nn.Linear(2, 2))
+
+
+def test_an_option_whose_type_admits_null_takes_null() -> None:
+    class Flash(torch.optim.SGD):
+        def __init__(self, params: Any, lr: float = 0.1, bits: int | None = 24, eps: float = 1e-8) -> None:
+            super().__init__(params, lr)
+
+    kind = OptimizerType("flash", Flash)
+    assert kind.complete({"bits": None})["bits"] is None
+    with pytest.raises(ConfigError, match="eps"):
+        kind.complete({"eps": None})
