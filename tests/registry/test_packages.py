@@ -110,7 +110,7 @@ def test_a_package_that_is_not_installed_says_how_to_get_it() -> None:
 
 def test_a_package_that_fails_to_import_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {
-        "broken_package/__init__.py": "raise RuntimeError('operator torchvision::nms does not exist')  # has BrokenFast",
+        "broken_package/__init__.py": "raise RuntimeError('operator torchvision::nms does not exist')  # BrokenFast",
         "broken_package-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n",
     }.items():
         (tmp_path / name).parent.mkdir()
@@ -143,8 +143,7 @@ def test_a_package_is_imported_only_when_a_config_names_it() -> None:
     code = """
         import sys
         from optimbuild import make_plan
-        from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.registry.packages import PACKAGES
+        from optimbuild.registry.packages import PACKAGES
         from torch import nn
 
         def imported():
