@@ -52,8 +52,8 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
 def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
     """Return the options that the config leaves at the default of the optimizer's class; the constructor sets them.
 
-    An option that was given as None counts as left out, and None stands for a default that a config cannot say. One that differs from the class's default does not: a
-    schema or a registration gave it.
+    An option that was given as None counts as left out, and None stands for a default that a config cannot say. An
+    option that differs from the class's default is not left out: a schema or a registration gave it.
 
     Args:
         spec: The canonical config.

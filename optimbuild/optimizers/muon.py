@@ -13,9 +13,10 @@ from optimbuild.values import NonNegative, Number, Whole
 
 
 class MuonOptions(Options):
-    """Options of :class:`torch.optim.Muon`, with torch's own defaults. It takes matrices only, and is in torch 2.9 or later.
+    """Options of :class:`torch.optim.Muon`, with torch's own defaults.
 
-    Momentum, orthogonalized by Newton-Schulz iterations (Jordan et al., 2024).
+    Momentum, orthogonalized by Newton-Schulz iterations (Jordan et al., 2024). It takes matrices only, and torch has it
+    since release 2.9.
     """
 
     independent = frozenset(("lr", "weight_decay"))
@@ -35,7 +36,7 @@ class MuonOptions(Options):
     ns_steps: Annotated[Whole, Field(ge=1, lt=100)] = 5
     """Number of Newton-Schulz iterations."""
     adjust_lr_fn: Literal["original", "match_rms_adamw"] | None = None
-    """How the LR follows a matrix's shape; ``match_rms_adamw`` allows an LR and weight decay of AdamW (Moonshot, 2025)."""
+    """How the LR follows a matrix's shape; ``match_rms_adamw`` makes updates as large as AdamW's (Liu et al., 2025)."""
 
 
 def _state(options: Mapping[str, Any]) -> State:  # noqa: ARG001  # the same under all options

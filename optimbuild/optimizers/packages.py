@@ -14,12 +14,9 @@ def _of_timm(optim: Any) -> Iterable[Offer]:
     momentum = inspect.signature(optim.create_optimizer_v2).parameters["momentum"].default
     for name in optim.list_optimizers():
         info = optim.get_optimizer_info(name)
+        defaults = {"momentum": momentum} if info.has_momentum else {}
         if not isinstance(info.opt_class, str):
-            yield (
-                name,
-                info.opt_class,
-                {**({"momentum": momentum} if info.has_momentum else {}), **(info.defaults or {})},
-            )
+            yield name, info.opt_class, {**defaults, **(info.defaults or {})}
 
 
 def _of_pytorch_optimizer(package: Any) -> Iterable[Offer]:
@@ -36,7 +33,7 @@ optimizer_package("lion-pytorch", "lion_pytorch")
 optimizer_package("schedulefree", "schedulefree")
 optimizer_package("prodigyopt", "prodigyopt")
 optimizer_package("heavyball", "heavyball")
-optimizer_package("torch-optimi", "optimi")
+optimizer_package("torch-optimi", "optimi", kernels=())  # it chooses between Triton and a loop
 optimizer_package("flashoptim", "flashoptim")
 optimizer_package("bitsandbytes", "bitsandbytes.optim")
 optimizer_package("torchao", "torchao.optim")

@@ -130,8 +130,6 @@ class _Probe:
     def step(self) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            if callable(train := getattr(self._optimizer, "train", None)):
-                train()  # without it a schedule-free optimizer takes no step
             inspect.unwrap(self._cls.step)(self._optimizer)  # without the hooks that are on the steps of all optimizers
 
     def state(self) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 
@@ -83,4 +84,11 @@ def _type_and_default(parameter: inspect.Parameter) -> tuple[Any, Any]:
         kind = tuple[(Number,) * len(default)]  # type: ignore[misc]
     else:
         kind = Any
-    return kind, ... if required else default
+    return kind | None if _admits_none(parameter.annotation) else kind, ... if required else default
+
+
+def _admits_none(annotation: Any) -> bool:
+    """Say whether a type admits None; it may be a text, which is not evaluated."""
+    if isinstance(annotation, str):
+        return re.search(r"\b(None|Optional)\b", annotation) is not None
+    return type(None) in get_args(annotation)

@@ -13,6 +13,7 @@ from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.packages import PACKAGES
 from optimbuild.registry.registries import OPTIMIZERS
 from optimbuild.registry.registry import fill
 from optimbuild.registry.scopes import fill_child
@@ -48,8 +49,11 @@ def resolved_optimizer(name: str) -> str:
     """Return the name by which our registry finds the optimizer that a runner's config means by ``name``.
 
     A name that MMEngine knows, letter by letter, is MMEngine's: ``SGD`` is torch's SGD, and not our ``sgd`` with
-    Nesterov momentum.
+    Nesterov momentum. A name with the prefix of a package is that package's.
     """
+    OPTIMIZERS.import_from_location()  # declares the packages
+    if name.rpartition(".")[0] in PACKAGES:
+        return name
     found = find_entry(MMENGINE_OPTIMIZERS, name)
     if found is None and name not in OPTIMIZERS.names():
         fill(MMENGINE_OPTIMIZERS)  # imports torch, so only where the name is not one of ours

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import inspect
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ class OptimizerType:
         state: Returns the state of one parameter under given options; None finds it by a step on the meta device.
         requires: What to install where the class is missing, as pip names it.
         group_marks: Entries of a group that the class does not take as options, and that its ``step`` reads there.
-        where: Module, file and line of the registration.
+        where: Module, file and line of the registration; empty where a class was registered as it is.
         dimensions: The number of dimensions that a tensor must have; None where the class takes any, or where its
             options are read from its signature, so that it is asked.
     """
@@ -78,15 +77,6 @@ class OptimizerType:
     group_marks: tuple[str, ...] = ()
     where: tuple[str, str, int] = field(default=("", "", 0), compare=False)
     dimensions: int | None = None
-
-    @classmethod
-    def of_class(cls, name: str, target: Any) -> OptimizerType:
-        """Return the type of a class that was registered as it is, as MMEngine's registry does."""
-        try:
-            file, line = inspect.getsourcefile(target) or "", inspect.getsourcelines(target)[1]
-        except (TypeError, OSError):
-            file, line = "", 0
-        return cls(name, target, where=(getattr(target, "__module__", ""), file, line))
 
     def __call__(self, params: Any, **options: Any) -> Any:
         """Build the torch optimizer, with this type's defaults and fixed options."""
@@ -121,13 +111,15 @@ class OptimizerType:
     @cached_property
     def options(self) -> type[pydantic.BaseModel]:
         """The options that a config may give, their types and defaults."""
-        return self.schema or options_of(self.name, self.load(), KERNELS)
+        return self.schema or options_of(self.name, self.load(), self.implementations)
 
     @cached_property
     def implementations(self) -> tuple[Implementation, ...]:
-        """The implementations of the class, fastest first."""
-        known = parameters_of(self.load()) if self.kernels is None else self.kernels
-        return (*(kernel for kernel in KERNELS if kernel in known), "for-loop")
+        """The implementations of the class, fastest first, without those that the class switches off by default."""
+        if self.kernels is not None:
+            return (*(kernel for kernel in KERNELS if kernel in self.kernels), "for-loop")
+        known = parameters_of(self.load())
+        return (*(kernel for kernel in KERNELS if kernel in known and known[kernel].default is not False), "for-loop")
 
     @cached_property
     def fuses_shards(self) -> bool:

@@ -1,7 +1,7 @@
 """Packages of optimizers: which there are, what each offers, and names that need no prefix.
 
-A package is imported only when a config names one of its optimizers: with its prefix, as in ``timm.lion``, or without one
-where the package's own list has the name.
+A package is imported only when a config names one of its optimizers: with its prefix, as in ``timm.lion``, or without
+one where the file that lists the package's optimizers has the name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -39,9 +39,10 @@ def classes_of(module: ModuleType) -> Iterable[Offer]:
 
     for name in getattr(module, "__all__", dir(module)):
         cls = getattr(module, name)
-        if inspect.isclass(cls) and issubclass(cls, Optimizer) and cls is not Optimizer and not inspect.isabstract(cls):
-            if not name.startswith("_"):
-                yield name, cls, {}
+        if name.startswith("_") or not inspect.isclass(cls) or inspect.isabstract(cls):
+            continue
+        if issubclass(cls, Optimizer) and cls is not Optimizer:
+            yield name, cls, {}
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class OptimizerPackage:
         module: The module with its optimizers. Its first part is the prefix of their names.
         offers: Returns what the package offers, from the imported module.
         listed_in: The file that lists its optimizers, beside the package's ``__init__.py``.
+        kernels: Which of ``fused`` and ``foreach`` we may choose; None reads them from each signature.
     """
 
     distribution: str
     module: str
     offers: Callable[[ModuleType], Iterable[Offer]] = field(default=classes_of, compare=False)
     listed_in: str = ""
+    kernels: tuple[str, ...] | None = None
 
     @property
     def prefix(self) -> str:
@@ -160,9 +163,10 @@ def optimizer_package(
     module: str,
     offers: Callable[[ModuleType], Iterable[Offer]] = classes_of,
     listed_in: str = "",
+    kernels: tuple[str, ...] | None = None,
 ) -> None:
-    """Make the optimizers of a package known by ``prefix.Name``; the arguments are those of :class:`OptimizerPackage`."""
-    package = OptimizerPackage(distribution, module, offers, listed_in)
+    """Make the optimizers of a package known as ``prefix.Name``; see :class:`OptimizerPackage` for the arguments."""
+    package = OptimizerPackage(distribution, module, offers, listed_in, kernels)
     PACKAGES[package.prefix] = package
 
 
@@ -179,9 +183,7 @@ def find_without_prefix(name: str) -> OptimizerType | None:
     found = [kind for package in asked if (kind := package.get(name)) is not None]
     if len({(kind.target, repr(kind.defaults)) for kind in found}) > 1:
         choices = ", ".join(kind.name for kind in found)
-        raise UnknownNameError(
-            f"{shown(name)} is in {len(found)} packages. Say which is meant by its prefix: {choices}."
-        )
+        raise UnknownNameError(f"{shown(name)} is in {len(found)} packages. Write one of: {choices}.")
     return found[0] if found else None
 
 
@@ -197,9 +199,9 @@ def first_parameter(cls: type) -> str:
 
 @lru_cache(maxsize=256)
 def _optimizer_type(package: OptimizerPackage, name: str) -> OptimizerType:
-    """Return an optimizer of a package. Cached, because it reads the source and the signature of the class."""
+    """Return an optimizer of a package. Cached, because it keeps what it read from the signature."""
     cls, defaults = package._offers[name]
     full = f"{package.prefix}.{name}"
     if (first := first_parameter(cls)) != PARAMS:
         raise RegistrationError(f"{full} takes {first!r} first, and not parameter groups: no config can build it")
-    return replace(OptimizerType.of_class(full, cls), defaults=dict(defaults))
+    return OptimizerType(full, cls, defaults=dict(defaults), kernels=package.kernels)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, dataclass_transform, overload
 
@@ -180,17 +181,17 @@ def optimizer(
         group_marks=tuple(group_marks),
         requires=requires,
         dimensions=dimensions,
-        where=_place_of(sys._getframe(1)),
+        where=_place(sys._getframe(1)),
     )
-
-    def decorate(cls: type[T]) -> type[T]:
-        _register(replace(made, target=cls), force)
-        return cls
-
-    return decorate if target is None else _register(made, force)
+    return partial(_decorate, made, force) if target is None else _register(made, force)
 
 
-def _place_of(frame: FrameType) -> tuple[str, str, int]:
+def _decorate(made: OptimizerType, force: bool, cls: type[T]) -> type[T]:
+    _register(replace(made, target=cls), force)
+    return cls
+
+
+def _place(frame: FrameType) -> tuple[str, str, int]:
     """Return module, file and line of a frame."""
     return str(frame.f_globals.get("__name__", "")), os.path.abspath(frame.f_code.co_filename), frame.f_lineno
 

@@ -6,7 +6,6 @@ one. MMEngine imports ``optimbuild.registry`` when a config says ``optimbuild.NA
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,7 +42,7 @@ RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])
 OPTIMIZERS = OptimizerRegistry(
     "optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["optimbuild.optimizers"]
 )
-"""Optimizers, by name; a child of MMEngine's registry, so its names work here too, and those of packages after them."""
+"""Optimizers, by name. A child of MMEngine's registry, so its names work here too, and those of packages after them."""
 
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
@@ -72,12 +71,11 @@ def find_optimizer(name: str) -> OptimizerType:
 
 @lru_cache(maxsize=256)
 def _described(name: str, cls: Any) -> OptimizerType:
-    """Return the type of a class, with the marks that are registered for it. Cached, because it reads its source."""
-    made = OptimizerType.of_class(name, cls)
+    """Return the type of a class, with the marks that are registered for it. Cached, because it reads the signature."""
     target = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', '')}"
     OPTIMIZERS.import_from_location()  # a name of another scope is found without it
     marks = [known.group_marks for known in OPTIMIZERS.module_dict.values() if getattr(known, "target", "") == target]
-    return replace(made, group_marks=marks[0]) if marks else made
+    return OptimizerType(name, cls, group_marks=marks[0] if marks else ())
 
 
 def find_rule(name: str) -> Any:

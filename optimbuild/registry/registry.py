@@ -14,7 +14,7 @@ from typing import Any
 import mmengine.registry
 from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
 
-from optimbuild.errors import ConfigError, RegistrationError, UnknownNameError
+from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError, UnknownNameError
 from optimbuild.messages import listing, shown, suggest
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.plugins import load_plugins
@@ -83,7 +83,7 @@ class Registry(mmengine.registry.Registry):
     def __contains__(self, key: object) -> bool:
         try:
             return isinstance(key, str) and self.get(key) is not None
-        except UnknownNameError:
+        except (UnknownNameError, MissingPackageError):
             return False
 
     def names(self) -> list[str]:
@@ -159,6 +159,8 @@ class Registry(mmengine.registry.Registry):
 
 def origin(entry: Any) -> Origin:
     """Return the origin of a rule, an optimizer, or any class or function."""
+    if isinstance(entry, OptimizerType) and not any(entry.where):
+        return origin(entry.target)
     if isinstance(entry, OptimizerType):
         module, file, line = entry.where
     else:

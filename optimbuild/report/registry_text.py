@@ -12,6 +12,7 @@ from optimbuild.errors import OptimBuildError
 from optimbuild.messages import printable
 from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
 from optimbuild.registry.optimizer_type import OptimizerType
+from optimbuild.registry.packages import PACKAGES, OptimizerPackage
 from optimbuild.registry.registry import NO_OPTIMIZERS
 from optimbuild.report.notation import option_text
 from optimbuild.report.table import Line, labelled
@@ -42,15 +43,43 @@ def list_lines(kinds: Sequence[str]) -> list[Line]:
         fill(OPTIMIZERS.parent)
         theirs = sorted(set(OPTIMIZERS.parent.module_dict) - NO_OPTIMIZERS)
         lines += [("", ""), *labelled([("from MMEngine", ", ".join(theirs))], 100)]
+        lines += [("", ""), ("packages of optimizers", "bold")]
+        pairs = [(f"  {prefix}.…", _installed(package)) for prefix, package in PACKAGES.items()]
+        lines += [(text, "") for text, _ in labelled(pairs, None)]
     return lines
 
 
+def package_lines(package: OptimizerPackage) -> list[Line]:
+    """Return the lines about a package: what is installed, and the names of its optimizers.
+
+    Raises:
+        MissingPackageError: It is not installed, or fails to import.
+    """
+    names = [f"{package.prefix}.{name}" for name in package.names()]
+    return [
+        (package.prefix, "bold"),
+        (f"  {_installed(package)}", "dim"),
+        ("", ""),
+        *labelled([("  optimizers", ", ".join(names))], 100),
+    ]
+
+
+def _installed(package: OptimizerPackage) -> str:
+    if package.version:
+        return f"{package.distribution} {package.version}"
+    return f"{package.distribution}, not installed: {package.how_to_get}"
+
+
 def entry_lines(kind: str, name: str) -> list[Line]:
-    """Return the lines about one rule or optimizer: its docstring, and its options with types and defaults.
+    """Return the lines about one rule, optimizer or package of optimizers.
+
+    A rule or an optimizer is shown with its docstring, and its options with types and defaults.
 
     Raises:
         UnknownNameError: Nothing has this name; lists close names.
     """
+    if kind == "optimizers" and name in PACKAGES:
+        return package_lines(PACKAGES[name])
     entry: Any = find_rule(name) if kind == "rules" else find_optimizer(name)
     schema = _schema(entry)
     place = origin(entry)
