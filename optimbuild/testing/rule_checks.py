@@ -144,18 +144,20 @@ def _content(param: ParamInfo) -> tuple[Any, ...]:
 def _fields(rule: Any) -> dict[str, Any]:
     """Return the options of a rule; what it computed and kept is none of them."""
     known = getattr(type(rule), "__pydantic_fields__", None)
-    return {name: value for name, value in vars(rule).items() if known is None or name in known}
+    return {name: value for name, value in getattr(rule, "__dict__", {}).items() if known is None or name in known}
 
 
 @contextlib.contextmanager
 def _moved_random_states() -> Iterator[list[Any]]:
     """Move the global random numbers on, so that a seed shows, and yield their states; put them back at the end."""
     before, numpy_before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.random(), torch.rand(1), np.random.rand()  # noqa: S311  # the numbers are not used
-        yield _random_states()
-    random.setstate(before)
-    np.random.set_state(numpy_before)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            random.random(), torch.rand(1), np.random.rand()  # noqa: S311  # the numbers are not used
+            yield _random_states()
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)
 
 
 def _random_states() -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import field
 from typing import Any, ClassVar
 
 from optimbuild import RULES, Edit, Edits, Inventory, ParamInfo, rule
@@ -43,6 +44,18 @@ class EditsItsInput:
     def __call__(self, param: ParamInfo) -> Edit | None:
         if param.marks:
             param.marks["_optim"] = "read"  # type: ignore[index]
+        return slower()
+
+
+@rule("edits_its_options")
+class EditsItsOptions:
+    """Keeps notes in one of its options."""
+
+    seen: list[str] = field(default_factory=list)
+    """Names."""
+
+    def __call__(self, param: ParamInfo) -> Edit | None:
+        self.seen.append(param.name)
         return slower()
 
 
