@@ -7,6 +7,7 @@ import importlib
 import pytest
 
 from optimbuild.registry import RULES
+from optimbuild.testing.rule_checks import RULE_CHECKS
 from optimbuild.testing.rules import verdicts_on_rule
 
 ALL_THAT_COMPARE = {
@@ -56,3 +57,8 @@ def test_the_fault_of_a_rule_is_found(name):
 def test_a_rule_of_ours_passes_with_the_examples_in_its_docstring(name):
     verdicts = verdicts_on_rule(name)
     assert [str(verdict) for verdict in verdicts if verdict.faults] == []
+
+
+def test_each_check_of_a_rule_finds_a_planted_fault():
+    without = {"every_dialect_gives_the_same"}  # only a fault of a dialect could fail it
+    assert set().union(*FAULTS.values()) == {check.__name__ for check in RULE_CHECKS} - without
