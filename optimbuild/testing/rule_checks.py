@@ -30,6 +30,7 @@ from optimbuild.testing.rule_case import (
     answer,
     answer_from_file,
     edits_in,
+    option_names,
     plain_options,
 )
 
@@ -43,6 +44,8 @@ def options_are_described(case: RuleCase) -> Iterator[str]:
     """The class and each of its options have a docstring, which lists and editors show."""
     if not (case.cls.__doc__ or "").strip() or case.cls.__doc__.startswith(f"{case.cls.__name__}("):
         yield f"{case.cls.__qualname__} has no docstring, whose first line `optimbuild list` shows"
+    if not hasattr(case.cls, "__pydantic_fields__") and (names := option_names(case.cls)):
+        yield f"options are in no schema: {', '.join(names)}. Register the class by @rule, with a field for each"
     properties = rule_schema(case.cls).get("properties", {})
     for option, about in properties.items():
         if option in RESERVED:

@@ -174,6 +174,17 @@ class Idle:
         return slower() if "nowhere" in param.name else None
 
 
+@RULES.register_module(name="plain_class")
+class PlainClass:
+    """Is registered plainly, so that its option is in no schema."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        self.factor = factor
+
+    def __call__(self, param: ParamInfo) -> Edit | None:
+        return slower()
+
+
 @RULES.register_module(name="takes_anything")
 class TakesAnything:
     """Takes options of any name."""

@@ -34,6 +34,7 @@ FAULTS = {
     "no_round_trip": {"options_round_trip"},
     "remembers": ALL_THAT_COMPARE,
     "idle": {"some_parameter_is_touched"},
+    "plain_class": {"options_are_described"},
     "takes_anything": {"unknown_options_are_refused"},
 }
 """By rule: the checks that must find its fault. No other may complain."""
