@@ -76,8 +76,8 @@ def _nothing_from(package: str) -> str:
         found = False
     why = (
         f"{shown(package)} registers no rule and no optimizer. Declare its module as an entry point of the group "
-        "`optimbuild.plugins`, and install it"
+        "`optimbuild.plugins`, and install it."
         if found
         else f"there is no package {shown(package)}.{suggest(package, registering)}"
     )
-    return f"{why}. Rules and optimizers come from: {listing(sorted(registering))}"
+    return f"{why} Rules and optimizers come from: {listing(sorted(registering))}."

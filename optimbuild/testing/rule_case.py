@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -145,3 +146,9 @@ def plain_options(rule: Any) -> dict[str, Any]:
     dumped = pydantic.TypeAdapter(type(rule)).dump_python(rule, mode="json")
     data: dict[str, Any] = plain(dumped)
     return data
+
+
+def option_names(cls: Any, *, required: bool = False) -> list[str]:
+    """Return the names of the options that a rule's constructor takes; with ``required`` those without default."""
+    named = [p for p in inspect.signature(cls).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [parameter.name for parameter in named if not required or parameter.default is parameter.empty]

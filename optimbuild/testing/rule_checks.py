@@ -30,6 +30,7 @@ from optimbuild.testing.rule_case import (
     answer,
     answer_from_file,
     edits_in,
+    option_names,
     plain_options,
 )
 
@@ -43,6 +44,8 @@ def options_are_described(case: RuleCase) -> Iterator[str]:
     """The class and each of its options have a docstring, which lists and editors show."""
     if not (case.cls.__doc__ or "").strip() or case.cls.__doc__.startswith(f"{case.cls.__name__}("):
         yield f"{case.cls.__qualname__} has no docstring, whose first line `optimbuild list` shows"
+    if not hasattr(case.cls, "__pydantic_fields__") and (names := option_names(case.cls)):
+        yield f"options are in no schema: {', '.join(names)}. Register the class by @rule, with a field for each"
     properties = rule_schema(case.cls).get("properties", {})
     for option, about in properties.items():
         if option in RESERVED:
@@ -144,18 +147,20 @@ def _content(param: ParamInfo) -> tuple[Any, ...]:
 def _fields(rule: Any) -> dict[str, Any]:
     """Return the options of a rule; what it computed and kept is none of them."""
     known = getattr(type(rule), "__pydantic_fields__", None)
-    return {name: value for name, value in vars(rule).items() if known is None or name in known}
+    return {name: value for name, value in getattr(rule, "__dict__", {}).items() if known is None or name in known}
 
 
 @contextlib.contextmanager
 def _moved_random_states() -> Iterator[list[Any]]:
     """Move the global random numbers on, so that a seed shows, and yield their states; put them back at the end."""
     before, numpy_before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.random(), torch.rand(1), np.random.rand()  # noqa: S311  # the numbers are not used
-        yield _random_states()
-    random.setstate(before)
-    np.random.set_state(numpy_before)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            random.random(), torch.rand(1), np.random.rand()  # noqa: S311  # the numbers are not used
+            yield _random_states()
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)
 
 
 def _random_states() -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.registry import RULES, find_rule
 from optimbuild.testing.examples import examples_of
-from optimbuild.testing.rule_case import Model, RuleCase, inventories
+from optimbuild.testing.rule_case import Model, RuleCase, inventories, option_names
 from optimbuild.testing.rule_checks import RULE_CHECKS
 from optimbuild.testing.verdict import Verdict, judged
 
@@ -42,9 +41,7 @@ def _examples(name: str, cls: Any) -> Sequence[Mapping[str, Any]]:
     """Return the options in the docstring's examples; none where the rule needs none."""
     if examples := examples_of(name, cls):
         return examples
-    named = [p for p in inspect.signature(cls).parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    required = [parameter.name for parameter in named if parameter.default is parameter.empty]
-    if required:
+    if required := option_names(cls, required=True):
         raise ConfigError(
             f"rule {name!r} needs options: {', '.join(required)}. Give some to check_rule, or write an example into "
             f"the docstring of {cls.__qualname__}: ``{{type: {name}, {required[0]}: …}}``"

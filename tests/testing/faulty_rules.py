@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import field
 from typing import Any, ClassVar
 
 from optimbuild import RULES, Edit, Edits, Inventory, ParamInfo, rule
@@ -43,6 +44,18 @@ class EditsItsInput:
     def __call__(self, param: ParamInfo) -> Edit | None:
         if param.marks:
             param.marks["_optim"] = "read"  # type: ignore[index]
+        return slower()
+
+
+@rule("edits_its_options")
+class EditsItsOptions:
+    """Keeps notes in one of its options."""
+
+    seen: list[str] = field(default_factory=list)
+    """Names."""
+
+    def __call__(self, param: ParamInfo) -> Edit | None:
+        self.seen.append(param.name)
         return slower()
 
 
@@ -159,6 +172,17 @@ class Idle:
 
     def __call__(self, param: ParamInfo) -> Edit | None:
         return slower() if "nowhere" in param.name else None
+
+
+@RULES.register_module(name="plain_class")
+class PlainClass:
+    """Is registered plainly, so that its option is in no schema."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        self.factor = factor
+
+    def __call__(self, param: ParamInfo) -> Edit | None:
+        return slower()
 
 
 @RULES.register_module(name="takes_anything")

@@ -83,9 +83,8 @@ def test_an_optimizer_that_cannot_be_built_is_an_error():
 
 @pytest.mark.parametrize(("title", "checks"), [("Rules", RULE_CHECKS), ("Optimizers", OPTIMIZER_CHECKS)])
 def test_the_page_has_a_row_for_each_check(title, checks):
-    section = (
-        (ROOT / "docs" / "testing-a-plugin.md").read_text("utf-8").partition(f"## {title}\n")[2].partition("## ")[0]
-    )
+    page = (ROOT / "docs" / "testing-a-plugin.md").read_text("utf-8")
+    section = page.partition(f"## {title}\n")[2].partition("## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [check.__name__ for check in checks]
 
 

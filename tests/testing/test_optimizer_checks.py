@@ -9,6 +9,7 @@ import torch
 
 from optimbuild import optimizer
 from optimbuild.testing import SparseEmbeddings, check_optimizer
+from optimbuild.testing.optimizer_checks import OPTIMIZER_CHECKS
 from optimbuild.testing.optimizers import verdicts_on_optimizer
 
 FAULTS = {
@@ -73,3 +74,7 @@ def test_an_optimizer_of_ours_passes(name):
 @pytest.mark.parametrize("name", TORCHS)
 def test_an_optimizer_of_torch_passes(name):
     check_optimizer(f"torch_{name}", {"lr": 0.01}, task=TASKS.get(name), leave_out=LEAVE_OUT.get(name, ()))
+
+
+def test_each_check_of_an_optimizer_finds_a_planted_fault():
+    assert set().union(*FAULTS.values()) == {check.__name__ for check in OPTIMIZER_CHECKS}

@@ -7,6 +7,7 @@ import importlib
 import pytest
 
 from optimbuild.registry import RULES
+from optimbuild.testing.rule_checks import RULE_CHECKS
 from optimbuild.testing.rules import verdicts_on_rule
 
 ALL_THAT_COMPARE = {
@@ -20,6 +21,7 @@ FAULTS = {
     "faultless": set(),
     "random": ALL_THAT_COMPARE,
     "edits_its_input": {"nothing_is_changed"},
+    "edits_its_options": {"nothing_is_changed"},
     "seeds": {"nothing_is_changed"},
     "order_of_a_set": {"other_processes_give_the_same"},
     "only_on_cpu": {"an_inventory_file_gives_the_same"},
@@ -32,6 +34,7 @@ FAULTS = {
     "no_round_trip": {"options_round_trip"},
     "remembers": ALL_THAT_COMPARE,
     "idle": {"some_parameter_is_touched"},
+    "plain_class": {"options_are_described"},
     "takes_anything": {"unknown_options_are_refused"},
 }
 """By rule: the checks that must find its fault. No other may complain."""
@@ -55,3 +58,8 @@ def test_the_fault_of_a_rule_is_found(name):
 def test_a_rule_of_ours_passes_with_the_examples_in_its_docstring(name):
     verdicts = verdicts_on_rule(name)
     assert [str(verdict) for verdict in verdicts if verdict.faults] == []
+
+
+def test_each_check_of_a_rule_finds_a_planted_fault():
+    without = {"every_dialect_gives_the_same"}  # only a fault of a dialect could fail it
+    assert set().union(*FAULTS.values()) == {check.__name__ for check in RULE_CHECKS} - without
