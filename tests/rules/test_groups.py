@@ -74,7 +74,7 @@ def test_equal_settings_in_groups_of_two_names_stay_apart() -> None:
     assert [name for name, _ in members(plan(order=order, rest="freeze"))] == ["weights", "biases"]
 
 
-def test_the_first_module_is_that_of_the_model_and_the_last_is_what_is_left() -> None:
+def test_the_first_module_is_the_models_and_the_last_is_what_is_left() -> None:
     order = [{"name": name} for name in ("first", "last", "others")]
     entries = [
         {"group": "first", "params": ["bias"], "classes": ["Linear"], "pick": "of_first_module"},
@@ -108,7 +108,7 @@ def test_a_plan_of_a_part_keeps_the_named_groups_at_their_places() -> None:
     assert members(part) == [("weights", ["head.weight"]), ("unused", []), ("biases", ["head.bias"])]
 
 
-def test_the_order_is_in_the_report_and_the_fingerprint_and_names_in_the_diff() -> None:
+def test_the_order_is_in_report_and_fingerprint_and_the_names_in_the_diff() -> None:
     made, reversed_order = plan(), plan(order=ORDER[::-1])
     assert "unused" in str(made)
     assert "in this order: weights, unused, biases" in "\n".join(made.notes)

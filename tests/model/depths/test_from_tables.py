@@ -94,7 +94,7 @@ def test_the_class_of_the_backbone_chooses_the_table() -> None:
         plan(["backbone.layers.1.w"], layers=tables, num_layers=2)
 
 
-def test_a_table_that_knows_no_name_of_the_backbone_is_an_error_or_a_warning() -> None:
+def test_a_table_that_knows_nothing_of_the_backbone_is_never_silent() -> None:
     with pytest.raises(ConfigError, match="the table 'vit' matches no parameter"):
         plan(["backbone.blocks.0.w"], layers="vit", num_layers=2)
     made = plan(["backbone.blocks.0.w"], layers="vit", num_layers=2, optional=True)
