@@ -158,20 +158,10 @@ def optimizer(
     'adam_amsgrad'
     """
     _refuse_missing_name("optimizer", name)
-    given: dict[str, Any] = {
-        "defaults": dict(defaults or {}),
-        "fixed": dict(fixed or {}),
-        "schema": options,
-        "state": state,
-    }
-    made = OptimizerType(
-        name,
-        object if target is None else target,
-        **given,
-        kernels=None if implementations is None else tuple(implementations),
-        group_marks=tuple(group_marks),
-        where=_place_of(sys._getframe(1)),
-    )
+    kernels, place = None if implementations is None else tuple(implementations), _place_of(sys._getframe(1))
+    given, always, marks = dict(defaults or {}), dict(fixed or {}), tuple(group_marks)
+    target_or_later = object if target is None else target
+    made = OptimizerType(name, target_or_later, given, always, options, kernels, state, marks, place)
 
     def decorate(cls: type[T]) -> type[T]:
         _register(replace(made, target=cls), force)
