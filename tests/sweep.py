@@ -70,7 +70,9 @@ def outcome(file: Path) -> Outcome:
 
 
 def _has_none(message: str) -> bool:
-    return "so no optimizer can be read from it" in message or "of no known dialect" in message
+    """Say whether an error is about a file that is no config of an optimizer."""
+    told = ("so no optimizer can be read from it", "of no known dialect", "must hold a mapping", "mapping, not None")
+    return any(text in message for text in told)
 
 
 def _reason(error: OptimBuildError) -> str:

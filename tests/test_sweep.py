@@ -15,6 +15,8 @@ FILES = {
     "configs/strange.py": "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), constructor='Strange')\n",
     "configs/model.py": "model = dict(type='Net')\n",
     "configs/broken.py": "raise ValueError('half written')\n",
+    "configs/test_only.py": "optim_wrapper = None\n",
+    "configs/metafile.yml": "- {Name: a model}\n",
     "configs/data.yaml": "TRAIN: {BASE_LR: 0.1}\n",
     "tools/train.py": "raise SystemExit('not a config')\n",
 }
@@ -31,7 +33,7 @@ def repository(tmp_path: Path) -> Path:
 def test_a_sweep_counts_by_constructor_and_by_reason(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(repository)]) == 1
     out = capsys.readouterr().out
-    assert "7 files: 5 with an optimizer, 1 without, 1 that fail" in out
+    assert "9 files: 5 with an optimizer, 3 without, 1 that fail" in out
     assert "of those with an optimizer 3 are accepted, and 2 refused" in out
     rows = {line.rsplit(maxsplit=2)[0]: line.split()[-2:] for line in out.splitlines() if line[-1:].isdecimal()}
     assert rows["(none named)"] == ["3", "1"]

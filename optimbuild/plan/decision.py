@@ -27,10 +27,6 @@ class Setting(NamedTuple):
         """The key by which settings are equal; 1, 1.0 and True differ."""
         return (self.frozen, self.optimizer, repr(sorted((self.options or {}).items())), self.group)
 
-    def __repr__(self) -> str:
-        named = f", group={self.group!r}" if self.group else ""
-        return f"Setting(frozen={self.frozen!r}, optimizer={self.optimizer!r}, options={self.options!r}{named})"
-
 
 FROZEN = Setting(True, None, None)
 """The setting of every frozen parameter."""

@@ -147,3 +147,13 @@ def test_a_wrong_entry_is_an_error_with_its_path(table: Any, path: str, message:
         plan(table)
     assert caught.value.path == path
     assert message in str(caught.value)
+
+
+def test_marks_are_entries_of_a_group_that_the_optimizer_does_not_take() -> None:
+    found = plan({"*": {"marks": {"fix_lr": True, "note": [1, 2]}}})
+    assert {(d.options or {})["fix_lr"] for d in found} == {True}
+    assert found.groups[0].options["note"] == (1, 2)
+    assert "fix_lr: None → True" in str(found.explain(next(iter(found)).name)[0])
+    for key in ("lr", "params", "initial_lr"):
+        with pytest.raises(ConfigError, match=f"'{key}' cannot be a mark"):
+            plan({"*": {"marks": {key: 1.0}}})

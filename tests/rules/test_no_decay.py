@@ -283,3 +283,12 @@ def test_without_weight_decay_no_note_speaks_of_it():
 def test_a_hint_is_the_reason_before_the_causes_of_0_2():
     hinted = Hints({"no_weight_decay": ["cls_token"]})
     assert notes_beside(hooks=hinted) == (DECAYED,)
+
+
+def test_as_published_builders_only_one_dimension_and_the_first_name_count() -> None:
+    scalar = ParamInfo("scale", ())
+    tied = ParamInfo("head.weight", (4, 4), aliases=("norm.bias",))
+    both = {"keywords": ("norm",), "optional": True}
+    assert spared(plan(scalar, tied, **both)) == {"scale", "head.weight"}
+    published = {**both, "decay_scalars": True, "first_names": True}
+    assert spared(plan(scalar, tied, ParamInfo("norm.weight", (4, 4)), **published)) == {"norm.weight"}

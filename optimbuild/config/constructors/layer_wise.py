@@ -91,20 +91,20 @@ def learning_rate_decay(published: Published) -> Translation:
 @constructor("LayerDecayOptimizerConstructor")
 def layer_decay_of_vits(published: Published) -> Translation:
     """Read the older constructor of MMSegmentation, for BEiT and MAE; its ``decay_type`` counts for nothing."""
-    return _with_rate(published, CONVNEXT | VITS)
+    return _with_rate(published, CONVNEXT | VITS)  # an empty paramwise_cfg fails there too
 
 
 @constructor("LayerDecayOptimWrapperConstructor")
 def layer_decay_of_poses(published: Published) -> Translation:
     """Read the constructor of MMPose, for ViTPose."""
+    if published.paramwise_cfg == {}:
+        return Translation()
     return _with_rate(published, "vit", "pos_embed")
 
 
 def _with_rate(published: Published, tables: str | Mapping[str, str], *keywords: str) -> Translation:
     if published.paramwise_cfg is None:
         raise ConfigError(f"is required: {published.name} fails without it", published.cfg)
-    if not published.paramwise_cfg:
-        return Translation()
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
     rules = [no_decay(*keywords), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]

@@ -244,7 +244,7 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         kind,
         keys,
         named[0] or scope or _scope_of_runner(),
-        frozenset(map(str, wrapper)),
+        frozenset(map(str, wrapper)) | ({"type"} if own.like else frozenset()),  # ours has a default for it
         world_size,
         path,
         where,

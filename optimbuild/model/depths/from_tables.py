@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
 from optimbuild.model.depths.depths import Depths
-from optimbuild.model.depths.tables import TABLES, Row, Sizes, Table
+from optimbuild.model.depths.tables import TABLES, Sizes, Table
 from optimbuild.model.inventory import Inventory
 
 
@@ -43,19 +43,14 @@ def from_table(
     for param in model:
         read = as_read(param.name, table)
         found = next(((match, row) for pattern, row in patterns if (match := pattern.search(read))), None)
-        layer_of[param.name] = sizes.num_layers + 1 if found is None else _layer(found[1], found[0], sizes, param.name)
+        layer_of[param.name] = sizes.num_layers + 1
+        if found is not None:
+            match, row = found
+            layer_of[param.name] = row.layer(sizes._replace(numbers=tuple(map(int, match.groups()))))
         if found is not None and param.name.startswith(place):
             placed.append(param)
     asked = [("layers", f"the table {name!r}", placed)]
     return Depths(layer_of, sizes.num_layers + 2, f"the table {name!r}", asked)
-
-
-def _layer(row: Row, match: re.Match[str], sizes: Sizes, name: str) -> int:
-    numbers = tuple([int(number) for number in match.groups()])
-    try:
-        return row.layer(sizes._replace(numbers=numbers))
-    except IndexError:
-        raise ConfigError(f"the table has no layer for {name!r}", "layers") from None
 
 
 def as_read(name: str, table: Table) -> str:

@@ -118,13 +118,16 @@ TABLES: Mapping[str, Table] = {
     ),
     "convnext": Table(
         (
+            _TOKENS[0],
             Row(r"^@downsample_layers\.([0-3])(?!\d)", _downsampling),
             Row(r"^@stages\.([01])(?!\d)", _stage),
             Row(r"^@stages\.2\.(\d+)", _three_blocks),
             Row(r"^@stages\.3(?!\d)", _last),
         )
     ),
-    "convnext_stages": Table((Row(r"^@downsample_layers(?![^.])", _input), Row(r"^@stages\.(\d+)", _stage))),
+    "convnext_stages": Table(
+        (_TOKENS[0], Row(r"^@downsample_layers(?![^.])", _input), Row(r"^@stages\.(\d+)", _stage))
+    ),
     "internimage": Table(
         (
             Row(r"^@patch_embed", _input),

@@ -1,0 +1,159 @@
+"""The readings of published constructors: where they raise as the published code does, and one of a project's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from optimbuild import CONSTRUCTORS, ConfigError, Published, RegistrationError, Translation, constructor, make_plan
+from optimbuild.config.constructors.yolo import decay_factor
+
+OPTIMIZER = {"type": "SGD", "lr": 0.1, "weight_decay": 5e-4}
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+def wrapper(name: str, paramwise: Any = None, optimizer: Any = None, **keys: Any) -> dict[str, Any]:
+    cfg = {} if paramwise is None else {"paramwise_cfg": paramwise}
+    return {
+        "optim_wrapper": {
+            "type": "OptimWrapper",
+            "constructor": name,
+            "optimizer": optimizer or OPTIMIZER,
+            **cfg,
+            **keys,
+        }
+    }
+
+
+LAYERED = "LearningRateDecayOptimizerConstructor"
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    (wrapper(LAYERED, {"decay_rate": 0.5}), "paramwise_cfg.num_layers", "is required"),
+    (wrapper(LAYERED, {"num_layers": 6}), "paramwise_cfg.decay_rate", "is required"),
+    (wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5, "decay_type": "x"}), "paramwise_cfg.decay_type", "not 'x'"),
+    (wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5}), "paramwise_cfg.layers", "model's `backbone`"),
+    (
+        wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5}, {"type": "SGD", "lr": 0.1}),
+        "optimizer.weight_decay",
+        "computes with it",
+    ),
+    (
+        wrapper("mmaction.LearningRateDecayOptimizerConstructor", {"num_layers": 6, "decay_rate": 0.5}),
+        "paramwise_cfg.without",
+        "of MMAction2 refuses it",
+    ),
+    (wrapper("LayerDecayOptimizerConstructor"), "paramwise_cfg", "fails without it"),
+    (wrapper("LayerDecayOptimizerConstructor", {}), "paramwise_cfg", "is required"),
+    (wrapper("LayerDecayOptimWrapperConstructor"), "paramwise_cfg", "fails without it"),
+    (wrapper("YOLOv5OptimizerConstructor", {}), "paramwise_cfg.base_total_batch_size", "is required"),
+    (
+        wrapper("YOLOv5OptimizerConstructor", None, {**OPTIMIZER, "batch_size_per_gpu": 0}),
+        "optimizer.batch_siz",
+        "greater than 0",
+    ),
+    (wrapper("TSMOptimWrapperConstructor", {"fc": True}), "paramwise_cfg.fc_lr5", "is required"),
+    (
+        wrapper("TSMOptimWrapperConstructor", {"fc_lr5": True}, {"type": "SGD", "lr": 0.1}),
+        "optimizer.weight_decay",
+        "computes with it",
+    ),
+    (wrapper("SwinOptimWrapperConstructor", {"0": 5}), "paramwise_cfg", "must be a mapping with lr_mult"),
+    (wrapper("YOLOv6OptimizerConstructor"), "constructor", "Did you mean 'YOLOv5OptimizerConstructor'"),
+]
+
+
+@pytest.mark.parametrize(("config", "path", "message"), WRONG, ids=[f"{i}-{w[1]}" for i, w in enumerate(WRONG)])
+def test_where_the_published_constructor_fails_a_plan_does(config: Any, path: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make_plan(config, net())
+    assert caught.value.path.startswith(f"optim_wrapper.{path}")
+
+
+def test_a_yolo_config_without_the_wrappers_type_fails_as_published() -> None:
+    config = wrapper("YOLOv5OptimizerConstructor")
+    del config["optim_wrapper"]["type"]
+    with pytest.raises(ConfigError, match="fails without it") as caught:
+        make_plan(config, net())
+    assert caught.value.path == "optim_wrapper.type"
+
+
+def test_by_like_a_yolo_config_needs_no_type_of_the_wrapper() -> None:
+    config = wrapper("optimbuild.OptimBuildConstructor", {"like": "YOLOv5OptimizerConstructor"})
+    del config["optim_wrapper"]["type"]
+    assert [group.name for group in make_plan(config, net()).groups] == ["weights", "norms", "biases"]
+
+
+@pytest.mark.parametrize(("total", "factor"), [(12, 0.9375), (24, 1.125), (43, 0.671875), (96, 1.5), (128, 2.0)])
+def test_the_weight_decay_of_yolo_is_scaled_below_and_above_64(total: int, factor: float) -> None:
+    assert decay_factor(total, 64) == factor
+
+
+def test_without_a_weight_decay_yolos_other_groups_have_the_classes_own() -> None:
+    config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "AdamW", "lr": 0.1})
+    assert [group.options["weight_decay"] for group in make_plan(config, net()).groups] == [0.0, 0.01, 0.01]
+
+
+def test_rules_come_behind_what_a_constructor_gives() -> None:
+    keys = {"like": "TSMOptimWrapperConstructor", "fc_lr5": True, "rules": [{"type": "freeze", "patterns": ["0"]}]}
+    plan = make_plan(wrapper("optimbuild.OptimBuildConstructor", keys), net())
+    assert plan.frozen == ("0.weight", "0.bias")
+    assert [group.name for group in plan.groups if group.params] == ["norms", "last_weight", "last_bias"]
+    wrong = {**keys, "rules": [{"type": "freeze", "patterns": ["hed"]}]}
+    with pytest.raises(ConfigError) as caught:
+        make_plan(wrapper("optimbuild.OptimBuildConstructor", wrong), net())
+    assert caught.value.path == "optim_wrapper.paramwise_cfg.rules[0].patterns[0]"
+
+
+def test_force_default_settings_put_the_general_keys_on_top() -> None:
+    keys = {"bias_lr_mult": 2.0, "norm_decay_mult": 0.0, "custom_keys": {"0": {"lr_mult": 4.0, "decay_mult": 0.5}}}
+    name = "ForceDefaultOptimWrapperConstructor"
+    on, off = (make_plan(wrapper(name, {**keys, "force_default_settings": force}), net()) for force in (True, False))
+    assert (on["0.weight"].lr, on["0.bias"].lr, on["0.bias"].weight_decay) == (0.4, 0.2, 5e-4 * 0.5)
+    assert (off["0.bias"].lr, off["1.weight"].weight_decay) == (0.4, 0.0)
+
+
+def test_marks_reach_the_groups_and_typos_stay_errors() -> None:
+    custom = {"custom_keys": {"0": {"fix_lr": True}, "2": {"marks": {"mine": 3}}}}
+    plan = make_plan(wrapper("DefaultOptimWrapperConstructor", custom), net())
+    assert [(group.options.get("fix_lr"), group.options.get("mine")) for group in plan.groups] == [
+        (True, None),
+        (None, None),
+        (None, 3),
+    ]
+    for wrong in ({"fix_lrs": True}, {"marks": {"lr": 1.0}}, {"marks": {"params": 1.0}}):
+        with pytest.raises(ConfigError):
+            make_plan(wrapper("DefaultOptimWrapperConstructor", {"custom_keys": {"0": wrong}}), net())
+
+
+def test_what_a_step_reads_from_a_group_is_taken_as_an_option() -> None:
+    lars = {"type": "LARS", "lr": 0.1, "weight_decay": 1e-6}
+    config = wrapper("DefaultOptimWrapperConstructor", {"custom_keys": {"1": {"lars_exclude": True}}}, lars)
+    plan = make_plan(config, net())
+    assert [group.options.get("lars_exclude") for group in plan.groups] == [None, True]
+    with pytest.raises(ConfigError, match="Did you mean 'lars_exclude'"):
+        make_plan(wrapper("DefaultOptimWrapperConstructor", {"custom_keys": {"1": {"lars_exlude": 1}}}, lars), net())
+    config["optim_wrapper"]["optimizer"] = OPTIMIZER
+    with pytest.raises(ConfigError, match="takes no option 'lars_exclude'"):
+        make_plan(config, net())
+
+
+def test_a_project_registers_the_reading_of_its_own_constructor() -> None:
+    @constructor("SlowStemConstructor", force=True)
+    def slow_stem(published: Published) -> Translation:
+        rule = {"type": "match", "table": {"0": {"lr_mult": (published.paramwise_cfg or {})["stem"]}}}
+        return Translation([rule], warnings=[f"for {published.world_size} ranks"])
+
+    plan = make_plan(wrapper("my_project.SlowStemConstructor", {"stem": 0.5}), net(), world_size=4)
+    assert plan["0.weight"].lr == 0.05
+    assert plan.warnings == ("for 4 ranks",)
+    assert CONSTRUCTORS.origin("SlowStemConstructor").file == __file__
+    with pytest.raises(RegistrationError, match="registered twice"):
+        constructor("SlowStemConstructor")(lambda published: Translation())
+    with pytest.raises(RegistrationError, match="must be a function"):
+        constructor("Other")(5)  # type: ignore[arg-type]
+    with pytest.raises(RegistrationError, match="takes a name"):
+        constructor(slow_stem)  # type: ignore[arg-type]

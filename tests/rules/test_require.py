@@ -1,0 +1,27 @@
+"""Models that a recipe is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from optimbuild import ConfigError, make_plan
+
+
+def plan(model: nn.Module, **options: Any) -> Any:
+    rule = {"type": "require", "without": ["BatchNorm"], "optional": True, **options}
+    return make_plan({"optimizer": {"type": "sgd"}, "rules": [rule]}, model)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(2), nn.SyncBatchNorm(2), nn.BatchNorm1d(2, affine=False)])
+def test_a_model_with_such_a_module_is_refused_with_the_reason(norm: nn.Module) -> None:
+    with pytest.raises(ConfigError, match=r"for a model with BatchNorm, because it says so\. It has: 1") as caught:
+        plan(nn.Sequential(nn.Linear(2, 2), norm), because="it says so")
+    assert caught.value.path == "rules[0].without"
+
+
+def test_any_other_model_is_planned_as_without_the_rule() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    assert plan(model).fingerprint == make_plan({"optimizer": {"type": "sgd"}}, model).fingerprint
