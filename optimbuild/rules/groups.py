@@ -26,6 +26,8 @@ class Group(BaseModel):
     """A factor for the learning rate."""
     decay_mult: NonNegative = 1.0
     """A factor for the weight decay."""
+    because: str = ""
+    """The reason for its options, for explanations."""
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -38,7 +40,8 @@ class Group(BaseModel):
         """Return what the parameters of the group get."""
         factors = {"lr": self.lr_mult, "weight_decay": self.decay_mult}
         scale = {option: factor for option, factor in factors.items() if factor != 1.0}
-        return Edit(set=dict(self.model_extra or {}), scale=scale, group=self.name, why=why)
+        reason = f"{why}; {self.because}" if self.because else why
+        return Edit(set=dict(self.model_extra or {}), scale=scale, group=self.name, why=reason)
 
 
 class Members(BaseModel):

@@ -56,10 +56,13 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
         base, warnings = published.read(YoloKeys).base_total_batch_size, published.ignored(YoloKeys)
     options = dict(published.optimizer.options)
     decay = validated(NonNegative, options.pop("weight_decay", 0.0), join(published.where, "weight_decay"))
+    because = {}
     if BATCH in options:
         batch = validated(Annotated[Whole, Field(gt=0)], options.pop(BATCH), join(published.where, BATCH))
-        decay *= decay_factor(published.world_size * batch, base)
-    order = [{"name": "weights", "weight_decay": decay}, {"name": "norms"}, {"name": "biases"}]
+        total = published.world_size * batch
+        because = {"because": f"weight decay {decay} x {decay_factor(total, base)}, for a batch size of {total}"}
+        decay *= decay_factor(total, base)
+    order = [{"name": "weights", "weight_decay": decay, **because}, {"name": "norms"}, {"name": "biases"}]
     members: list[dict[str, Any]] = [
         {"group": "norms", "params": ("weight",), "classes": NORMS},
         {"group": "weights", "params": ("weight",), "no_classes": (*NORMS, *implicit)},

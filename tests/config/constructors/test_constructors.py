@@ -92,6 +92,13 @@ def test_the_weight_decay_of_yolo_is_scaled_below_and_above_64(total: int, facto
     assert decay_factor(total, 64) == factor
 
 
+def test_an_explanation_says_how_the_weight_decay_of_yolo_was_scaled() -> None:
+    config = wrapper("YOLOv5OptimizerConstructor", None, {**OPTIMIZER, "batch_size_per_gpu": 16})
+    (step,) = make_plan(config, net(), world_size=8).explain("0.weight")
+    assert step.after == {"weight_decay": 0.001, "group": "weights"}
+    assert step.why.endswith("weight decay 0.0005 x 2.0, for a batch size of 128")
+
+
 def test_without_a_weight_decay_yolos_other_groups_have_the_classes_own() -> None:
     config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "AdamW", "lr": 0.1})
     assert [group.options["weight_decay"] for group in make_plan(config, net()).groups] == [0.0, 0.01, 0.01]
