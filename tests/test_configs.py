@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,36 @@ def test_published_settings_are_the_same_with_and_without_quirks(name: str):
         CONFIGS / f"{name}.yacs.yaml", inventory(name), overrides=("TRAIN.OPTIMIZER.REFERENCE_QUIRKS=true",)
     )
     assert str(plan.diff(quirks)) == "no difference"
+
+
+TRAINED_BY = {
+    "llama_1b": {"adamw": 146},
+    "llama_1b_muon": {"adamw": 34, "muon": 112},
+    "llama_1b_lora_plus": {"adamw": 64, None: 146},
+    "qwen_moe": {"adamw": 387},
+    "qwen_moe_muon": {"adamw": 219, "muon": 168},
+    "vit_l": {"adamw": 392},
+    "vit_l_muon": {"adamw": 248, "muon": 144},
+    "clip_b": {"adamw": 398},
+    "clip_b_muon": {"adamw": 254, "muon": 144},
+}
+"""For ready configs of models of Hugging Face how many tensors each optimizer trains; None for the frozen ones."""
+
+
+@pytest.mark.parametrize("name", TRAINED_BY)
+def test_the_configs_of_language_and_vision_models_route_as_they_say(name: str):
+    config = CONFIGS / f"{name}.yaml"
+    (model,) = re.findall(r"^# Plan it with: --model (\S+)$", config.read_text("utf-8"), re.MULTILINE)
+    plan = make_plan(config, ROOT / model)
+    assert Counter(decision.optimizer for decision in plan) == TRAINED_BY[name]
+    assert plan.warnings == ()
+    for decision in plan:
+        if decision.optimizer == "muon":
+            assert len(decision.param.shape) == 2
+            assert not {"output", "router"} & plan.inventory.routing_kinds[decision.name].keys()
+
+
+def test_lora_plus_gives_b_sixteen_times_the_learning_rate_of_a():
+    plan = make_plan(CONFIGS / "llama_1b_lora_plus.yaml", CONFIGS / "inventories" / "llama_1b_lora.json")
+    rates = {part: {d.lr for d in plan if f".{part}." in d.name} for part in ("lora_A", "lora_B")}
+    assert rates == {"lora_A": {2e-4}, "lora_B": {16 * 2e-4}}

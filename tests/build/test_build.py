@@ -323,20 +323,3 @@ def test_lr_schedulers_keep_the_relative_learning_rates():
 def test_a_fixed_option_reaches_every_group():
     optimizer = build_optimizer({"optimizer": {"type": "sgd_linear_probing", "lr": 0.1}}, Net())
     assert {(g["momentum"], g["nesterov"], g["weight_decay"]) for g in optimizer.param_groups} == {(0.9, False, 0.0)}
-
-
-def test_two_optimizers_in_one_plan_are_planned_but_not_built():
-    from optimbuild import RULES, Edit, rule
-
-    @rule("embeddings_elsewhere", force=True)
-    class Elsewhere:
-        def __call__(self, param: Any) -> Edit | None:
-            return Edit(optimizer="sgd", why="test") if param.name == "head.weight" else None
-
-    config = {"optimizer": {"type": "adamw", "lr": 0.5}, "rules": [{"type": "embeddings_elsewhere"}]}
-    model = Net()
-    plan = make_plan(config, model)
-    assert (plan["head.weight"].optimizer, plan["head.weight"].lr) == ("sgd", 0.5)
-    with pytest.raises(ConfigError, match="2 optimizers"):
-        build_optimizer(config, model)
-    del RULES._module_dict["embeddings_elsewhere"]
