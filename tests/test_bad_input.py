@@ -127,7 +127,7 @@ WRONG: list[tuple[Any, str]] = [
     (layer_decay(ratio=0.5, layers="atuo"), f'{R}.layers: must be "auto", or a list of layers'),
     (layer_decay(ratio=0.5, layers=[]), f'{R}.layers: must be "auto", or a list of layers'),
     (layer_decay(ratio=0.5, layers=[[]]), f'{R}.layers: must be "auto", or a list of layers'),
-    (layer_decay(ratio=0.5, layers={"a": 1}), f'{R}.layers: must be "auto", or a list of layers'),
+    (layer_decay(ratio=0.5, layers={"a": 1}), f"{R}.layers.a: must be a string (given: 1)"),
     (layer_decay(ratio=0.5, layers=[3]), f"{R}.layers[0]: must be a string (given: 3)"),
     (layer_decay(ratio=0.5, layers=["stem", ["blocks.{n}", ""]]), f"{R}.layers[1][1]: a pattern must not be empty"),
     (layer_decay(ratio=0.5, layers=["blokcs.{n}"]), f"{R}.layers[0]: 'blokcs.{{n}}' matches no parameter. Closest: "),

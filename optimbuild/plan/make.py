@@ -138,7 +138,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
         kept |= dict.fromkeys(more)
         notes.append(f"running statistics are kept since 0.2, where rules freeze all parameters: {listing(more)}")
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
-    if all(setting.frozen for setting in settings):
+    if all(settings[index].frozen for index in set(chosen)):
         raise ConfigError(
             "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ class SavedPlan:
     Args:
         spec: The canonical config.
         inventory: The model's parameters and hints.
-        settings: The distinct settings: of the groups that have a name first, then in first-seen order.
+        settings: The distinct settings: of the groups that a rule put in an order first, then in first-seen order.
         rows: For every parameter its setting.
         warnings: What the user should know.
         notes: Where rules took their knowledge from.
@@ -57,14 +57,14 @@ def read_plan(text: str) -> SavedPlan:
         data.pop("memory", None)  # which `optimbuild plan --world-size N --json` adds
         if data.pop("checksum", None) != checksum(data):
             raise ModelError("the plan was altered: its checksum is not that of its content")
-        named = [_setting_of(group, str(group["name"])) for group in data["groups"] if group.get("name")]
+        ordered = {str(group["name"]): _setting_of(group, str(group["name"])) for group in _ordered(data["groups"])}
         names = {i: str(group.get("name", "")) for i, group in enumerate(data["groups"])}
         rows = tuple([_setting_of(row, names.get(row["group"], "")) for row in data["params"]])
         inventory = Inventory.from_dict({**data, "unfused": data["unfused"], "sharded": data["sharded"]})
         return SavedPlan(
             Spec.of(data["spec"], "spec"),
             replace(inventory, on_cpu=data.get("on_cpu") is True),
-            tuple({setting.key: setting for setting in (*named, *rows)}.values()),
+            tuple({setting.key: setting for setting in (*ordered.values(), *rows)}.values()),
             rows,
             tuple(data["warnings"]),
             tuple(data["notes"]),
@@ -78,6 +78,16 @@ def read_plan(text: str) -> SavedPlan:
 def checksum(data: Mapping[str, Any]) -> str:
     """Return a digest of everything that a saved plan holds, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _ordered(groups: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the groups that a rule put in an order: the first ones, up to one without a name or with one again."""
+    seen: set[str] = set()
+    for group in groups:
+        if not group.get("name") or group["name"] in seen:
+            return
+        seen.add(group["name"])
+        yield group
 
 
 def _setting_of(row: Mapping[str, Any], group: str) -> Setting:

@@ -96,6 +96,17 @@ def test_a_later_rule_that_splits_a_group_is_told() -> None:
     assert [warning for warning in made.warnings if "the group 'weights' is split" in warning]
 
 
+def test_a_saved_plan_with_a_split_group_is_read_again() -> None:
+    made = plan({"type": "match", "table": {"head": {"lr_mult": 0.5}, "norm": {"freeze": True}}})
+    again = Plan.from_json(made.to_json())
+    assert (again.fingerprint, again.groups, again.settings) == (made.fingerprint, made.groups, made.settings)
+
+
+def test_named_groups_without_any_parameter_are_nothing_to_optimize() -> None:
+    with pytest.raises(ConfigError, match="every parameter is frozen"):
+        plan({"type": "freeze", "patterns": ["**"]})
+
+
 def test_a_later_rule_that_changes_all_alike_leaves_the_order() -> None:
     made = plan({"type": "match", "table": {"**": {"lr_mult": 0.5}}}, rest="freeze")
     assert [name for name, _ in members(made)] == ["weights", "unused", "biases"]

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from optimbuild.config.dialects.mmengine_modules import restriction
 from optimbuild.config.dialects.published_keys import reader_of
-from optimbuild.config.published import Published
+from optimbuild.config.published import Published, Translation
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import ConfigPart, Optimizers, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
-from optimbuild.errors import ConfigError, UnknownNameError
-from optimbuild.messages import closest, listing, printable, shown, suggest
+from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError
+from optimbuild.messages import closest, listing, place_raised, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.registry import CONSTRUCTORS, find_optimizer, find_rule
 from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
@@ -297,7 +297,7 @@ def spec_of(
     Raises:
         ConfigError: A wrong value, with its path.
     """
-    translation = CONSTRUCTORS.get(published.name)(published)
+    translation = _translated(published)
     options = published.optimizer.options if translation.options is None else translation.options
     spec = Spec.of(
         {
@@ -310,6 +310,22 @@ def spec_of(
     last = f"rules[{len(translation.rules) + len(own.rules)}]"
     paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".exempt")}
     return Reading(spec, (*warnings, *translation.warnings), paths)
+
+
+def _translated(published: Published) -> Translation:
+    """Return what the reading of a constructor makes of its keys; whatever a plugin raises becomes a ConfigError."""
+    try:
+        translation = CONSTRUCTORS.get(published.name)(published)
+    except OptimBuildError:
+        raise
+    except Exception as error:
+        place = place_raised(error) or str(CONSTRUCTORS.origin(published.name))
+        raised = f"{type(error).__name__}: {shown(str(error), 200)}"
+        raise ConfigError(f"the reading of {published.name} raised {raised} ({place})", published.cfg) from error
+    if not isinstance(translation, Translation):
+        message = f"the reading of {published.name} must return a Translation, not {shown(translation)}"
+        raise ConfigError(message, join(published.path, "constructor"))
+    return translation
 
 
 def _paths(published: Published, translated: int, rules: int) -> dict[str, str]:

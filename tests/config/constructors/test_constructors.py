@@ -158,6 +158,9 @@ def test_a_project_registers_the_reading_of_its_own_constructor() -> None:
     assert plan["0.weight"].lr == 0.05
     assert plan.warnings == ("for 4 ranks",)
     assert CONSTRUCTORS.origin("SlowStemConstructor").file == __file__
+    with pytest.raises(ConfigError, match=r"SlowStemConstructor raised KeyError: .*test_constructors\.py") as caught:
+        make_plan(wrapper("SlowStemConstructor", {}), net())
+    assert caught.value.path == "optim_wrapper.paramwise_cfg"
     with pytest.raises(RegistrationError, match="registered twice"):
         constructor("SlowStemConstructor")(lambda published: Translation())
     with pytest.raises(RegistrationError, match="must be a function"):
