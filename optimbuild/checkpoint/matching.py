@@ -70,12 +70,11 @@ def match_state(
     match, wrong, kept = Match(), Mismatches(in_order=list(saved.groups) == list(named.params)), _Kept(named)
     for name, param in named.params.items():
         values = saved.state.get(name)
-        before, now = saved.options.get(name, {}).get(MEMBER), named.stepped_by(name)
         if values is None:
             if name not in saved.groups or kept.starts_with_state(name, param):
                 match.missing.append(name)
-        elif None not in (before, now) and before != now:
-            wrong.moved.setdefault(f"{before} before, and by {now} now", []).append(name)
+        elif change := _other_optimizer(named, saved, name):
+            wrong.moved.setdefault(change, []).append(name)
             match.missing.append(name)
         else:
             _match_one(name, param, values, kept.entries(name, param), match, wrong)
@@ -104,6 +103,12 @@ def _refuse_unknown_choice(missing: object, unexpected: object) -> None:
             f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
             f"{shown(unexpected)}"
         )
+
+
+def _other_optimizer(named: NamedOptimizer, saved: SavedState, name: str) -> str:
+    """Return in words that another optimizer stepped a parameter before; nothing where that is not known."""
+    before, now = saved.options.get(name, {}).get(MEMBER), named.stepped_by(name)
+    return "" if None in (before, now) or before == now else f"{before} before, and by {now} now"
 
 
 class _Kept:

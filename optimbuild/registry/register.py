@@ -167,21 +167,11 @@ def optimizer(
     'adam_amsgrad'
     """
     _refuse_missing_name("optimizer", name)
-    given: dict[str, Any] = {
-        "defaults": dict(defaults or {}),
-        "fixed": dict(fixed or {}),
-        "schema": options,
-        "state": state,
-    }
+    target_or_later = object if target is None else target
+    given, always, marks = dict(defaults or {}), dict(fixed or {}), tuple(group_marks)
+    kernels, place = None if implementations is None else tuple(implementations), _place(sys._getframe(1))
     made = OptimizerType(
-        name,
-        object if target is None else target,
-        **given,
-        kernels=None if implementations is None else tuple(implementations),
-        group_marks=tuple(group_marks),
-        requires=requires,
-        dimensions=dimensions,
-        where=_place(sys._getframe(1)),
+        name, target_or_later, given, always, options, kernels, state, requires, marks, place, dimensions
     )
     return partial(_decorate, made, force) if target is None else _register(made, force)
 

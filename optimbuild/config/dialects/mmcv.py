@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import OwnKeys, constructor_named, found_optimizer, plain_wrapper, spec_of
+from optimbuild.config.dialects.mmengine import OwnKeys, constructor_named, plain_wrapper, spec_of
+from optimbuild.config.dialects.mmengine_optimizer import found_optimizer
 from optimbuild.config.published import Published
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError

@@ -14,25 +14,23 @@ from mmengine.registry import DefaultScope
 from pydantic import Field
 
 from optimbuild.config.dialects.mmengine_modules import restriction
+from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer
 from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, Optimizers, OptimizerSpec, ResumeSpec, RuleSpec, Spec, Zero
-from optimbuild.errors import ConfigError, OptimBuildError, UnknownNameError
+from optimbuild.config.spec import ConfigPart, Optimizers, ResumeSpec, RuleSpec, Spec, Zero
+from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import closest, listing, place_raised, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
-from optimbuild.registry import CONSTRUCTORS, find_optimizer, find_rule
-from optimbuild.registry.mmengine_names import name_of_class, resolved_optimizer
-from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.registry.scopes import import_scope, missing_package
+from optimbuild.registry import CONSTRUCTORS, find_rule
+from optimbuild.registry.mmengine_names import name_of_class
+from optimbuild.registry.scopes import import_scope
 from optimbuild.values import Switch, entry, fields, join, keys_of, plain, validated
 
 KEY = "optim_wrapper"
 SCOPE = "default_scope"
 KEYS = {KEY: None, SCOPE: None, "_base_": None}
 """The keys that are read."""
-SCOPE_OF = "_scope_"
-"""The key of an optimizer's config that names its scope."""
 READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
 OVERRIDABLE = {KEY: READ, SCOPE: None}
@@ -250,34 +248,6 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         where,
     )
     return spec_of(published, own, warnings, restriction(wrapper, path))
-
-
-def found_optimizer(given: Any, path: str, scope: str | None = None) -> tuple[OptimizerSpec, OptimizerType]:
-    """Return the config of an optimizer, by the name that our registry knows, and the optimizer.
-
-    Args:
-        given: The config of the optimizer.
-        path: Its path, for messages.
-        scope: The scope in which its name is looked for first, unless it has its own.
-
-    Raises:
-        ConfigError: It has no ``type``, or one that no registry knows.
-    """
-    options = plain(given, path)
-    if isinstance(options, Mapping) and SCOPE_OF in options:
-        scope = options[SCOPE_OF]
-        if not isinstance(scope, str):
-            raise ConfigError(f"must be the name of a scope, not {shown(scope)}", join(path, SCOPE_OF))
-        options = {key: value for key, value in options.items() if key != SCOPE_OF}
-    optimizer: OptimizerSpec = validated(OptimizerSpec, options, path)
-    try:
-        with DefaultScope.overwrite_default_scope(scope):
-            name = resolved_optimizer(optimizer.type)
-            return optimizer.model_copy(update={"type": name}), find_optimizer(name)
-    except ConfigError as error:
-        named = optimizer.type.partition(".")[0] if "." in optimizer.type else scope
-        missing = missing_package(named) if isinstance(error, UnknownNameError) and named else ""
-        raise type(error)(f"{error.message} {missing}".rstrip(), join(path, "type")) from error.__cause__
 
 
 def spec_of(

@@ -16,7 +16,8 @@ from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
-from optimbuild.config.dialects.mmengine import KEY, OURS, READ, SCOPE_OF, of_wrapper, plain_wrapper
+from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
 from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
