@@ -273,6 +273,12 @@ def spec_of(
         {
             "optimizer": {"type": published.optimizer.type, **options},
             **own.model_dump(exclude={"like"}),
+            "optimizers": {
+                name: found_optimizer(each.model_dump(), join(published.cfg, "optimizers", name), published.scope)[
+                    0
+                ].model_dump()
+                for name, each in own.optimizers.items()
+            },
             "rules": [*translation.rules, *(rule.model_dump() for rule in own.rules), *restricted],
         }
     )

@@ -198,9 +198,10 @@ def _warn_of_rest(model: nn.Module, planned: Mapping[str, _PlannedWrapper]) -> N
 def _log(prefix: str, plan: Plan) -> None:
     """Say in one line what was built, and every warning of the plan."""
     kernels = ", ".join(sorted({group.implementation for group in plan.groups}))
+    optimizers = " and ".join(dict.fromkeys([group.optimizer for group in plan.groups]))
     frozen = f", {len(plan.frozen)} frozen" if plan.frozen else ""
     text = (
-        f"optimbuild: {prefix}{plan.groups[0].optimizer} ({kernels}), {len(plan) - len(plan.frozen)} parameters in "
+        f"optimbuild: {prefix}{optimizers} ({kernels}), {len(plan) - len(plan.frozen)} parameters in "
         f"{len(plan.groups)} groups{frozen}; plan {plan.fingerprint[:12]}"
     )
     print_log(text, logger="current")
