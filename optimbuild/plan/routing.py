@@ -95,7 +95,8 @@ def _refused(kind: OptimizerType, groups: Sequence[Group]) -> dict[int, str]:
 def _answer(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
     from optimbuild.plan.state_probe import refusal  # a class whose options are not declared is one of torch's world
 
-    return refusal(kind, {key: value for key, value in options.items() if key not in KERNELS}, shape)
+    known = {key: value for key, value in options.items() if key in kind.known and key not in KERNELS}  # no marks
+    return refusal(kind, known, shape)
 
 
 def _blamed(name: str, rules: Sequence[Applied]) -> str:

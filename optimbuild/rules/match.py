@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import closest, listing, shown
@@ -91,9 +91,14 @@ def _entries(table: Any) -> Any:
     for pattern, options in table.items():
         if not isinstance(options, Mapping):
             raise ValueError(f"what stands under {shown(pattern)} must be a mapping of options, not {shown(options)}")
-        if "pattern" in options:
+        if options.get("pattern", pattern) != pattern:
             raise ValueError(f"{shown(pattern)} is the pattern already; `pattern` belongs into a list of entries")
     return {pattern: {"pattern": pattern, **options} for pattern, options in table.items()}
+
+
+def _as_written(table: Mapping[int | str, Entry]) -> Any:
+    """Return the form that :func:`_entries` read."""
+    return table if all(isinstance(key, str) for key in table) else list(table.values())
 
 
 Table = tuple[Entry, ...] | dict[str, dict[str, Any]]
@@ -111,7 +116,11 @@ class Match:
         list: ``table: [{kinds: [embedding], lr_mult: 0.5}, {pattern: neck, kinds: [norm], lr: 1e-4}]``
     """
 
-    table: Annotated[dict[int | str, Entry], BeforeValidator(_entries, json_schema_input_type=Table)]
+    table: Annotated[
+        dict[int | str, Entry],
+        BeforeValidator(_entries, json_schema_input_type=Table),
+        PlainSerializer(_as_written),
+    ]
     """The entries, in order: a mapping from pattern to options, or a list of entries."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ class Require:
     """Refuse a model that a recipe is not for, and change nothing.
 
     Example:
-        ``{type: require, without: [BatchNorm], because: "their statistics want the full LR", optional: true}``
+        ``{type: require, without: [LSTM], because: "its gates want another clipping", optional: true}``
     """
 
     without: tuple[Keyword, ...]

@@ -143,7 +143,7 @@ def inventories(models: Iterable[Model]) -> dict[str, Inventory]:
 
 def plain_options(rule: Any) -> dict[str, Any]:
     """Return the options of a rule as the plain data of a config file, defaults included."""
-    dumped = pydantic.TypeAdapter(type(rule)).dump_python(rule, mode="json")
+    dumped = pydantic.TypeAdapter(type(rule)).dump_python(rule, mode="json", by_alias=True)
     data: dict[str, Any] = plain(dumped)
     return data
 

@@ -12,6 +12,7 @@ from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from tests.checkpoint.training import PROBING, SGD, resumed, same, train, trained, weights
 
 FROZEN = {"type": "freeze", "patterns": ["blocks.0"]}
+DAMPENED = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "nesterov": False, "dampening": 0.5}
 
 
 @pytest.mark.parametrize("config", [SGD, PROBING], ids=["sgd", "probing"])
@@ -53,10 +54,10 @@ def test_a_parameter_that_was_never_stepped_resumes_by_load_state_dict() -> None
 
 
 def test_fused_sgd_with_dampening_cannot_start_parameters_afresh() -> None:
-    # `implementation: auto` avoids the fused kernel with dampening; this config insists on it
-    kind = {"type": "SGD", "lr": 0.01, "momentum": 0.9, "nesterov": False, "dampening": 0.5, "fused": True}
-    whole, optimizer = trained({"optimizer": kind, "rules": [FROZEN]})
-    _, fresh = resumed(whole, {"optimizer": kind})
+    # a config refuses the fused kernel with dampening, so this is an optimizer of somebody else
+    whole, optimizer = trained({"optimizer": DAMPENED, "rules": [FROZEN]})
+    named = list(whole.requires_grad_(True).named_parameters())
+    fresh = torch.optim.SGD(named, lr=0.01, momentum=0.9, dampening=0.5, fused=True)
     with pytest.raises(CheckpointError, match=r"dampening.*blocks\.0\.norm\.weight.*`implementation: foreach`"):
         load_optimizer_state(fresh, optimizer_state(optimizer), missing="init")
     assert not fresh.state

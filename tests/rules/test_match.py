@@ -110,7 +110,8 @@ def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
 
 def test_an_idle_entry_is_named_by_the_key_that_the_user_wrote() -> None:
     found = plan({"neck": {"lr": 0.3}, "neck.norm": {"lr": 0.2}, "head": {"lr": 0.1}})
-    assert found.warnings[0].startswith("rules[0] (match): table['neck.norm'] (pattern 'neck.norm') does nothing")
+    told = "rules[0] (match): table['neck.norm'] ('neck.norm') does nothing: table.neck takes all that it matches"
+    assert found.warnings[0] == told
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ FAULTS = {
     "takes_anything": {"unknown_options_are_refused"},
 }
 """By rule: the checks that must find its fault. No other may complain."""
+MEANT = {"require": ("some_parameter_is_touched",)}
+"""By rule of ours: the checks that it fails because it is meant to, as one that only refuses models touches nothing."""
 
 
 OURS = [name for name in RULES.names() if RULES.origin(name).module.startswith("optimbuild.")]
@@ -56,7 +58,7 @@ def test_the_fault_of_a_rule_is_found(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_rule_of_ours_passes_with_the_examples_in_its_docstring(name):
-    verdicts = verdicts_on_rule(name)
+    verdicts = verdicts_on_rule(name, leave_out=MEANT.get(name, ()))
     assert [str(verdict) for verdict in verdicts if verdict.faults] == []
 
 

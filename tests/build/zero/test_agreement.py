@@ -28,13 +28,13 @@ def refused(config: Any, model: nn.Module) -> str:
 
 
 class Picky(torch.optim.SGD):
-    """An optimizer that refuses vectors, as Muon does; under ZeRO a rank may see none of them."""
+    """Refuses vectors once they hold numbers, so that planning does not notice; under ZeRO a rank may see none."""
 
     def __init__(self, params: Any, lr: float = 1e-3) -> None:
         super().__init__(params, lr=lr)
         for group in self.param_groups:
             for tensor in group["params"]:
-                if tensor.ndim < 2:
+                if tensor.ndim < 2 and not tensor.is_meta:
                     raise ValueError("only matrices")
 
 
