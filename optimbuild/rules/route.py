@@ -20,8 +20,8 @@ class Route:
     """Have another optimizer train some parameters: those of the patterns, kinds and dimensions that are given.
 
     Where several of these are given, all must hold. What ``except`` names stays where it was. The kinds are those of
-    :class:`~optimbuild.ParamInfo` and ``matrix``, ``output``, ``expert`` and ``router``, see
-    :func:`~optimbuild.model.routing_kinds.routing_kinds`.
+    :class:`~optimbuild.ParamInfo`, and ``matrix``, ``output``, ``expert`` and ``router``, which are told from the
+    structure of the model.
 
     Example:
         ``{type: route, to: muon, kinds: [matrix], except: [output, embedding, router]}``
