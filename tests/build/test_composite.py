@@ -253,6 +253,18 @@ def test_schedulers_keep_the_ratios_of_every_member(schedule):
     assert [group["lr"] for member in optimizer.members.values() for group in member.param_groups] != planned
 
 
+def test_a_scheduler_of_timm_keeps_the_ratios_of_every_member():
+    scheduler = pytest.importorskip("timm.scheduler")
+    model, optimizer = built("sgd", LAYERS)
+    planned = [group["lr"] for group in optimizer.param_groups]
+    schedule = scheduler.CosineLRScheduler(optimizer, t_initial=8, warmup_t=2, warmup_lr_init=0.0)
+    for epoch in range(1, 5):
+        train(model, optimizer, steps=1)
+        schedule.step(epoch)
+    ratios = {round(group["lr"] / lr, 9) for group, lr in zip(optimizer.param_groups, planned, strict=True)}
+    assert len(ratios) == 1
+
+
 @pytest.mark.parametrize("factor", [1.0, float("inf")])
 def test_a_grad_scaler_skips_all_members_or_none(factor):
     model, optimizer = built()

@@ -55,6 +55,12 @@ def config_of(kind: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"optimizer": kind, "rules": RULES if "weight_decay" in kind else RULES[:2], **more}
 
 
+def several() -> dict[str, Any]:
+    """Return a config whose matrices are trained by SGD, and the rest by AdamW."""
+    route = {"type": "route", "to": "other", "kinds": ["matrix"], "except": ["output"]}
+    return {"optimizer": OPTIMIZERS[0], "optimizers": {"other": OPTIMIZERS[1]}, "rules": [route, *RULES]}
+
+
 def batch() -> torch.Tensor:
     return torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
 
@@ -270,14 +276,14 @@ def after_a_step(deepspeed: Any, model: nn.Module, config: dict[str, Any], **mor
 
 def stages() -> dict[str, dict[str, bool]]:
     deepspeed, found = deepspeed_on_cpu(), {}
-    for kind in OPTIMIZERS:
-        config = config_of(kind)
+    configs = {kind["type"]: config_of(kind) for kind in OPTIMIZERS} | {"several": several()}
+    for name, config in configs.items():
         for stage in (1, 2, 3):
             model = net()
             built = build_optimizer(config, model)
             settings = {**training(stage), **deepspeed_config(built.plan)}
             after = after_a_step(deepspeed, model, settings, optimizer=built)
-            found[f"{kind['type']}, stage {stage}"] = moved_as_planned(config, built.plan, after)
+            found[f"{name}, stage {stage}"] = moved_as_planned(config, built.plan, after)
     return found
 
 
@@ -332,7 +338,7 @@ def deepspeed_ranks() -> list[dict[str, Any]]:
 @needs_deepspeed
 def test_inside_deepspeed_every_stage_moves_as_planned(deepspeed_ranks):
     for rank in deepspeed_ranks:
-        assert len(rank["stages"]) == 9
+        assert len(rank["stages"]) == 12
         assert rank["stages"] == dict.fromkeys(rank["stages"], ALL_WELL)
 
 
