@@ -64,20 +64,20 @@ class ConsoleBlockParser(CodeBlockParser):
 Entries = dict[str, Any]
 
 
-def registered() -> tuple[Entries, Entries]:
+def registered() -> list[Entries]:
     """Return what the registries hold now."""
-    from optimbuild.registry import OPTIMIZERS, RULES
+    from optimbuild.registry import CONSTRUCTORS, OPTIMIZERS, RULES
 
-    for registry in (RULES, OPTIMIZERS):
+    for registry in (RULES, OPTIMIZERS, CONSTRUCTORS):
         registry.import_from_location()
-    return dict(RULES._module_dict), dict(OPTIMIZERS._module_dict)
+    return [dict(registry._module_dict) for registry in (RULES, OPTIMIZERS, CONSTRUCTORS)]
 
 
-def forget_all_but(before: tuple[Entries, Entries]) -> None:
-    """Forget the rules and optimizers that were registered since."""
-    from optimbuild.registry import OPTIMIZERS, RULES
+def forget_all_but(before: list[Entries]) -> None:
+    """Forget what was registered since."""
+    from optimbuild.registry import CONSTRUCTORS, OPTIMIZERS, RULES
 
-    for registry, entries in zip((RULES, OPTIMIZERS), before, strict=True):
+    for registry, entries in zip((RULES, OPTIMIZERS, CONSTRUCTORS), before, strict=True):
         registry._module_dict.clear()
         registry._module_dict.update(entries)
 

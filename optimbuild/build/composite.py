@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.built_optimizer import original_class
 from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import listing
+from optimbuild.messages import listing, shown
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 """Constructs a member with its groups."""
@@ -37,8 +37,11 @@ class CompositeOptimizer(Optimizer):
     ([0.1, 0.5], ['differentiable', 'foreach', 'fused'])
     """
 
+    members: dict[str, Optimizer]
+    _made = False
+
     def __init__(self, groups: Sequence[dict[str, Any]], members: Mapping[str, Make]) -> None:
-        self.members: dict[str, Optimizer] = {}
+        self.members = {}
         for name, make in members.items():
             own = [{k: v for k, v in group.items() if k != MEMBER} for group in groups if group[MEMBER] == name]
             self.members[name] = make(own)
@@ -48,11 +51,19 @@ class CompositeOptimizer(Optimizer):
         super().__init__([next(made[group[MEMBER]]) for group in groups], self._shared_defaults())
         for member in self.members.values():
             self.state.update(member.state)  # some classes have state from the start
-            member.state = self.state
+        self._made = True
+        self._share()
 
     def _shared_defaults(self) -> dict[str, Any]:
         first, *others = [member.defaults for member in self.members.values()]
         return {key: value for key, value in first.items() if all(key in other for other in others)}
+
+    def _share(self) -> None:
+        """Give the members the groups and the state, which whoever holds the optimizer may have replaced."""
+        groups = _by_member(self.param_groups, self.members)
+        for name, member in self.members.items():
+            member.param_groups = groups[name]
+            member.state = self.state
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the member that it names under ``optimizer``.
@@ -64,22 +75,19 @@ class CompositeOptimizer(Optimizer):
             CheckpointError: It names no member. Nothing was added.
             ValueError: A parameter is in another group already. Nothing was added.
         """
-        if len(self.param_groups) < sum(len(member.param_groups) for member in self.members.values()):
-            self.param_groups.append(param_group)  # the constructor hands over the members' own
+        if not self._made:
+            self.param_groups.append(param_group)  # a member's own, of which the constructor makes a list
             return
-        member = self.members.get(param_group.get(MEMBER, ""))
-        if member is None:
-            raise CheckpointError(
-                f"a new group must say which optimizer steps it: {{'params': …, {MEMBER!r}: "
-                f"{listing(list(map(repr, self.members)))}}}"
-            )
-        tensors = {id(tensor) for group in self.param_groups for tensor in group["params"]}
+        self._share()
+        (name,) = _by_member([param_group], self.members, "a new group")
         given = param_group["params"]
-        for each in [given] if isinstance(given, torch.Tensor) else given:
-            if id(each[1] if isinstance(each, tuple) else each) in tensors:
-                raise ValueError("some parameters appear in more than one parameter group")
-        member.add_param_group({key: value for key, value in param_group.items() if key != MEMBER})
-        member.param_groups[-1][MEMBER] = param_group[MEMBER]
+        params = [given] if isinstance(given, torch.Tensor) else list(given)
+        tensors = {id(tensor) for group in self.param_groups for tensor in group["params"]}
+        if any(id(each[1] if isinstance(each, tuple) else each) in tensors for each in params):
+            raise ValueError("some parameters appear in more than one parameter group")
+        member = self.members[name]
+        member.add_param_group({**{k: v for k, v in param_group.items() if k != MEMBER}, "params": params})
+        member.param_groups[-1][MEMBER] = name
         self.param_groups.append(member.param_groups[-1])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -95,6 +103,7 @@ class CompositeOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._share()
         for member in self.members.values():
             for hook in member._optimizer_step_pre_hooks.values():
                 hook(member, (), {})
@@ -117,22 +126,57 @@ class CompositeOptimizer(Optimizer):
                 tell()
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {name: (original_class(type(member)), member.defaults) for name, member in self.members.items()}
+        kept = {name: (original_class(type(member)), _own_state(member)) for name, member in self.members.items()}
         return {**super().__getstate__(), "members": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take other groups and other state, and share them with the members again; loading comes here too."""
-        for name, (cls, defaults) in state.pop("members", {}).items():
-            self.__dict__.setdefault("members", {})[name] = member = cls.__new__(cls)
-            member.__setstate__({"defaults": defaults, "state": {}, "param_groups": []})
+        """Take other groups and other state, and share them with the members again; loading comes here too.
+
+        Raises:
+            CheckpointError: A group names no member. Nothing was taken.
+        """
+        made = state.pop("members", {})
+        groups = _by_member(state.get("param_groups", ()), made or self.members)
+        if made:
+            self.members = {}
+        for name, (cls, its_own) in made.items():
+            self.members[name] = member = cls.__new__(cls)
+            member.__setstate__({**its_own, "state": {}, "param_groups": []})
         super().__setstate__(state)
-        everything = self.state
+        everything = self.state = defaultdict(dict, self.state)
         for name, member in self.members.items():
-            groups = [group for group in self.param_groups if group[MEMBER] == name]
-            own = {tensor: everything[tensor] for g in groups for tensor in g["params"] if tensor in everything}
-            member.__setstate__({"state": defaultdict(dict, own), "param_groups": groups})
+            tensors = [tensor for group in groups[name] for tensor in group["params"] if tensor in everything]
+            own = defaultdict(dict, {tensor: everything[tensor] for tensor in tensors})
+            member.__setstate__({"state": own, "param_groups": groups[name]})  # which may complete both
             everything.update(member.state)
-            member.state = everything
+        self._made = True
+        self._share()
+
+
+def _by_member(
+    groups: Iterable[Mapping[str, Any]], members: Collection[str], what: str = "a group"
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the groups of each member; of one group alone only its own member.
+
+    Raises:
+        CheckpointError: A group names no member.
+    """
+    found: dict[str, list[Any]] = {} if what == "a new group" else {name: [] for name in members}
+    for group in groups:
+        name = group.get(MEMBER)
+        if not isinstance(name, str) or name not in members:
+            raise CheckpointError(
+                f"{what} must say which optimizer steps it: {{'params': …, {MEMBER!r}: "
+                f"{listing(list(map(repr, members)))}}}, not {shown(name)}"
+            )
+        found.setdefault(name, []).append(group)
+    return found
+
+
+def _own_state(member: Optimizer) -> dict[str, Any]:
+    """Return what a copy of a member keeps, but for groups and state."""
+    state = member.__getstate__()
+    return {key: value for key, value in dict(state).items() if key not in ("state", "param_groups")}
 
 
 def _own_step(cls: Any) -> Callable[[Optimizer], Any]:

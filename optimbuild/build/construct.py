@@ -17,7 +17,7 @@ from optimbuild.checkpoint.built_optimizer import built_class
 from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
-from optimbuild.plan.base_options import given_options
+from optimbuild.plan.base_options import given_options, path_of
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
@@ -53,7 +53,7 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
     except OptimBuildError:
         raise
     except Exception as error:
-        raise _refusal(kinds[0], error) from error
+        raise _refusal(plan, kinds[0], error) from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(f"{kinds[0].name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
     return optimizer
@@ -68,9 +68,12 @@ def _class_and_options(
     members = {}
     for kind in kinds:
         if _needs_closure(kind.load()):
-            raise ConfigError(f"{kind.name} calls the closure itself, so it cannot be one of several optimizers")
+            raise ConfigError(
+                f"{kind.name} calls the closure itself, so it cannot be one of several optimizers. Route nothing to it",
+                path_of(plan.spec, kind),
+            )
         own = [group for group in groups if group[MEMBER] == kind.name]
-        members[kind.name] = partial(_member, kind, _common_options(plan, kind, own))
+        members[kind.name] = partial(_member, plan, kind, _common_options(plan, kind, own))
     if plan.spec.sharding is not None:  # torch's ZeRO writes every option into the groups
         return partial(CompositeOptimizer, members=members), {}
     return CompositeOptimizer, {"members": members}
@@ -88,19 +91,35 @@ def _common_options(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]
     return common
 
 
-def _member(kind: OptimizerType, options: Mapping[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def _member(
+    plan: Plan, kind: OptimizerType, options: Mapping[str, Any], groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
     """Construct a member of a composite."""
     try:
         member = kind.load()(groups, **options)
     except Exception as error:
-        raise _refusal(kind, error) from error
+        raise _refusal(plan, kind, error) from error
     if not isinstance(member, torch.optim.Optimizer):
-        raise ConfigError(f"{kind.name} built {shown(member)}, which is no torch optimizer", "optimizers")
+        path = path_of(plan.spec, kind)
+        raise ConfigError(f"{kind.name} built {shown(member)}, which is no torch optimizer", path)
+    _refuse_options_for_all(plan, kind, member)
     return member
 
 
-def _refusal(kind: OptimizerType, error: Exception) -> ConfigError:
-    return ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", "optimizer")
+def _refuse_options_for_all(plan: Plan, kind: OptimizerType, member: torch.optim.Optimizer) -> None:
+    """Refuse two names of one type that differ in an option which the class keeps for all of its groups at once."""
+    every = [kind.complete(given) for given in given_options(plan.spec, kind)]
+    for key, value in every[0].items():
+        if key not in member.defaults and any(repr(other[key]) != repr(value) for other in every[1:]):
+            raise ConfigError(
+                f"{kind.name} keeps {key} for all of its groups at once, so two names of it cannot differ in it",
+                path_of(plan.spec, kind),
+            )
+
+
+def _refusal(plan: Plan, kind: OptimizerType, error: Exception) -> ConfigError:
+    text = f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}"
+    return ConfigError(text, path_of(plan.spec, kind))
 
 
 def _needs_closure(cls: Any) -> bool:

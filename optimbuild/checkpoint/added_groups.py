@@ -16,6 +16,7 @@ from optimbuild.model.survey import survey
 from optimbuild.plan.decision import Setting
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
+from optimbuild.registry import find_optimizer
 
 
 def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, group: Any) -> list[dict[str, Any]]:
@@ -44,8 +45,10 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
         names = _names(params, model)
     names = [planned_name(plan, name) for name in names]
     settings = _settings(plan, names)
-    options = [_options(optimizer, settings.get(name), group.get(MEMBER)) for name in names]
-    return _split(group, names, tensors, options)
+    options = [_options(optimizer, name, settings.get(name), group.get(MEMBER)) for name in names]
+    made = _split(group, names, tensors, options)
+    _refuse_wrong_tensors(optimizer, made)
+    return made
 
 
 def planned_name(plan: Plan, name: str) -> str:
@@ -113,14 +116,47 @@ def _settings(plan: Plan, names: list[str]) -> Mapping[str, Any]:
     return settings_if_trained(plan, known) if known else {}
 
 
-def _options(optimizer: Optimizer, setting: Setting | None, chosen: str | None) -> dict[str, Any]:
-    """Return the options of a setting that its optimizer has; none where another optimizer was chosen for the group."""
+def _options(optimizer: Optimizer, name: str, setting: Setting | None, chosen: str | None) -> dict[str, Any]:
+    """Return the options of a setting that its optimizer has; none where another optimizer was chosen for the group.
+
+    Raises:
+        CheckpointError: This optimizer was built without the one of the setting.
+    """
     if setting is None or chosen not in (None, setting.optimizer):
         return {}
     steppers = steppers_of(optimizer)
+    built = set(steppers) if len(steppers) > 1 else _planned_optimizers(optimizer)
+    if built and setting.optimizer not in built:
+        raise CheckpointError(
+            f"the plan has {name!r} trained by {setting.optimizer}, and this optimizer was built without it: there was "
+            "no such parameter to train. Build an optimizer anew, with the parameter unfrozen in the config"
+        )
     defaults = steppers.get(str(setting.optimizer), optimizer).defaults
     options = {key: value for key, value in (setting.options or {}).items() if key in defaults}
     return options if len(steppers) == 1 else {**options, MEMBER: setting.optimizer}
+
+
+def _planned_optimizers(optimizer: Any) -> set[str | None]:
+    """Return the names of the optimizers that a plan gives to the parameters of an optimizer."""
+    names = [name for group in optimizer.param_groups for name in group.get("param_names", ())]
+    return {optimizer.plan[name].optimizer for name in names if name in optimizer.plan} - {None}
+
+
+def _refuse_wrong_tensors(optimizer: Any, groups: list[dict[str, Any]]) -> None:
+    """Refuse tensors that their optimizer does not take, such as a vector for Muon.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    own = _planned_optimizers(optimizer)
+    for group in groups:
+        by = group.get(MEMBER) or (next(iter(own)) if len(own) == 1 else None)
+        dimensions = find_optimizer(by).dimensions if isinstance(by, str) and by in own else None
+        for name, tensor in zip(group.get("param_names", ()), group["params"], strict=False):
+            if dimensions is not None and tensor.ndim != dimensions:
+                raise CheckpointError(
+                    f"{by} takes tensors of {counted(dimensions, 'dimension')}, and {name!r} has {tensor.ndim}"
+                )
 
 
 def _split(

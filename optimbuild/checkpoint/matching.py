@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from optimbuild.checkpoint.known_names import KnownNames
-from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import (
     Entries,
@@ -73,7 +73,7 @@ def match_state(
         if values is None:
             if name not in saved.groups or kept.starts_with_state(name, param):
                 match.missing.append(name)
-        elif change := _other_optimizer(named, saved, name):
+        elif change := named.other_optimizer(name, saved.options.get(name, {})):
             wrong.moved.setdefault(change, []).append(name)
             match.missing.append(name)
         else:
@@ -103,12 +103,6 @@ def _refuse_unknown_choice(missing: object, unexpected: object) -> None:
             f"missing must be 'error' or 'init', and unexpected 'error' or 'ignore', not {shown(missing)} and "
             f"{shown(unexpected)}"
         )
-
-
-def _other_optimizer(named: NamedOptimizer, saved: SavedState, name: str) -> str:
-    """Return in words that another optimizer stepped a parameter before; nothing where that is not known."""
-    before, now = saved.options.get(name, {}).get(MEMBER), named.stepped_by(name)
-    return "" if None in (before, now) or before == now else f"{before} before, and by {now} now"
 
 
 class _Kept:

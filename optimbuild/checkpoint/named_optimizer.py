@@ -73,6 +73,19 @@ class NamedOptimizer:
             found = self.plan[name].optimizer
         return found
 
+    def other_optimizer(self, name: str, saved: Mapping[str, Any]) -> str:
+        """Return in words that another optimizer stepped a parameter before; nothing where that is not known.
+
+        Args:
+            name: The parameter's name.
+            saved: Its saved options, among which a save of several optimizers has the name.
+        """
+        before = saved.get(MEMBER)
+        if before is None:
+            return ""
+        now = self.stepped_by(name)
+        return "" if now in (None, before) else f"{before} before, and by {now} now"
+
     @property
     def is_zero(self) -> bool:
         """Whether each rank keeps the state of its own part of the parameters only, as ZeRO stage 1 does."""

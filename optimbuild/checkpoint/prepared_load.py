@@ -97,10 +97,15 @@ def option_updates(
     """
     if options not in ("config", "checkpoint"):
         raise CheckpointError(f"options must be 'config' or 'checkpoint', not {shown(options)}")
-    counters = restored_counters(saved.options, named)
+    stayed = {
+        name: of
+        for name, of in saved.options.items()
+        if name not in named.group_of or not named.other_optimizer(name, of)
+    }
+    counters = restored_counters(stayed, named)
     if options == "config":
         return counters, frozenset()
-    restored, stay = restored_options(saved.options, named, match)
+    restored, stay = restored_options(stayed, named, match)
     return [{**update, **own} for update, own in zip(restored, counters, strict=True)], stay
 
 

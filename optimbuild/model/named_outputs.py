@@ -36,7 +36,7 @@ def _answer(module: nn.Module, method: str) -> list[nn.Module]:
     except Exception:  # noqa: BLE001  # as the docstring above says
         return []
     layers = answer if isinstance(answer, (tuple, list, nn.ModuleList)) else (answer,)
-    return [layer for layer in layers if isinstance(layer, nn.Module)]
+    return [layer for layer in layers if isinstance(layer, nn.Module) and layer is not module]
 
 
 @lru_cache(maxsize=4096)

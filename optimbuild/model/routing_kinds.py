@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Literal, get_args
 
 from optimbuild.model.kinds import Kind
@@ -16,8 +17,11 @@ AnyKind = Literal[Kind, RoutingKind]
 ALL_KINDS: tuple[str, ...] = get_args(AnyKind)
 """What a parameter can be by its shape and its place in the model, beside what its module makes it."""
 
-_OUTPUT = re.compile(r"^(lm_head|output|fc|fc_cls|cls|score|embed_out|unembed(ding)?|vocab_proj|qa_outputs|heads?)$")
-_OUTPUT_END = re.compile(r"_(head|classifier|logits|unembed)$|^(classifier|logits|output_projection)$")
+_HEAD = re.compile(
+    r"(^|_)(heads?|classifier|logits|unembed(ding)?)$|^(fc_cls|embed_out|vocab_proj|qa_outputs|output_projection)$"
+)
+_TOP_HEAD = re.compile(r"^(fc|output|score|cls|linear|predictor|hidden2tag)$")
+_WEIGHT = re.compile(r"(^|[._])(weights?|proj|projection|kernel|matrix|[wW]|[wW]\d+|[wW][qkvo]|lora_\w+)([._]|$|\d)")
 _TABLE = re.compile(r"(^|_)(emb\w*|wte|token\w*|shared)$|embed")
 _EXPERTS = re.compile(r"^(\w+_)?experts?$")
 _SHARED = re.compile(r"^shared_")
@@ -31,10 +35,11 @@ def routing_kinds(params: Sequence[ParamInfo], outputs: Mapping[str, str]) -> Ro
     """Return for each parameter its kinds for routing, each with the evidence for it.
 
     A matrix has two dimensions, both longer than 1, and is what a layer multiplies with: the weight of a linear layer,
-    or a parameter of its own such as ``in_proj_weight``; no embedding, norm or bias, and no table of tokens or
-    positions. Experts are below a module of that name; a router is beside them. An output is what the model itself
-    names, or a tensor tied to an embedding; else a module with the name of a head outside of all numbered blocks; else
-    the last linear layer, where no other layer has its shape under the same name but for numbers.
+    or a parameter that is called one, such as ``in_proj_weight``; no embedding, norm or bias, no table of tokens or
+    positions, and nothing that several experts share. Experts are below a module of that name; a router is beside
+    them. An output is what the model itself names, a tensor tied to an embedding, and a module with the name of a head
+    outside of all numbered blocks; where there is none of these, the last linear layer, unless another layer has its
+    shape under the same name but for numbers.
 
     Args:
         params: The parameters in model order.
@@ -62,6 +67,9 @@ def routing_kinds(params: Sequence[ParamInfo], outputs: Mapping[str, str]) -> Ro
 def is_matrix(param: ParamInfo) -> bool:
     """Say whether a parameter is a matrix that a layer multiplies with.
 
+    A parameter that is of no linear layer must be called a weight, a projection or the like. Two-dimensional tensors
+    that experts share are none: rows of several experts are no matrix of one.
+
     >>> is_matrix(ParamInfo("attn.in_proj_weight", (12, 4))), is_matrix(ParamInfo("pos_embed", (197, 768)))
     (True, False)
     """
@@ -69,7 +77,11 @@ def is_matrix(param: ParamInfo) -> bool:
         return False
     if not param.kinds.isdisjoint(("embedding", "norm", "bias")):
         return False
-    return "linear" in param.kinds or not is_never_decayed(param)
+    if "linear" in param.kinds:
+        return True
+    above = _experts_above(param.name)
+    shared = above is not None and not _NUMBER.search(param.name[len(above) :])
+    return not shared and _WEIGHT.search(param.name) is not None and not is_never_decayed(param)
 
 
 def _experts_above(name: str) -> str | None:
@@ -108,8 +120,9 @@ def _why_router(param: ParamInfo, counts: Mapping[str, int]) -> str:
 def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str, str]:
     found = {name: f"{method} names it" for name, method in named.items()}
     for param in params:
-        if why := _why_tied(param) or _why_head(param):
+        if why := _why_tied(param):
             found.setdefault(param.name, why)
+    found = {**_heads(params), **found}
     modules = {name.rpartition(".")[0] for param in params if param.name in found for name in param.names}
     for param in params:
         module = param.name.rpartition(".")[0]
@@ -118,12 +131,40 @@ def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str,
     return found or _last_linear(params)
 
 
-def _why_head(param: ParamInfo) -> str:
-    module = param.name.rpartition(".")[0]
-    last = module.rpartition(".")[2]
-    if "linear" not in param.kinds or _NUMBER.search(module) or not (_OUTPUT.match(last) or _OUTPUT_END.search(last)):
-        return ""
-    return f"its module is called {last}"
+def _heads(params: Sequence[ParamInfo]) -> dict[str, str]:
+    """Return the linear layers of heads: of a head of several, those that read what its last one reads.
+
+    Names such as ``fc`` and ``output`` are also those of inner layers, so they count at the top of the model only.
+    """
+    top = _common_prefix([param.name for param in params])
+    layers: dict[str, list[ParamInfo]] = {}
+    for param in params:
+        if "linear" in param.kinds and "bias" not in param.kinds and (head := _head_above(param.name, top)):
+            layers.setdefault(head, []).append(param)
+    found: dict[str, str] = {}
+    for head, weights in layers.items():
+        last = weights[-1].shape[-1:]
+        found |= {w.name: f"its module is called {head.rpartition('.')[2]}" for w in weights if w.shape[-1:] == last}
+    return found
+
+
+def _head_above(name: str, top: str) -> str:
+    """Return the module with the name of a head that a parameter is in, outside of numbered blocks; empty for none."""
+    segments = name.split(".")[:-1]
+    for place, segment in enumerate(segments):
+        if segment.isdigit():
+            return ""
+        path = ".".join(segments[: place + 1])
+        if _HEAD.search(segment) or (_TOP_HEAD.match(segment) and path == f"{top}{segment}"):
+            return path
+    return ""
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """Return the module that all parameters are in, with its dot; empty where there is none."""
+    modules = [name.split(".")[:-1] for name in names]
+    shared = takewhile(lambda segments: len(set(segments)) == 1, zip(*modules, strict=False))
+    return "".join(f"{segment}." for segment, *_ in shared)
 
 
 def _why_tied(param: ParamInfo) -> str:
@@ -146,7 +187,7 @@ def _last_linear(params: Sequence[ParamInfo]) -> dict[str, str]:
     Layers before it in the same module whose names end in the same word belong to it: the projections of CLIP.
     """
     linear = [param for param in params if "linear" in param.kinds and len(param.shape) == 2]
-    if len(linear) < 2:
+    if not linear:
         return {}
     forms = [(_NUMBER.sub("*", param.name), param.shape) for param in linear]
     if forms.count(forms[-1]) > 1:

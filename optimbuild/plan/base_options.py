@@ -28,7 +28,8 @@ def base_options(spec: Spec) -> Base:
 
     def base(name: str | None) -> tuple[OptimizerType, dict[str, Any]]:
         if name not in known:
-            known[name] = _named(spec, name) if name in spec.optimizers else _typed(spec, name)
+            entry = None if name is None else next((n for n in spec.optimizers if n.lower() == name.lower()), None)
+            known[name] = _typed(spec, name) if entry is None else _named(spec, entry)
         return known[name]
 
     return base
@@ -46,14 +47,23 @@ def given_options(spec: Spec, kind: OptimizerType) -> list[dict[str, Any]]:
     return found or [_taken(spec, kind)]
 
 
-def _named(spec: Spec, name: str | None) -> tuple[OptimizerType, dict[str, Any]]:
-    path = join("optimizers", str(name))
-    entry = spec.optimizers[str(name)]
+def path_of(spec: Spec, kind: OptimizerType) -> str:
+    """Return where a config gives the options of a type."""
+    if find_optimizer(spec.optimizer.type).name == kind.name:
+        return "optimizer"
+    named = [name for name, entry in spec.optimizers.items() if find_optimizer(entry.type).name == kind.name]
+    return join("optimizers", named[0]) if named else "optimizer"
+
+
+def _named(spec: Spec, name: str) -> tuple[OptimizerType, dict[str, Any]]:
+    path, entry = join("optimizers", name), spec.optimizers[name]
     kind = _optimizer(entry.type, join(path, "type"))
     own = _optimizer(spec.optimizer.type, "optimizer.type")
-    if str(name).lower() == own.name.lower():
+    if name.lower() == own.name.lower():
         raise ConfigError(f"{name!r} is the config's own optimizer. Give this one another name", path)
-    if str(name).lower() in map(str.lower, OPTIMIZERS.names()) and str(name).lower() != kind.name.lower():
+    if sum(other.lower() == name.lower() for other in spec.optimizers) > 1:
+        raise ConfigError(f"{name!r} differs from another name by its case only", path)
+    if name.lower() in map(str.lower, OPTIMIZERS.names()) and name.lower() != kind.name.lower():
         raise ConfigError(f"{name!r} is another optimizer than {kind.name}. Give this one another name", path)
     return kind, kind.complete(entry.options, path)
 

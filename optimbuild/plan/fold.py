@@ -65,6 +65,8 @@ class Fold:
             ConfigError: An edit asks for an option that the optimizer does not take, or for a value that it refuses.
         """
         name = _optimizer_named(edits, self._base)
+        if name is not None and name.lower() == self._base(None)[0].name.lower():
+            name = None  # the config's own, which a rule may name
         kind, options = self._base(name)
         frozen, current = not trainable, None if log is None else self._base(None)[0].name
         for position, edit in edits:
@@ -140,10 +142,11 @@ def _edited(options: Options, edit: Edit, kind: OptimizerType, path: str) -> Opt
 
 
 def _meant_for(kind: OptimizerType, edit: Edit) -> Edit:
-    """Return an edit without the wish for no weight decay, where another optimizer than the config's own has none."""
-    if edit.set.get("weight_decay") != 0 or "weight_decay" in kind.known or kind.open:
+    """Return an edit without less weight decay, where another optimizer than the config's own has none at all."""
+    if "weight_decay" in kind.known or kind.open or edit.set.get("weight_decay", 0) != 0:
         return edit
-    return replace(edit, set={key: value for key, value in edit.set.items() if key != "weight_decay"})
+    kept = [{key: value for key, value in of.items() if key != "weight_decay"} for of in (edit.set, edit.scale)]
+    return replace(edit, set=kept[0], scale=kept[1])
 
 
 def _refuse_marked_options(marks: Mapping[str, Any], kind: OptimizerType) -> None:
@@ -152,8 +155,8 @@ def _refuse_marked_options(marks: Mapping[str, Any], kind: OptimizerType) -> Non
             raise ConfigError(f"{shown(key)} cannot be a mark: it is what {kind.name} itself has in a group")
 
 
-RESERVED = ("params", "param_names", "initial_lr")
-"""What torch keeps in a group beside options."""
+RESERVED = ("params", "param_names", "initial_lr", "optimizer")
+"""What torch, and an optimizer of several, keep in a group beside options."""
 
 
 def _scaled(value: Any, factor: Any, key: str, path: str) -> float:

@@ -11,6 +11,7 @@ from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
+from optimbuild.plan.base_options import path_of
 from optimbuild.registry.optimizer_type import KERNELS, Implementation, OptimizerType
 
 FEW, FEW_PLAIN = 3, 5
@@ -64,7 +65,7 @@ def implementation(
     Raises:
         ConfigError: The config asks for one that the optimizer or the tensors do not support.
     """
-    wanted, where = _wanted(spec, options)
+    wanted, where = _wanted(spec, kind, options)
     possible = kind.implementations
     if options.get("differentiable") or options.get("foreach") is False:
         possible = ("for-loop",)
@@ -82,13 +83,16 @@ def implementation(
     return wanted
 
 
-def _wanted(spec: Spec, options: Mapping[str, Any]) -> tuple[Implementation | Literal["auto"], str]:
+def _wanted(
+    spec: Spec, kind: OptimizerType, options: Mapping[str, Any]
+) -> tuple[Implementation | Literal["auto"], str]:
     """Return which implementation the config asks for, and by which of its keys.
 
     Raises:
         ConfigError: It asks for two.
     """
-    asked: dict[Implementation, str] = {kernel: f"optimizer.{kernel}" for kernel in KERNELS if options.get(kernel)}
+    path = path_of(spec, kind)
+    asked: dict[Implementation, str] = {kernel: f"{path}.{kernel}" for kernel in KERNELS if options.get(kernel)}
     if spec.implementation != "auto":
         asked.setdefault(spec.implementation, "implementation")
     if len(asked) > 1:

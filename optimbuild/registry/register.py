@@ -70,7 +70,7 @@ def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]
         RegistrationError: The name is taken; the message names both owners.
 
     >>> from optimbuild import Published, Translation, constructor
-    >>> @constructor("TwoSpeedConstructor")
+    >>> @constructor("TwoSpeedsConstructor")
     ... def two_speeds(published: Published) -> Translation:
     ...     factor = published.paramwise_cfg["backbone_mult"]
     ...     return Translation([{"type": "match", "table": {"backbone": {"lr_mult": factor}}}])

@@ -33,7 +33,7 @@ class OptimizerRegistry(Registry):
         return find_without_prefix(name) if found is None and not scope else found
 
     def _unknown(self, key: str) -> str:
-        return f"{super()._unknown(key)} Packages, each with its prefix: {', '.join(PACKAGES)}."
+        return f"{super()._unknown(key)} `optimbuild list optimizers` has those of other packages."
 
 
 RULES = Registry("rule", scope=SCOPE, locations=["optimbuild.rules"])

@@ -12,7 +12,7 @@ from optimbuild.messages import closest, listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
-from optimbuild.model.routing_kinds import AnyKind
+from optimbuild.model.routing_kinds import ALL_KINDS, AnyKind
 from optimbuild.registry import rule
 from optimbuild.values import Keyword, NonNegative, Switch, join
 
@@ -62,11 +62,11 @@ class Entry(BaseModel):
 
     def hint(self, model: Inventory) -> str:
         """Return what to write where no parameter is of the kinds; nothing where some are."""
-        known = dict.fromkeys([kind for param in model for kind in sorted(param.kinds)])
-        lacking = [kind for kind in self.kinds if not model.of_kinds([kind])]
+        known = [kind for kind in ALL_KINDS if model.of_kinds([kind])]
+        lacking = [kind for kind in self.kinds if kind not in known]
         if not lacking:
             return ""
-        there = listing(list(known)) or "none"
+        there = listing(known) or "none"
         return f"{model.model or 'The model'} has no {' or '.join(lacking)}; its kinds are: {there}."
 
     def edit(self) -> Edit:

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pydantic import Field
 
 from optimbuild.edits import Edit, Edits
-from optimbuild.messages import listing
+from optimbuild.errors import ConfigError
+from optimbuild.messages import closest, listing, shown
 from optimbuild.model import Inventory, ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.model.routing_kinds import ALL_KINDS, AnyKind
@@ -65,6 +66,9 @@ class Route:
             is_kind = text in ALL_KINDS
             found = model.of_kinds([text]) if is_kind else model.matching(Pattern(text))
             if not found and not is_kind:
+                if close := closest(text, ALL_KINDS, n=1, cutoff=0.8):
+                    hint = f"Did you mean the kind {close[0]!r}?"
+                    raise ConfigError(f"{shown(text)} matches no parameter. {hint}", f"except[{i}]")
                 edits.warn(f"except[{i}] {text!r} matches no parameter")
             names = [param.name for param in found if param.name in routed and param.name not in kept]
             if names:

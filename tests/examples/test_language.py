@@ -21,4 +21,4 @@ def test_a_small_language_model_is_trained_by_muon_and_adamw(model, matrices):
     (tensors,) = re.findall(r"^ +\d +muon +0\.02 +0\.1 +(\d+)", done.stdout, re.MULTILINE)
     assert int(tensors) == matrices
     loss = float(done.stdout.splitlines()[-1].removeprefix("validation loss: "))
-    assert 2.0 < loss < 4.0  # of 5.5, the logarithm of 256
+    assert 2.0 < loss < 5.2  # of 5.5, the logarithm of 256
