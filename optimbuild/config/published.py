@@ -85,6 +85,18 @@ class Translation:
     options: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the fields are of their types, which a plugin may get wrong."""
+        rules, warnings = self.rules, self.warnings
+        lists = all(isinstance(found, (list, tuple)) for found in (rules, warnings))
+        return (
+            lists
+            and all(isinstance(rule, Mapping) for rule in rules)
+            and all(isinstance(text, str) for text in warnings)
+            and (self.options is None or isinstance(self.options, Mapping))
+        )
+
 
 def number_of_ranks(given: int | None = None) -> int:
     """Return a number of ranks, by default that of this process's group; 1 where there is none.
@@ -92,9 +104,9 @@ def number_of_ranks(given: int | None = None) -> int:
     Torch is not imported for it.
 
     Raises:
-        ConfigError: The given number is below 1.
+        ConfigError: The given number is no whole number from 1.
     """
-    if given is not None and given < 1:
+    if given is not None and (type(given) is not int or given < 1):
         raise ConfigError(f"must be a whole number from 1, not {shown(given)}", "world_size")
     if given is not None:
         return given

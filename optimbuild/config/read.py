@@ -17,7 +17,7 @@ from optimbuild.config.published import number_of_ranks
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown
+from optimbuild.messages import printable, shown
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.values import is_empty
 
@@ -133,6 +133,11 @@ def read_raw(config: Any) -> dict[str, Any]:
 def _run(path: str) -> dict[str, Any]:
     """Run a config file in Python, and return what is read of it."""
     config = run_config(path)
+    if mmengine.KEY not in config and (ours := [key for key in mmcv.OURS if key in config]):
+        raise ConfigError(
+            f"{printable(path)} has {', '.join(sorted(ours))}, as our own dialect does, which is read from YAML or "
+            f"JSON. In Python write `{mmengine.KEY}` with paramwise_cfg=dict(…)"
+        )
     return mmcv.prepared(config) if _is_of_mmcv(config) else mmengine.from_config(config, path)
 
 

@@ -28,7 +28,9 @@ def idle_optimizers(spec: Spec, rules: Sequence[Applied], trained_by: Collection
     """
     if not spec.optimizers:
         return []
-    idle = [(join("optimizers", name), _why_idle(name, rules)) for name in spec.optimizers if name not in trained_by]
+    trained = {name.lower() for name in trained_by if name is not None}
+    lacking = [name for name in spec.optimizers if name.lower() not in trained]
+    idle = [(join("optimizers", name), _why_idle(name, rules)) for name in lacking]
     if None not in trained_by:
         why = f"every trained parameter is routed away from {spec.optimizer.type}. Name another one in `optimizer`"
         idle.append(("optimizer", why))

@@ -50,6 +50,13 @@ def _guarded(scope: str, work: Callable[[], object]) -> None:
         _FAILED[scope] = f"{type(error).__name__}: {shown(str(error), 200)}"
 
 
+def _is_installed(package: str) -> bool:
+    try:
+        return package.isidentifier() and importlib.util.find_spec(package) is not None
+    except ValueError:  # a module without a place, such as __main__
+        return True
+
+
 def missing_package(scope: str) -> str:
     """Return why names of a scope are not known, and what to do; nothing where its registry is there.
 
@@ -60,7 +67,7 @@ def missing_package(scope: str) -> str:
     """
     if scope == ROOT.scope:
         return ""
-    if not scope.isidentifier() or importlib.util.find_spec(scope) is None:
+    if not _is_installed(scope):
         package = MODULE2PACKAGE.get(scope, scope)
         return f"The package of the scope {shown(scope)} is not installed: pip install {package}."
     if scope in _FAILED:

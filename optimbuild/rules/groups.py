@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,7 +74,7 @@ class Members(BaseModel):
         if self.pick == "of_first_module" and of_classes:
             first = _module(of_classes[0])
             of_classes = [param for param in of_classes if _module(param) == first]
-        called = [param for param in of_classes if not self.params or param.name.rpartition(".")[2] in self.params]
+        called = [param for param in of_classes if not self.params or _is_called(param, self.params)]
         found = [param for param in called if param.name in left]
         return found[-1:] if self.pick == "last" else found
 
@@ -90,6 +90,11 @@ class Members(BaseModel):
         parts += [f"not of {listing(self.no_classes, 4)}"] * bool(self.no_classes)
         parts += {"all": [], "of_first_module": ["of the first such module"], "last": ["the last one"]}[self.pick]
         return ", ".join(parts) or "all others"
+
+
+def _is_called(param: ParamInfo, names: Collection[str]) -> bool:
+    """Say whether modules call a parameter by one of some names, under any of its own."""
+    return any(name.rpartition(".")[2] in names for name in param.names)
 
 
 @rule("groups")

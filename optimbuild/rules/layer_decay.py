@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
@@ -132,7 +132,7 @@ class LayerDecay:
     """The number of blocks in each stage, for the tables ``internimage`` and ``swin``."""
     num_layers: Index | None = None
     """The number of layers below the top, for a table; by default the sum of ``depths``. It is believed."""
-    below: tuple[str, ...] = ("backbone", "img_backbone", "")
+    below: Annotated[tuple[str, ...], Field(min_length=1)] = ("backbone", "img_backbone", "")
     """Modules in which the backbone of a table may be, the first that the model has; ``""`` is the model itself."""
     factors: tuple[Factor, ...] = ()
     """Further factors, each of which multiplies that of the layer where it fits. For tables."""
@@ -202,7 +202,7 @@ class LayerDecay:
         return edits
 
     def _edit_of_table(self, depths: Depths, distance: int, further: tuple[int, ...]) -> Edit:
-        factor, why = self.ratio**distance, f"layer {depths.layers - 1 - distance} of {depths.layers}"
+        factor, why = _power(self.ratio, distance), f"layer {depths.layers - 1 - distance} of {depths.layers}"
         why += f", {distance} from the top" if distance >= 0 else f", {-distance} above the top"
         for i in further:
             factor *= self.factors[i].factor
@@ -229,3 +229,17 @@ class LayerDecay:
         edits.note(f"depths from {part.hints.of}'s lr_decay_keywords({self.ratio}){derived}")
         if idle := idle_keywords(part, [keyword for keyword, params in members.items() if not params]):
             edits.note(f"lr_decay_keywords of {part.hints.of} gives keywords that match nothing: {listing(idle)}")
+
+
+def _power(ratio: float, distance: int) -> float:
+    """Return a power of a ratio.
+
+    Raises:
+        ConfigError: It is more than any number.
+    """
+    try:
+        return float(ratio**distance)
+    except OverflowError:
+        raise ConfigError(
+            f"places a layer {-distance} above the top, where the factor is no number", "num_layers"
+        ) from None

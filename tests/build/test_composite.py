@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from optimbuild import CheckpointError, ConfigError, build_optimizer, checkpoint, make_plan
+from optimbuild import optimizer as register
 from optimbuild.build.composite import CompositeOptimizer
 from optimbuild.build.zero.deepspeed import deepspeed_config
 from tests.distributed import needs_fsdp2_on_cpu, run
@@ -350,6 +352,75 @@ def test_a_group_that_a_member_refuses_leaves_everything_as_it_was():
     assert is_one(optimizer)
 
 
+def test_groups_and_state_that_somebody_replaces_count():
+    model, optimizer = built()
+    train(model, optimizer, steps=2)
+    before = copy.deepcopy(model)
+    optimizer.param_groups = [{**group, "lr": 0.0, "weight_decay": 0.0} for group in optimizer.param_groups]
+    optimizer.state = defaultdict(dict)
+    train(model, optimizer, steps=1)
+    assert equal(model, before)
+    assert len(optimizer.state_dict()["state"]) == len(list(model.parameters()))
+    kept = [group for group in optimizer.param_groups if group["optimizer"] == "adamw"]
+    optimizer.param_groups[:] = [{**group, "lr": 0.1} for group in kept]
+    train(model, optimizer, steps=1)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before.get_parameter(name))}
+    assert moved == {name for group in kept for name in group["param_names"]}
+    optimizer.add_param_group({"params": [("new", nn.Parameter(torch.ones(2)))], "optimizer": "adamw"})
+    assert optimizer.param_groups[-1]["lr"] == 1e-2
+
+
+def test_a_stage_without_a_member_refuses_what_its_plan_gives_to_it():
+    plan = make_plan(config("sgd", {"type": "freeze", "patterns": ["layers.1"]}), tokens_model())
+    model = tokens_model()
+    stage = nn.ModuleDict({"embed": model.embed, "layers": nn.ModuleDict({"1": model.layers[1]})})
+    optimizer = build_optimizer(plan, stage)
+    assert not isinstance(optimizer, CompositeOptimizer)
+    model.layers[1].requires_grad_(True)
+    with pytest.raises(CheckpointError, match=r"trained by sgd, and this optimizer was built without it"):
+        optimizer.add_param_group({"params": [model.layers[1].attn.weight]})
+    optimizer.add_param_group({"params": [model.layers[1].attn.bias]})
+
+
+@needs_muon
+def test_a_vector_for_muon_is_refused_before_it_is_added():
+    _, optimizer = built("muon")
+    with pytest.raises(CheckpointError, match="muon takes tensors of 2 dimensions, and 'bias' has 1"):
+        optimizer.add_param_group({"params": [("bias", nn.Parameter(torch.zeros(2)))], "optimizer": "muon"})
+
+
+class Global(torch.optim.SGD):
+    """Keeps an option for all of its groups."""
+
+    def __init__(self, params: Any, lr: float = 0.1, power: float = 1.0) -> None:
+        super().__init__(params, lr=lr)
+        self.power = power
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "power": self.power}
+
+    def step(self, closure: Any = None) -> Any:
+        assert self.power
+        return super().step(closure)
+
+
+def test_two_names_cannot_differ_in_what_a_class_keeps_for_all_groups():
+    register("test_global", Global, force=True)
+    rules = [{"type": "route", "to": name, "patterns": [f"layers.{i}"]} for i, name in enumerate(("one", "two"))]
+    options = {"type": "test_global", "lr": 0.1}
+    for power in (1.0, 2.0):
+        optimizers = {"one": options, "two": {**options, "lr": 0.2, "power": power}}
+        several = {"optimizer": ADAMW, "optimizers": optimizers, "rules": rules}
+        if power == 2.0:
+            with pytest.raises(ConfigError, match=r"^optimizers.one: test_global keeps power for all of its groups"):
+                build_optimizer(several, tokens_model())
+            continue
+        model = tokens_model()
+        optimizer = build_optimizer(several, model)
+        other, its_own = copy.deepcopy((model, optimizer))
+        assert equal(train(other, its_own), train(model, optimizer))
+
+
 # --- another optimizer since the save ---------------------------------------------------------
 
 
@@ -369,6 +440,8 @@ def test_a_parameter_that_changed_its_optimizer_starts_afresh_by_choice(other):
         assert not other_optimizer.state
         report = checkpoint.load_optimizer_state(other_optimizer, state, missing="init")
         assert report.missing == ("layers.0.attn.weight",)
+        moved_group = next(g for g in other_optimizer.param_groups if "layers.0.attn.weight" in g["param_names"])
+        assert moved_group["lr"] == ADAMW["lr"]
         assert other_optimizer.state[again.layers[1].attn.weight]
         assert not other_optimizer.state.get(again.layers[0].attn.weight)
         train(again, other_optimizer, steps=1)

@@ -133,6 +133,27 @@ def test_a_mistake_says_where_it_is_and_what_would_be_right(changes, message):
     assert re.search(message, str(caught.value)), str(caught.value)
 
 
+def test_names_are_found_whatever_their_case_and_the_own_one_may_be_named():
+    found = plan({"type": "route", "to": "adamw", "min_dims": 0}, {**route(kinds=["matrix"]), "to": "Muon"})
+    assert routed(found) == MATRICES | {"head.weight"}
+    assert found["head.weight"].lr == MUON["lr"]
+    with pytest.raises(ConfigError, match=r"^optimizers.muon: 'muon' differs from another name by its case only"):
+        plan(route(kinds=["matrix"]), optimizers={"muon": MUON, "MUON": MUON})
+    with pytest.raises(
+        ConfigError, match=r"except\[0\]: 'outputs' matches no parameter. Did you mean the kind 'output'"
+    ):
+        plan(route(kinds=["matrix"], **{"except": ["outputs"]}))
+
+
+def test_less_decay_of_what_has_none_is_no_error():
+    rules = [
+        {"type": "route", "to": "sparse", "kinds": ["embedding"]},
+        {"type": "match", "table": {"embed": {"decay_mult": 0.0}}},
+    ]
+    found = plan(*rules, optimizers={"sparse": {"type": "SparseAdam", "lr": 0.1}})
+    assert found["embed.weight"].lr == 0.1
+
+
 def test_without_strict_an_idle_optimizer_is_a_warning():
     (warning,) = plan(strict=False).warnings
     assert warning.startswith("optimizers.muon: no rule routes a parameter to it")

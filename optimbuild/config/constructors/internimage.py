@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from optimbuild.config.constructors.layer_wise import LayerDecayKeys, layer_decay, no_decay
+from optimbuild.config.constructors.layer_wise import WHOLE_NAMES, LayerDecayKeys, layer_decay, no_decay
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.registry import constructor
@@ -77,5 +77,5 @@ def _factors(keys: InternImageKeys) -> tuple[dict[str, Any], ...]:
 def _internvl(published: Published) -> Translation:
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
-    rules = [no_decay(), layer_decay(keys.layer_decay_rate, "internvit", keys.num_layers)]
+    rules = [no_decay(names=WHOLE_NAMES), layer_decay(keys.layer_decay_rate, "internvit", keys.num_layers)]
     return Translation(rules, warnings=published.ignored(LayerDecayKeys))

@@ -42,14 +42,20 @@ class LayerDecayKeys(ConfigPart):
     """LR factor from one layer to the next one towards the input."""
 
 
-def no_decay(*keywords: str) -> dict[str, Any]:
-    """Return the rule that gives no weight decay to biases, to what has exactly one dimension, and by pieces of names.
+WHOLE_NAMES = ("pos_embed", "cls_token")
+"""What several projects spare by its whole name: parameters of the model itself, and not of its backbone."""
+
+
+def no_decay(*keywords: str, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the rule that gives no weight decay to biases, to what has exactly one dimension, and by names.
 
     Args:
         keywords: Pieces of names.
+        names: Whole names.
     """
     off = ("norm", "other_biases", "vectors", "hints", "inner_hints", "marks")
-    more = {"keywords": keywords} if keywords else {}
+    more: dict[str, Any] = {"keywords": keywords} if keywords else {}
+    more |= {"names": tuple(names)} if names else {}
     return {
         "type": "no_decay",
         **dict.fromkeys(off, False),
@@ -81,7 +87,8 @@ def learning_rate_decay(published: Published) -> Translation:
         tables = STAGES
     else:
         raise ConfigError(f"must be 'layer_wise' or 'stage_wise', not {shown(keys.decay_type)}", where)
-    rules = [no_decay(), layer_decay(keys.decay_rate, tables, keys.num_layers)]
+    names = () if published.scope == "mmaction" else WHOLE_NAMES
+    rules = [no_decay(names=names), layer_decay(keys.decay_rate, tables, keys.num_layers)]
     if published.scope == "mmaction":
         why = f"the {published.name} of MMAction2 refuses it"
         rules.insert(0, {"type": "require", "without": ("BatchNorm", "InstanceNorm"), "because": why, "optional": True})
@@ -91,7 +98,7 @@ def learning_rate_decay(published: Published) -> Translation:
 @constructor("LayerDecayOptimizerConstructor")
 def layer_decay_of_vits(published: Published) -> Translation:
     """Read the older constructor of MMSegmentation, for BEiT and MAE; its ``decay_type`` counts for nothing."""
-    return _with_rate(published, CONVNEXT | VITS)  # an empty paramwise_cfg fails there too
+    return _with_rate(published, CONVNEXT | VITS, names=WHOLE_NAMES)  # an empty paramwise_cfg fails there too
 
 
 @constructor("LayerDecayOptimWrapperConstructor")
@@ -102,10 +109,12 @@ def layer_decay_of_poses(published: Published) -> Translation:
     return _with_rate(published, "vit", "pos_embed")
 
 
-def _with_rate(published: Published, tables: str | Mapping[str, str], *keywords: str) -> Translation:
+def _with_rate(
+    published: Published, tables: str | Mapping[str, str], *keywords: str, names: Sequence[str] = ()
+) -> Translation:
     if published.paramwise_cfg is None:
         raise ConfigError(f"is required: {published.name} fails without it", published.cfg)
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
-    rules = [no_decay(*keywords), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]
+    rules = [no_decay(*keywords, names=names), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]
     return Translation(rules, warnings=published.ignored(LayerDecayKeys))

@@ -28,6 +28,10 @@ OVERRIDABLE = KEYS
 DEFAULT = "DefaultOptimizerConstructor"
 
 
+OURS = frozenset(("rules", "optimizers", "zero", "implementation"))
+"""Keys of our own dialect, which no config of mmcv has beside ``optimizer``."""
+
+
 def recognises(raw: Mapping[str, Any]) -> bool:
     """Say whether this is a config of mmcv 1.x.
 
@@ -35,7 +39,7 @@ def recognises(raw: Mapping[str, Any]) -> bool:
     (True, False)
     """
     inside = raw.get(KEY)
-    if not isinstance(inside, Mapping) or "optim_wrapper" in raw:
+    if not isinstance(inside, Mapping) or "optim_wrapper" in raw or not OURS.isdisjoint(raw):
         return False
     return any(key in inside for key in INSIDE) or any(key in raw for key in BESIDE)
 

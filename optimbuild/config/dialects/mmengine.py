@@ -298,8 +298,8 @@ def _translated(published: Published) -> Translation:
         place = place_raised(error) or str(CONSTRUCTORS.origin(published.name))
         raised = f"{type(error).__name__}: {shown(str(error), 200)}"
         raise ConfigError(f"the reading of {published.name} raised {raised} ({place})", published.cfg) from error
-    if not isinstance(translation, Translation):
-        message = f"the reading of {published.name} must return a Translation, not {shown(translation)}"
+    if not isinstance(translation, Translation) or not translation.is_sound:
+        message = f"the reading of {published.name} must return a Translation of rules, not {shown(translation)}"
         raise ConfigError(message, join(published.path, "constructor"))
     return translation
 

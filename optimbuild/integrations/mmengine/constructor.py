@@ -134,6 +134,13 @@ class OptimBuildConstructor:
                     f"this is {shown(config)}",
                     path,
                 )
+            inner = config.get("constructor")
+            if inner is not None and str(inner).rpartition(".")[2] != OURS:
+                raise ConfigError(
+                    f"{shown(inner)} is not asked inside of several optimizers. Write "
+                    f"paramwise_cfg=dict(like={str(inner).rpartition('.')[2]!r}, …) in its place",
+                    join(path, "constructor"),
+                )
             shared = {} if config.get("paramwise_cfg") is not None else {"paramwise_cfg": self._paramwise}
             planned[name] = _plan_wrapper(_module(model, name, path), {**dict(config.items()), **shared}, path)
         _refuse_shared(planned)
@@ -143,7 +150,10 @@ class OptimBuildConstructor:
 
 def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
     optimizer = config.get("optimizer")
-    import_scope(optimizer.get(SCOPE_OF) if isinstance(optimizer, Mapping) else None)
+    if isinstance(optimizer, Mapping):
+        import_scope(optimizer.get(SCOPE_OF))
+        kind = optimizer.get("type")
+        import_scope(kind.partition(".")[0] if isinstance(kind, str) and "." in kind else None)
     reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=number_of_ranks())
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)

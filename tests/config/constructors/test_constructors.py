@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from optimbuild import CONSTRUCTORS, ConfigError, Published, RegistrationError, Translation, constructor, make_plan
@@ -167,3 +168,35 @@ def test_a_project_registers_the_reading_of_its_own_constructor() -> None:
         constructor("Other")(5)  # type: ignore[arg-type]
     with pytest.raises(RegistrationError, match="takes a name"):
         constructor(slow_stem)  # type: ignore[arg-type]
+
+
+class Tokens(nn.Module):
+    """A detector with tokens of its own, beside those of its backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = type("ConvNeXt", (nn.Module,), {})()
+        self.backbone.pos_embed = nn.Parameter(torch.zeros(1, 3, 4))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 3, 4))
+
+
+@pytest.mark.parametrize("scope", ["mmdet", "mmseg"])
+def test_tokens_of_the_model_itself_are_spared_by_their_whole_names(scope: str) -> None:
+    plan = make_plan(wrapper(f"{scope}.{LAYERED}", {"num_layers": 6, "decay_rate": 0.5}), Tokens())
+    assert plan["pos_embed"].weight_decay == 0
+    assert plan["backbone.pos_embed"].weight_decay != 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rules": None}, {"rules": 5}, {"rules": [5]}, {"options": 5}, {"warnings": None}, {"warnings": "abc"}]
+)
+def test_what_a_reading_of_a_plugin_gets_wrong_is_told(wrong: dict[str, Any]) -> None:
+    constructor("TestWrong", force=True)(lambda _: Translation(**wrong))
+    with pytest.raises(ConfigError, match="the reading of TestWrong must return a Translation of rules"):
+        make_plan(wrapper("TestWrong", {}), net())
+
+
+@pytest.mark.parametrize("size", ["8", 2.5, True, 0])
+def test_a_number_of_ranks_is_a_whole_number(size: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number from 1"):
+        make_plan(wrapper("YOLOv5OptimizerConstructor", {"base_total_batch_size": 64}), net(), world_size=size)

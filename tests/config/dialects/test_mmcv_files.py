@@ -67,3 +67,10 @@ def test_a_file_without_any_optimizer_says_so(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("model = dict(type='Net')\n")
     with pytest.raises(ConfigError, match="so no optimizer can be read from it"):
         make_plan(str(tmp_path / "model.py"), MODEL)
+
+
+def test_our_own_dialect_in_python_is_refused_with_its_rules(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text("optimizer = dict(type='adamw', lr=1e-3)\nrules = [dict(type='no_decay')]\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"has rules, as our own dialect does, which is read from YAML or JSON"):
+        make_plan(path, MODEL)
