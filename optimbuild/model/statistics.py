@@ -22,7 +22,7 @@ def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Itera
     """Return the modules with running statistics that belong to the frozen part of a model.
 
     A module belongs to it where all of its own parameters are frozen, whichever of their names come first; one without
-    any (``affine=False``) where a pattern covers it.
+    any (``affine=False``) where a pattern covers it, or where all parameters of the module that it is in are frozen.
 
     Args:
         model: The model.
@@ -44,5 +44,13 @@ def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Itera
     return [
         module
         for module, names in own.items()
-        if (all(name in frozen for name in names) if names else any(p.matches(module) for p in covering))
+        if all(name in frozen for name in names)
+        and (names or any(p.matches(module) for p in covering) or _is_among_frozen(module, model, frozen))
     ]
+
+
+def _is_among_frozen(module: str, model: Inventory, frozen: Collection[str]) -> bool:
+    """Say whether the module that a module is in has parameters, and all of them are frozen; the model is no such."""
+    above = module.rpartition(".")[0]
+    beside = [param.name for param in model if above and any(name.startswith(f"{above}.") for name in param.names)]
+    return bool(beside) and all(name in frozen for name in beside)

@@ -92,6 +92,14 @@ def test_a_norm_without_parameters_is_kept_too():
     assert not model.train()["stem"][1].training
 
 
+@pytest.mark.parametrize("patterns", [["stem.0", "stem.2"], ["stem.0", "stem.2.weight"]])
+def test_a_norm_without_parameters_is_kept_where_all_beside_it_are_frozen(patterns):
+    layers = [nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False), nn.Linear(2, 2)]
+    model = nn.ModuleDict({"stem": nn.Sequential(*layers), "head": nn.Linear(2, 2)})
+    build_optimizer({**KEEP, "rules": [{"type": "freeze", "patterns": patterns}]}, model)
+    assert model.train()["stem"][1].training == (patterns[1] == "stem.2.weight")
+
+
 def test_a_model_of_mmengine_that_freezes_its_stages_is_not_disturbed():
     class Backbone(BaseModule):
         def __init__(self) -> None:
