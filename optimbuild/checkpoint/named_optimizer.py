@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, SCHEDULES
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
 from optimbuild.plan.plan import Plan
@@ -82,9 +83,22 @@ class NamedOptimizer:
         """
         before = saved.get(MEMBER)
         if before is None:
-            return ""
+            return self._other_options(name, saved) if len(self.steppers) > 1 else ""
         now = self.stepped_by(name)
         return "" if now in (None, before) else f"{before} before, and by {now} now"
+
+    def _other_options(self, name: str, saved: Mapping[str, Any]) -> str:
+        """Tell by the options of a save of one optimizer that it is not the one of several that steps a parameter now.
+
+        It is another one if either has options that the other does not know; a newer release only has more.
+        """
+        now = self.stepper(self.optimizer.param_groups[self.group_of[name]])
+        theirs = {key for key in saved if key not in IMPLEMENTATION | SCHEDULES and not key.startswith(INITIAL)}
+        ours = now.defaults.keys() - IMPLEMENTATION
+        if not theirs - ours or not ours - theirs:
+            return ""
+        options = f"an optimizer with {min(theirs - ours)}"
+        return f"{options} before, and by {self.stepped_by(name)}, which has {min(ours - theirs)}, now"
 
     @property
     def is_zero(self) -> bool:

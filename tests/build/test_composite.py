@@ -447,6 +447,21 @@ def test_a_parameter_that_changed_its_optimizer_starts_afresh_by_choice(other):
         train(again, other_optimizer, steps=1)
 
 
+@needs_muon
+def test_a_save_of_one_optimizer_does_not_become_the_state_of_another():
+    alone = {"optimizer": {**OTHERS["sgd"], "momentum": 0.9}, "rules": [NO_DECAY]}
+    model = tokens_model()
+    optimizer = build_optimizer(alone, model)
+    train(model, optimizer)
+    _, several = built("muon")
+    message = r"stepped by an optimizer with dampening before, and by muon, which has adjust_lr_fn, now: layers.0.attn"
+    with pytest.raises(CheckpointError, match=message):
+        several.load_state_dict(optimizer.state_dict())
+    _, with_sgd = built("sgd")
+    report = checkpoint.load_optimizer_state(with_sgd, optimizer.state_dict(), missing="init", unexpected="ignore")
+    assert "layers.0.attn.weight" in report.loaded
+
+
 # --- several ranks ----------------------------------------------------------------------------
 
 
