@@ -39,6 +39,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return docs
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_everything_finds_figures_for_every_side(quick: Path) -> None:
     data = json.loads((quick / "out.json").read_text("utf-8"))
     assert list(data["results"]) == list(NAMES)
@@ -49,6 +50,7 @@ def test_a_quick_run_of_everything_finds_figures_for_every_side(quick: Path) -> 
         assert {row["side"] for row in found["rows"]} & {sides.OURS, "plan", "optimbuild --help"}
 
 
+@pytest.mark.slow
 def test_results_are_drawn_and_written_between_the_marks_of_the_page(quick: Path) -> None:
     page = (quick / "benchmarks.md").read_text("utf-8")
     for name in NAMES:
@@ -59,6 +61,7 @@ def test_results_are_drawn_and_written_between_the_marks_of_the_page(quick: Path
     assert page.startswith("# Benchmarks")  # the text around the tables stays
 
 
+@pytest.mark.slow
 def test_results_survive_their_json_and_redraw_the_same_page(quick: Path) -> None:
     before = (quick / "benchmarks.md").read_text("utf-8")
     stored = json.loads((quick / "benchmarks" / "results.json").read_text("utf-8"))

@@ -492,6 +492,7 @@ def zero_resumed(directory: str, middle: dict[str, Any]) -> dict[str, Any]:
     return numbers(train(model, optimizer))
 
 
+@pytest.mark.slow
 def test_zero_shards_all_members_together_and_resumes_on_other_ranks(tmp_path: Path):
     ((middle, expected),) = run(1, plain_run)
     ranks = run(2, zero_run, str(tmp_path / "state"))

@@ -55,6 +55,7 @@ def resumed_under_fsdp2(directory: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_deepspeed_resumes_plain_and_on_other_ranks(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     run(2, train_with_deepspeed, str(tmp_path), timeout=200)

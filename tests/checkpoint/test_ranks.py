@@ -89,6 +89,7 @@ def resume_in_every_way(directory: str, sharded: bool) -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_what_four_ranks_saved_resumes_on_any_number_of_ranks_and_on_none(tmp_path: Path) -> None:
     """Equal to the uninterrupted run bit for bit: from a directory, a file, and ZeRO's own consolidated state."""
     directory = str(tmp_path)

@@ -38,6 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return run("configs/digits_vit.yaml", "--checkpoint", str(directory)), directory
 
 
+@pytest.mark.slow
 def test_digits_print_plan_then_accuracy_and_a_seed_repeats_the_run(alone):
     first, _ = alone
     lines = first.splitlines()
@@ -49,6 +50,7 @@ def test_digits_print_plan_then_accuracy_and_a_seed_repeats_the_run(alone):
     assert run("configs/digits_vit.yaml") == first
 
 
+@pytest.mark.slow
 def test_digits_on_two_ranks_and_resumed_on_three_learn_as_on_one(alone, tmp_path: Path):
     begun = run("configs/digits_vit_zero.yaml", "--checkpoint", str(tmp_path), "--stop-after", "1", processes=2)
     assert begun.count("the optimizer state is sharded") == 1, "one rank speaks for all"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import optimbuild.integrations.mmengine  # noqa: F401  # lets torch load the checkpoints of runners
@@ -44,6 +45,7 @@ def accuracy(output: str) -> float:
     return float(found[1])
 
 
+@pytest.mark.slow
 def test_the_digits_are_learnt_and_the_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     first = run("--work-dir", str(tmp_path), options=["train_cfg.max_epochs=1"])
     assert "optimizer    adamw, fused, 12 groups" in first
@@ -55,6 +57,7 @@ def test_the_digits_are_learnt_and_the_run_goes_on_from_its_checkpoint(tmp_path:
     assert accuracy(second) > max(accuracy(first), 0.3)
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_optimizer_state(tmp_path: Path) -> None:
     zero = ["optim_wrapper.paramwise_cfg.zero=True", "train_cfg.max_epochs=1"]
     output = run("--work-dir", str(tmp_path), "--launcher", "pytorch", options=zero, processes=2)

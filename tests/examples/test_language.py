@@ -13,6 +13,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon since 2.9")
 @pytest.mark.parametrize(("model", "matrices"), [("llama", 14), ("moe", 8)])
 def test_a_small_language_model_is_trained_by_muon_and_adamw(model, matrices):

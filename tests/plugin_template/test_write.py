@@ -17,6 +17,7 @@ from tests.plugin_template.installed import pretend_to_install
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_a_new_plugin_passes_its_own_tests(tmp_path: Path):
     write_plugin("slow-embeddings", tmp_path)
     project = tmp_path / "slow-embeddings"

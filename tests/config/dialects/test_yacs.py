@@ -299,7 +299,7 @@ def test_a_mistake_is_named_by_its_yacs_path(config, message):
     with pytest.raises(OptimBuildError) as caught:
         make_plan(config, MODEL)
     assert message in str(caught.value)
-    assert len(str(caught.value)) < 600
+    assert len(str(caught.value)) < 700
     assert repr(config) == repr(before)
 
 
