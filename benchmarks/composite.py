@@ -12,6 +12,7 @@ from benchmarks import models, sides
 from benchmarks.measuring import Effort, in_turn
 from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
+from optimbuild.checkpoint.fused_sgd import start_late_momentum
 
 ABOUT = """One step of AdamW with SGD for the matrices, and with Muon where torch has it. The other side has the same
 optimizers with the same groups, constructed by hand and stepped one after the other."""
@@ -58,4 +59,5 @@ def _alone(composite: Any, name: str, member: torch.optim.Optimizer) -> torch.op
     for group in groups:
         del group["optimizer"]
     alone: torch.optim.Optimizer = type(member)(groups)  # type: ignore[call-arg]
+    start_late_momentum(alone)  # which every SGD that we build has
     return alone
