@@ -81,7 +81,7 @@ def one_group_a_parameter_by_module(model: nn.Module, decay: float) -> list[dict
 
 
 class CountingAdam(torch.optim.AdamW):
-    """Keeps its step as a plain number, as the Adam of fairseq does, whose release on the registry cannot be built."""
+    """Keeps its step as a plain number, as the Adam of fairseq does; that package is not installed here."""
 
     def state_dict(self) -> dict[str, Any]:
         state = copy.deepcopy(super().state_dict())
