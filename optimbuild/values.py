@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -40,6 +40,16 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 Switch = StrictBool
 """True or false; no number and no text."""
+
+
+def _is_switch_or_warn(value: object) -> object:
+    if not (value is None or isinstance(value, bool) or value == "warn"):
+        raise ValueError('must be true, false, "warn", or null for the default')
+    return value
+
+
+SwitchOrWarn = Annotated[StrictBool | Literal["warn"] | None, BeforeValidator(_is_switch_or_warn)]
+"""True, false, ``warn`` for false with a warning, or None for the default."""
 
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 """A whole number."""
@@ -247,7 +257,7 @@ def _complaint(detail: ErrorDetails, schema: Any, value: Any, path: str) -> tupl
     word, _, sort = kind.partition("_")
     if kind == "string_too_short":
         message = "must not be empty"
-    elif kind == "too_long":
+    elif kind in ("too_long", "too_short"):
         message = f"must {detail['msg'].partition(' should ')[2].replace(' after validation', '')}"
     elif word in WORDS and sort in ("type", "parsing", "from_float", "attributes_type", "unicode"):
         message = WORDS[word]

@@ -17,6 +17,21 @@ _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
 _WEIGHT_OF_CONTAINER = re.compile(r"(^|\.)(weight|lora_\w+)\.[^.]+$")
 
 
+def causes_not_to_decay(model: Inventory, switches: Collection[str]) -> dict[tuple[str, str], list[ParamInfo]]:
+    """Return the parameters by the first cause in them against weight decay, see :func:`reason_not_to_decay`.
+
+    Args:
+        model: The model.
+        switches: The switches that are on.
+    """
+    found: dict[tuple[str, str], list[ParamInfo]] = {}
+    for param in model:
+        reason = reason_not_to_decay(param, switches)
+        if reason is not None:
+            found.setdefault(reason, []).append(param)
+    return found
+
+
 def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[str, str] | None:
     """Return the first reason in a parameter itself against weight decay: the switch of ``no_decay``, and the reason.
 

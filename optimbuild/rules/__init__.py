@@ -13,6 +13,7 @@ from optimbuild.rules import (
     products,
     require,
     route,
+    train_only,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "products",
     "require",
     "route",
+    "train_only",
 ]

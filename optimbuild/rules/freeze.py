@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator
-
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
 from optimbuild.model import Inventory
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.model.statistics import statistics_inside
 from optimbuild.registry import rule
-from optimbuild.values import Index, Switch
-
-
-def _is_choice(value: Any) -> Any:
-    if not (value is None or isinstance(value, bool) or value == "warn"):
-        raise ValueError('must be true, false, "warn", or null for the default')
-    return value
+from optimbuild.values import Index, SwitchOrWarn
 
 
 @rule("freeze")
@@ -36,10 +26,7 @@ class Freeze:
     """Patterns; one that names a module covers everything below it."""
     levels: tuple[Index, ...] = ()
     """Level ``i`` means the segments ``levels.i`` anywhere in a name."""
-    exempt: tuple[PatternText, ...] = ()
-    """Patterns of what goes on training, whatever ``patterns`` and ``levels`` say: ``patterns: ["**"]`` with
-    ``exempt: [head]`` trains the head only."""
-    keep_norm_stats: Annotated[Switch | Literal["warn"] | None, BeforeValidator(_is_choice)] = None
+    keep_norm_stats: SwitchOrWarn = None
     """Whether the batch norms inside what is frozen keep their running mean and variance. By default they do: each
     stays in eval mode through every later ``model.train()``. ``true`` does the same, and warns where there is none.
     ``false`` lets the statistics follow the new data, for example where its images look different from those of the
@@ -54,25 +41,13 @@ class Freeze:
         edits = Edits(model)
         options = {f"patterns[{i}]": Pattern(text) for i, text in enumerate(self.patterns)}
         options |= {f"levels[{i}]": Pattern(f"**.levels.{level}") for i, level in enumerate(self.levels)}
-        spared: set[str] = set()
-        for i, text in enumerate(self.exempt):
-            found = model.matching(Pattern(text))
-            edits.ask(f"exempt[{i}]", text, found)
-            spared.update(param.name for param in found)
-        outside = f", outside of {listing(self.exempt, 3)}" if self.exempt else ""
         for option, pattern in options.items():
-            found = model.matching(pattern)
-            left = [param for param in found if param.name not in spared]
-            if found and not left:
-                edits.ask(option, pattern.text, found, taken_by=["exempt"])
-            else:
-                edits.give(left, Edit(freeze=True, why=f"pattern {pattern.text!r}{outside}"), option, pattern.text)
+            edit = Edit(freeze=True, why=f"pattern {pattern.text!r}")
+            edits.give(model.matching(pattern), edit, option, pattern.text)
         inside = statistics_inside(model, {p.name for p in model if edits[p.name]}, options.values())
         (edits.keep_statistics if self.keep_norm_stats in (None, True) else edits.release_statistics)(inside)
         if self.keep_norm_stats is None and inside:
-            edits.note(
-                f"running statistics are kept since 0.2 (keep_norm_stats: false lets them change): {listing(inside)}"
-            )
+            edits.note(f"running statistics are kept since 0.2 (keep_norm_stats: false undoes it): {listing(inside)}")
         if self.keep_norm_stats is True and not inside:
             edits.warn("keep_norm_stats does nothing: no module inside has running statistics")
         if self.keep_norm_stats == "warn" and inside:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
-from optimbuild.model import Inventory, ParamInfo
-from optimbuild.model.conventions import hinted_not_to_decay, reason_not_to_decay
+from optimbuild.model import Inventory
+from optimbuild.model.conventions import causes_not_to_decay, hinted_not_to_decay
 from optimbuild.model.marks import NO_DECAY
 from optimbuild.model.never_decayed import is_never_decayed
 from optimbuild.registry import rule
@@ -58,10 +58,11 @@ class NoDecay:
 
     def bind(self, model: Inventory) -> Edits:
         """Find each parameter's first cause, and ask the model for its hints."""
-        edits, (old, new) = Edits(model), self._causes(model)
+        edits = Edits(model)
         edits.reads(*[NO_DECAY] * self.marks)
-        for why, params in old.items():
-            edits.give(params, _because(why))
+        causes = causes_not_to_decay(model, {option for option, value in vars(self).items() if value is True})
+        for (switch, why), params in causes.items():
+            edits.give(() if switch in NEW else params, _because(why))
         for i, name in enumerate(self.names):
             named = [model[name]] if name in model else []
             edits.give(named, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
@@ -74,23 +75,13 @@ class NoDecay:
             edits.give(hint.params, _because(hint.why))
         if idle := [hint.hint for hint in hinted if not hint.params]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
-        given += [param for params in new.values() for param in params if not edits[param.name]]
-        for why, params in new.items():
+        given += [param for params in causes.values() for param in params if not edits[param.name]]
+        for (_, why), params in causes.items():
             edits.give(params, _because(why))
         forgotten = filter(is_never_decayed, edits.rest())
         edits.note("decayed, though recipes for such models leave them out (see `names`)", forgotten, "weight_decay")
         edits.note(f"no longer decayed since 0.2 (switches: {', '.join(NEW)})", given, "weight_decay")
         return edits
-
-    def _causes(self, model: Inventory) -> tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]]:
-        """Return the parameters by the first cause that is in them and is not switched off: the old, and the new."""
-        found: tuple[dict[str, list[ParamInfo]], dict[str, list[ParamInfo]]] = {}, {}
-        switches = {name for name, value in vars(self).items() if value is True}
-        for param in model:
-            reason = reason_not_to_decay(param, switches)
-            if reason is not None:
-                found[reason[0] in NEW].setdefault(reason[1], []).append(param)
-        return found
 
 
 def _because(why: str) -> Edit:

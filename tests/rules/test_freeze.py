@@ -37,24 +37,6 @@ def test_a_level_is_two_segments_of_a_name_and_level_1_is_not_level_10() -> None
     assert frozen(levels=[0, 10]) == ["backbone.levels.0.fc.weight", "backbone.levels.10.fc.weight"]
 
 
-def test_what_is_exempt_goes_on_training() -> None:
-    assert frozen(patterns=["**"], exempt=["patch_embed", "head"]) == [
-        name for name in NAMES if not name.startswith(("patch_embed.", "head"))
-    ]
-    found = plan({"type": "freeze", "patterns": ["**"], "exempt": ["head"]})
-    assert str(found.explain("levels.1")[0]).endswith("(pattern '**', outside of head)")
-
-
-def test_an_exemption_that_matches_nothing_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"rules\[0\]\.exempt\[0\]: 'heads' matches no parameter"):
-        frozen(patterns=["**"], exempt=["heads"])
-
-
-def test_a_pattern_of_which_everything_is_exempt_is_a_warning() -> None:
-    found = plan({"type": "freeze", "patterns": ["head"], "exempt": ["head"]})
-    assert found.warnings == ("rules[0] (freeze): patterns[0] ('head') does nothing: exempt takes all that it matches",)
-
-
 def test_a_pattern_of_a_module_covers_everything_below_it_and_no_more() -> None:
     assert frozen(patterns=["patch_embed"]) == ["patch_embed.proj.weight", "patch_embed.norm.weight"]
     assert frozen(patterns=["backbone.levels.1"]) == ["backbone.levels.1.fc.weight"]

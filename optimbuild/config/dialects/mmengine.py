@@ -284,7 +284,7 @@ def spec_of(
     )
     paths = _paths(published, len(translation.rules), len(own.rules))
     last = f"rules[{len(translation.rules) + len(own.rules)}]"
-    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".exempt")}
+    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".patterns")}
     return Reading(spec, (*warnings, *translation.warnings), paths)
 
 

@@ -29,7 +29,7 @@ def restriction(wrapper: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
         ConfigError: ``modules`` is neither a text nor a list of texts, or one is no regular expression; or the config's
             constructor does not read it, or not beside ``paramwise_cfg``.
 
-    >>> restriction({"modules": ["unet", ".*lora"], "constructor": READERS[1]}, "optim_wrapper")[0]["exempt"]
+    >>> restriction({"modules": ["unet", ".*lora"], "constructor": READERS[1]}, "optim_wrapper")[0]["patterns"]
     ['unet', 're:^(?:.*lora)(?:\\.|$)']
     """
     given = wrapper.get(KEY)
@@ -49,8 +49,8 @@ def restriction(wrapper: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
         )
     if ALL in names:
         return []
-    exempt = [_pattern(name, join(path, KEY)) for name in names]
-    return [{"type": "freeze", "patterns": ["**"], "exempt": exempt, "keep_norm_stats": False}]
+    patterns = [_pattern(name, join(path, KEY)) for name in names]
+    return [{"type": "train_only", "patterns": patterns, "keep_norm_stats": False}]
 
 
 def _pattern(name: str, path: str) -> str:
