@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -265,7 +265,7 @@ class Edits:
 
 def _does(edit: Any) -> tuple[Any, ...]:
     """Return what an edit does, without its reason."""
-    return tuple([getattr(edit, name, None) for name in ("set", "scale", "freeze", "optimizer")])
+    return tuple([getattr(edit, part.name, None) for part in fields(Edit) if part.name != "why"])
 
 
 def refuse_malformed(edit: Any, path: str) -> None:

@@ -114,8 +114,8 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
         whole: The plan of the whole model, where the module is a part of it.
 
     Raises:
-        ConfigError: The optimizer refuses its options, or the plan names two optimizers; with ``zero``
-            also what :func:`optimbuild.build.zero.agreement.agree` refuses.
+        ConfigError: An optimizer refuses its options; with ``zero`` also what
+            :func:`optimbuild.build.zero.agreement.agree` refuses.
     """
     bucket_view = False
     if plan.spec.sharding is not None:

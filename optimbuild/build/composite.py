@@ -79,7 +79,7 @@ class CompositeOptimizer(Optimizer):
             self.param_groups.append(param_group)  # a member's own, of which the constructor makes a list
             return
         self._share()
-        (name,) = _by_member([param_group], self.members, "a new group")
+        name = _member_of(param_group, self.members, "a new group")
         given = param_group["params"]
         params = [given] if isinstance(given, torch.Tensor) else list(given)
         tensors = {id(tensor) for group in self.param_groups for tensor in group["params"]}
@@ -153,24 +153,31 @@ class CompositeOptimizer(Optimizer):
         self._share()
 
 
-def _by_member(
-    groups: Iterable[Mapping[str, Any]], members: Collection[str], what: str = "a group"
-) -> dict[str, list[dict[str, Any]]]:
-    """Return the groups of each member; of one group alone only its own member.
+def _by_member(groups: Iterable[Mapping[str, Any]], members: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the groups of each member.
 
     Raises:
         CheckpointError: A group names no member.
     """
-    found: dict[str, list[Any]] = {} if what == "a new group" else {name: [] for name in members}
+    found: dict[str, list[Any]] = {name: [] for name in members}
     for group in groups:
-        name = group.get(MEMBER)
-        if not isinstance(name, str) or name not in members:
-            raise CheckpointError(
-                f"{what} must say which optimizer steps it: {{'params': …, {MEMBER!r}: "
-                f"{listing(list(map(repr, members)))}}}, not {shown(name)}"
-            )
-        found.setdefault(name, []).append(group)
+        found[_member_of(group, members)].append(group)
     return found
+
+
+def _member_of(group: Mapping[str, Any], members: Collection[str], what: str = "a group") -> str:
+    """Return the name of the member that steps a group.
+
+    Raises:
+        CheckpointError: The group names no member.
+    """
+    name = group.get(MEMBER)
+    if isinstance(name, str) and name in members:
+        return name
+    raise CheckpointError(
+        f"{what} must say which optimizer steps it: {{'params': …, {MEMBER!r}: {listing(list(map(repr, members)))}}}, "
+        f"not {shown(name)}"
+    )
 
 
 def _own_state(member: Optimizer) -> dict[str, Any]:

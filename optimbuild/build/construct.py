@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -14,7 +14,6 @@ import torch
 from optimbuild.build.composite import CompositeOptimizer
 from optimbuild.build.torch_groups import class_defaults
 from optimbuild.checkpoint.built_optimizer import built_class
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
 from optimbuild.plan.base_options import given_options, path_of
@@ -39,44 +38,60 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
         bucket_view: With ``zero``, whether the parameters of a rank share one flat buffer.
 
     Raises:
-        ConfigError: The optimizer's class refuses the options, or what it makes is no torch optimizer.
+        ConfigError: An optimizer's class refuses its options or its groups, or what it makes is no torch optimizer.
     """
     kinds = [find_optimizer(name) for name in dict.fromkeys([group.optimizer for group in plan.groups])]
-    cls, options = _class_and_options(plan, kinds, groups)
-    try:
-        if plan.spec.sharding is None:
-            optimizer = _with_groups(cls, groups, options)
-        else:
-            from optimbuild.build.zero.optimizer import sharded_optimizer  # needs a torch with torch.distributed
+    members = {kind.name: partial(_member, plan, kind) for kind in kinds}
+    cls: Any = CompositeOptimizer
+    options: dict[str, Any] = {"members": members}
+    if len(kinds) == 1:
+        cls, options = kinds[0].load(), _common_options(plan, kinds[0], groups)
+    elif plan.spec.sharding is not None:  # torch's ZeRO writes what it is given as options into every group
+        cls, options = partial(CompositeOptimizer, members=members), {}
+    if plan.spec.sharding is None:
+        construct = partial(_with_groups, cls, groups, options)
+    else:
+        from optimbuild.build.zero.optimizer import sharded_optimizer  # needs a torch with torch.distributed
 
-            optimizer = sharded_optimizer(cls, groups, options, bucket_view)
+        construct = partial(sharded_optimizer, cls, groups, options, bucket_view)
+    return _checked(plan, kinds[0], construct) if len(kinds) == 1 else construct()
+
+
+def _member(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Construct a member of a composite."""
+    member = _checked(plan, kind, partial(kind.load(), groups, **_common_options(plan, kind, groups)))
+    closure = inspect.signature(type(member).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ConfigError(
+            f"{kind.name} calls the closure itself, so it cannot be one of several optimizers. Route nothing to it",
+            path_of(plan.spec, kind),
+        )
+    return member
+
+
+def _checked(plan: Plan, kind: OptimizerType, construct: Callable[[], Any]) -> torch.optim.Optimizer:
+    """Construct what has the groups of one optimizer of a plan.
+
+    Raises:
+        ConfigError: The class refuses them, what it makes is no torch optimizer, or it keeps an option for all of its
+            groups at once in which these differ.
+    """
+    path = path_of(plan.spec, kind)
+    try:
+        made = construct()
     except OptimBuildError:
         raise
     except Exception as error:
-        raise _refusal(plan, kinds[0], error) from error
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError(f"{kinds[0].name} built {shown(optimizer)}, which is no torch optimizer", "optimizer.type")
-    return optimizer
-
-
-def _class_and_options(
-    plan: Plan, kinds: Sequence[OptimizerType], groups: list[dict[str, Any]]
-) -> tuple[Any, dict[str, Any]]:
-    """Return the class to construct, that of the one optimizer or of a composite, and its options."""
-    if len(kinds) == 1:
-        return kinds[0].load(), _common_options(plan, kinds[0], groups)
-    members = {}
-    for kind in kinds:
-        if _needs_closure(kind.load()):
+        raise ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", path) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ConfigError(f"{kind.name} built {shown(made)}, which is no torch optimizer", path)
+    first, *others = [group.options for group in plan.groups if group.optimizer == kind.name]
+    for key in first.keys() & kind.known - made.defaults.keys() - frozenset(KERNELS):
+        if any(repr(other[key]) != repr(first[key]) for other in others):
             raise ConfigError(
-                f"{kind.name} calls the closure itself, so it cannot be one of several optimizers. Route nothing to it",
-                path_of(plan.spec, kind),
+                f"{kind.name} keeps {key} for all of its groups at once, so they cannot differ in it", path
             )
-        own = [group for group in groups if group[MEMBER] == kind.name]
-        members[kind.name] = partial(_member, plan, kind, _common_options(plan, kind, own))
-    if plan.spec.sharding is not None:  # torch's ZeRO writes every option into the groups
-        return partial(CompositeOptimizer, members=members), {}
-    return CompositeOptimizer, {"members": members}
+    return made
 
 
 def _common_options(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -89,42 +104,6 @@ def _common_options(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]
         if len(values) == 1 and (value := values.pop()) is not None:
             common[switch] = value
     return common
-
-
-def _member(
-    plan: Plan, kind: OptimizerType, options: Mapping[str, Any], groups: list[dict[str, Any]]
-) -> torch.optim.Optimizer:
-    """Construct a member of a composite."""
-    try:
-        member = kind.load()(groups, **options)
-    except Exception as error:
-        raise _refusal(plan, kind, error) from error
-    if not isinstance(member, torch.optim.Optimizer):
-        path = path_of(plan.spec, kind)
-        raise ConfigError(f"{kind.name} built {shown(member)}, which is no torch optimizer", path)
-    _refuse_options_for_all(plan, kind, member)
-    return member
-
-
-def _refuse_options_for_all(plan: Plan, kind: OptimizerType, member: torch.optim.Optimizer) -> None:
-    """Refuse two names of one type that differ in an option which the class keeps for all of its groups at once."""
-    every = [kind.complete(given) for given in given_options(plan.spec, kind)]
-    for key, value in every[0].items():
-        if key not in member.defaults and any(repr(other[key]) != repr(value) for other in every[1:]):
-            raise ConfigError(
-                f"{kind.name} keeps {key} for all of its groups at once, so two names of it cannot differ in it",
-                path_of(plan.spec, kind),
-            )
-
-
-def _refusal(plan: Plan, kind: OptimizerType, error: Exception) -> ConfigError:
-    text = f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}"
-    return ConfigError(text, path_of(plan.spec, kind))
-
-
-def _needs_closure(cls: Any) -> bool:
-    closure = inspect.signature(cls.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _with_groups(cls: Any, groups: list[dict[str, Any]], options: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint.named_optimizer import MEMBER, steppers_of
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import counted, listing, shown
+from optimbuild.messages import counted, listing
 from optimbuild.model.survey import survey
 from optimbuild.plan.decision import Setting
 from optimbuild.plan.plan import Plan
@@ -45,9 +45,10 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
         names = _names(params, model)
     names = [planned_name(plan, name) for name in names]
     settings = _settings(plan, names)
-    options = [_options(optimizer, name, settings.get(name), group.get(MEMBER)) for name in names]
+    planned = _planned_optimizers(optimizer)
+    options = [_options(optimizer, planned, name, settings.get(name), group.get(MEMBER)) for name in names]
     made = _split(group, names, tensors, options)
-    _refuse_wrong_tensors(optimizer, made)
+    _refuse_wrong_tensors(planned, made)
     return made
 
 
@@ -116,7 +117,9 @@ def _settings(plan: Plan, names: list[str]) -> Mapping[str, Any]:
     return settings_if_trained(plan, known) if known else {}
 
 
-def _options(optimizer: Optimizer, name: str, setting: Setting | None, chosen: str | None) -> dict[str, Any]:
+def _options(
+    optimizer: Optimizer, planned: set[str | None], name: str, setting: Setting | None, chosen: str | None
+) -> dict[str, Any]:
     """Return the options of a setting that its optimizer has; none where another optimizer was chosen for the group.
 
     Raises:
@@ -125,14 +128,15 @@ def _options(optimizer: Optimizer, name: str, setting: Setting | None, chosen: s
     if setting is None or chosen not in (None, setting.optimizer):
         return {}
     steppers = steppers_of(optimizer)
-    built = set(steppers) if len(steppers) > 1 else _planned_optimizers(optimizer)
+    built = set(steppers) if len(steppers) > 1 else planned
     if built and setting.optimizer not in built:
         raise CheckpointError(
             f"the plan has {name!r} trained by {setting.optimizer}, and this optimizer was built without it: there was "
             "no such parameter to train. Build an optimizer anew, with the parameter unfrozen in the config"
         )
     defaults = steppers.get(str(setting.optimizer), optimizer).defaults
-    options = {key: value for key, value in (setting.options or {}).items() if key in defaults}
+    kind, planned_options = find_optimizer(str(setting.optimizer)), setting.options or {}
+    options = {k: v for k, v in planned_options.items() if k in defaults or k not in kind.known}  # marks stay
     return options if len(steppers) == 1 else {**options, MEMBER: setting.optimizer}
 
 
@@ -142,13 +146,12 @@ def _planned_optimizers(optimizer: Any) -> set[str | None]:
     return {optimizer.plan[name].optimizer for name in names if name in optimizer.plan} - {None}
 
 
-def _refuse_wrong_tensors(optimizer: Any, groups: list[dict[str, Any]]) -> None:
+def _refuse_wrong_tensors(own: set[str | None], groups: list[dict[str, Any]]) -> None:
     """Refuse tensors that their optimizer does not take, such as a vector for Muon.
 
     Raises:
         CheckpointError: There is one.
     """
-    own = _planned_optimizers(optimizer)
     for group in groups:
         by = group.get(MEMBER) or (next(iter(own)) if len(own) == 1 else None)
         dimensions = find_optimizer(by).dimensions if isinstance(by, str) and by in own else None
@@ -163,15 +166,11 @@ def _split(
     group: dict[str, Any], names: list[str], tensors: list[torch.Tensor], options: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return a group for each distinct set of options; what its author gave counts for all of them."""
-    found: list[dict[str, Any]] = []
+    found: dict[str, dict[str, Any]] = {}
     for name, tensor, planned in zip(names, tensors, options, strict=True):
         complete = {**planned, **{key: value for key, value in group.items() if key not in ("params", "param_names")}}
-        for one in found:
-            if shown(one["options"], 10_000) == shown(complete, 10_000):
-                break
-        else:
-            one = {"options": complete, "params": [], "param_names": []}
-            found.append(one)
+        key = repr(sorted(complete.items()))
+        one = found.setdefault(key, {"params": [], "param_names": [], **complete})
         one["params"].append(tensor)
         one["param_names"].append(name)
-    return [{"params": one["params"], "param_names": one["param_names"], **one["options"]} for one in found]
+    return list(found.values())

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.added_groups import planned_groups, refuse_groups
 from optimbuild.checkpoint.fused_sgd import start_late_momentum
 from optimbuild.checkpoint.load_state_dict import resumable
-from optimbuild.checkpoint.named_optimizer import is_zero, steppers_of
+from optimbuild.checkpoint.named_optimizer import is_zero
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import shown
 from optimbuild.plan.plan import Plan
@@ -60,9 +60,8 @@ class BuiltOptimizer(Optimizer):
                 super().add_param_group(group)
         except BaseException:
             del self.param_groups[before:]
-            kept = set(map(id, self.param_groups))
-            for member in steppers_of(self).values():
-                member.param_groups[:] = [group for group in member.param_groups if id(group) in kept]
+            if is_zero(self):  # whose inner optimizer has groups of its own, one for each
+                del self.optim.param_groups[before:]  # type: ignore[attr-defined]
             raise
 
     def load_state_dict(self, state_dict: Any) -> None:

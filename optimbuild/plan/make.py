@@ -137,12 +137,12 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     if more := [module for module in frozen_statistics(rules, model) if module not in kept]:
         kept |= dict.fromkeys(more)
         notes.append(f"running statistics are kept since 0.2, where rules freeze all parameters: {listing(more)}")
-    plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
     if all(settings[index].frozen for index in set(chosen)):
         raise ConfigError(
-            "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(plan.frozen), 5)
+            "every parameter is frozen, so there is nothing to optimize. Frozen: " + listing(list(model.names), 5)
         )
-    plan = replace(plan, warnings=(*told, *idle_optimizers(spec, rules, fold.trained_by)))
+    told += idle_optimizers(spec, rules, fold.trained_by)
+    plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
     refuse_wrong_tensors(plan.groups, rules)
     kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
     reasons = fallbacks(spec, plan.trainable_dtypes, kernels)

@@ -40,11 +40,15 @@ def idle_optimizers(spec: Spec, rules: Sequence[Applied], trained_by: Collection
 
 
 def _why_idle(name: str, rules: Sequence[Applied]) -> str:
-    routing = [rule for rule in rules if any(edit and edit.optimizer == name for edit in rule.edits.table)]
+    routing = [rule for rule in rules if _names(rule, name)]
     if routing:
         by = listing(list(map(str, routing)))
         return f"trains no parameter: what {by} routes to it is frozen, or routed elsewhere by a later rule"
     return f"no rule routes a parameter to it. Add {{type: route, to: {name}, …}}, or `optimizer: {name}` to match"
+
+
+def _names(rule: Applied, name: str) -> bool:
+    return any(edit and edit.optimizer and edit.optimizer.lower() == name.lower() for edit in rule.edits.table)
 
 
 def refuse_wrong_tensors(groups: Sequence[Group], rules: Sequence[Applied]) -> None:

@@ -30,8 +30,9 @@ def settings_if_trained(plan: Plan, names: Collection[str]) -> dict[str, Setting
     >>> settings_if_trained(plan, ["0.bias"])["0.bias"].options["weight_decay"]
     0.0
     """
+    wanted_names = frozenset(names)
     params = tuple(
-        [param._replace(trainable=True) if param.name in names else param for param in plan.inventory.params]
+        [param._replace(trainable=True) if param.name in wanted_names else param for param in plan.inventory.params]
     )
     model = replace(plan.inventory, params=params)
     rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(plan.spec.rules)]

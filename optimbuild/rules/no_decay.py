@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.messages import listing
-from optimbuild.model import Inventory
+from optimbuild.model import Inventory, ParamInfo
 from optimbuild.model.conventions import causes_not_to_decay, hinted_not_to_decay
 from optimbuild.model.marks import NO_DECAY
 from optimbuild.model.never_decayed import is_never_decayed
@@ -61,8 +61,9 @@ class NoDecay:
         edits = Edits(model)
         edits.reads(*[NO_DECAY] * self.marks)
         causes = causes_not_to_decay(model, {option for option, value in vars(self).items() if value is True})
-        for (switch, why), params in causes.items():
-            edits.give(() if switch in NEW else params, _because(why))
+        for (option, why), params in causes.items():
+            if option not in NEW:
+                edits.give(params, _because(why))
         for i, name in enumerate(self.names):
             named = [model[name]] if name in model else []
             edits.give(named, _because(f"named {name!r} by the rule"), f"names[{i}]", name)
@@ -70,14 +71,14 @@ class NoDecay:
             named = [p for p in model.containing(keyword) if not self.first_names or keyword in p.name]
             edits.give(named, _because(f"name contains {keyword!r}"), f"keywords[{i}]", keyword)
         hinted = list(hinted_not_to_decay(model, self.inner_hints)) if self.hints else []
-        given = [param for hint in hinted if hint.inner for param in hint.params if not edits[param.name]]
-        for hint in hinted:
-            edits.give(hint.params, _because(hint.why))
+        steps = [(hint.why, hint.params, hint.inner) for hint in hinted]
+        steps += [(why, params, True) for (_, why), params in causes.items()]  # only the new ones are left
+        given: list[ParamInfo] = []
+        for why, found, is_new in steps:
+            given += [param for param in found if is_new and not edits[param.name]]
+            edits.give(found, _because(why))
         if idle := [hint.hint for hint in hinted if not hint.params]:
             edits.note(f"hints of the model that match nothing: {listing(idle)}")
-        given += [param for params in causes.values() for param in params if not edits[param.name]]
-        for (_, why), params in causes.items():
-            edits.give(params, _because(why))
         forgotten = filter(is_never_decayed, edits.rest())
         edits.note("decayed, though recipes for such models leave them out (see `names`)", forgotten, "weight_decay")
         edits.note(f"no longer decayed since 0.2 (switches: {', '.join(NEW)})", given, "weight_decay")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
@@ -28,7 +30,7 @@ class Products:
         ``{type: products, table: {norm: {decay_mult: 0.0}, backbone: {lr_mult: 0.1}}}``
     """
 
-    table: Mapping[Keyword, Any]
+    table: Annotated[Mapping[Keyword, Any], Field(min_length=1)]
     """By a piece of the name ``lr_mult`` and ``decay_mult``, which are 1 where they are not given. The first name of
     a shared tensor counts."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from optimbuild.edits import Edits
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
@@ -18,7 +22,7 @@ class Require:
         ``{type: require, without: [LSTM], because: "its gates want another clipping", optional: true}``
     """
 
-    without: tuple[Keyword, ...]
+    without: Annotated[tuple[Keyword, ...], Field(min_length=1)]
     """Pieces of the names of ``torch.nn`` classes; the model may have no module of such a class."""
     because: str = ""
     """The reason, for the message."""

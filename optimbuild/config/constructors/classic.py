@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from optimbuild.config.published import Published, Translation
 from optimbuild.errors import ConfigError
+from optimbuild.messages import listing
 from optimbuild.registry import constructor, find_rule
 from optimbuild.values import join, validated
+
+KEYS_OF_MMCV = (
+    "custom_keys",
+    "bias_lr_mult",
+    "bias_decay_mult",
+    "norm_decay_mult",
+    "dwconv_decay_mult",
+    "dcn_offset_lr_mult",
+    "bypass_duplicate",
+)
+"""What the default constructor of mmcv 1.x reads of ``paramwise_cfg``."""
 
 HOOK_MARKS = ("fix_lr",)
 """Entries of a group that hooks of published runners read, and no optimizer: SimSiam's hook reads ``fix_lr``."""
@@ -16,12 +29,34 @@ HOOK_MARKS = ("fix_lr",)
 
 @constructor("OptimBuildConstructor")
 @constructor("DefaultOptimWrapperConstructor")
-@constructor("DefaultOptimizerConstructor")
 @constructor("ForceDefaultOptimWrapperConstructor")
 @constructor("MultiOptimWrapperConstructor")
 def classic(published: Published) -> Translation:
     """Read the keys as MMEngine's default constructor does; they become one rule."""
     return _translated(published, dict(published.paramwise_cfg or {}))
+
+
+@constructor("DefaultOptimizerConstructor")
+def classic_of_mmcv(published: Published) -> Translation:
+    """Read the keys as the default constructor of mmcv 1.x does, which knows fewer of them, and two in a custom key."""
+    given = dict(published.paramwise_cfg or {})
+    keys, idle = _split(given, KEYS_OF_MMCV, "")
+    custom = keys.get("custom_keys")
+    if isinstance(custom, Mapping) and all(isinstance(entry, Mapping) for entry in custom.values()):
+        parts = {
+            name: _split(entry, ("lr_mult", "decay_mult"), f"custom_keys[{name!r}].") for name, entry in custom.items()
+        }
+        keys["custom_keys"] = {name: kept for name, (kept, _) in parts.items()}
+        idle += [path for _, left in parts.values() for path in left]
+    warnings = [f"{published.cfg}: {published.name} ignores {listing(idle)}, and so does the plan"] if idle else []
+    made = _translated(published, keys)
+    return replace(made, warnings=(*warnings, *made.warnings))
+
+
+def _split(given: Mapping[str, Any], known: Collection[str], path: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the entries that are known, and the paths of the others."""
+    kept = {key: value for key, value in given.items() if key in known}
+    return kept, [f"{path}{key}" for key in given if key not in known]
 
 
 @constructor("LearningRateDecayOptimWrapperConstructor")
