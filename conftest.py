@@ -20,12 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers that share the cores, and the
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # wait for each other's threads; torch reads this when imported
 
 ROOT = Path(__file__).parent
-collect_ignore = [
-    "docs/conf.py",
-    "docs/_ext",
-    "optimbuild/plugin_template/files",
-    "tests/openmmlab",
-]  # the last is no suite
+collect_ignore = ["docs/conf.py", "docs/_ext", "optimbuild/plugin_template/files"]
 
 COLUMNS = "100"
 """How wide a terminal the snippets were made in."""

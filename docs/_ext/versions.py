@@ -26,9 +26,14 @@ class Versions(Generated):
         (oldest,) = (need.removeprefix("torch>=") for need in project["dependencies"] if need.startswith("torch>="))
         python = project["requires-python"].removeprefix(">=")
         rows = [
-            ("oldest", oldest, _release(OLDEST, "torchvision"), "what builds, steps, saves or imports an optimizer"),
+            ("oldest", oldest, _release(OLDEST, "torchvision"), "what reads models, plans, builds, steps or saves"),
             ("pinned", _release(PINNED, "torch"), "none", "everything, and the commands of the README"),
-            ("newest", _release(NEWEST, "torch"), _release(NEWEST, "torchvision"), "the suite, without a skip"),
+            (
+                "newest",
+                _release(NEWEST, "torch"),
+                _release(NEWEST, "torchvision"),
+                "the suite without a skip, but for the tests that take longest",
+            ),
         ]
         head = f"Python {python} and torch {oldest} are the oldest. CI runs on Python {python} and Linux:"
         table = ["| | torch | torchvision | what runs |", "|---|---|---|---|"]

@@ -54,7 +54,7 @@ def write_plugin(name: str, folder: str | os.PathLike[str] = ".") -> list[Path]:
 
 def _refuse_name(name: str, module: str) -> None:
     """Raise a ConfigError for a name that no new package can have."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", module) or keyword.iskeyword(module):
+    if not re.fullmatch(r"[a-z]([a-z0-9_]*[a-z0-9])?", module) or keyword.iskeyword(module):
         raise ConfigError(
             f"{shown(name)} cannot name a package. Write lowercase letters, digits and hyphens, as in slow-embeddings"
         )

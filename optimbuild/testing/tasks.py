@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -14,8 +17,7 @@ class Regression(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with _same_numbers():
             self.first = nn.Linear(6, 9)
             self.norm = nn.LayerNorm(9)
             self.second = nn.Linear(9, 3)
@@ -37,8 +39,7 @@ class Matrices(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with _same_numbers():
             self.layers = nn.ModuleList([nn.Linear(9, 9, bias=False) for _ in range(3)])
             self.register_buffer("inputs", torch.randn(16, 9))
             self.register_buffer("targets", torch.randn(16, 9))
@@ -58,8 +59,7 @@ class SparseEmbeddings(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with _same_numbers():
             self.words = nn.Embedding(12, 4, sparse=True)
             self.places = nn.Embedding(8, 4, sparse=True)
             self.register_buffer("targets", torch.randn(8, 4))
@@ -68,3 +68,11 @@ class SparseEmbeddings(nn.Module):
         """Return the mean squared error over all samples."""
         places = torch.arange(8)
         return nn.functional.mse_loss(self.words(places + 2) + self.places(places), self.targets)
+
+
+@contextmanager
+def _same_numbers() -> Iterator[None]:
+    """Make every model of a class from the same random numbers, and leave the caller's generator as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

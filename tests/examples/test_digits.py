@@ -51,6 +51,13 @@ def test_digits_print_plan_then_accuracy_and_a_seed_repeats_the_run(alone):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon since 2.9")
+def test_digits_learn_under_several_optimizers():
+    lines = run("configs/digits_vit_muon.yaml").splitlines()
+    assert float(lines[-1].removeprefix("test accuracy: ")) > 0.3, "it learnt nothing"
+
+
+@pytest.mark.slow
 def test_digits_on_two_ranks_and_resumed_on_three_learn_as_on_one(alone, tmp_path: Path):
     begun = run("configs/digits_vit_zero.yaml", "--checkpoint", str(tmp_path), "--stop-after", "1", processes=2)
     assert begun.count("the optimizer state is sharded") == 1, "one rank speaks for all"

@@ -143,4 +143,5 @@ def test_every_optimizer_in_a_packages_list_is_built_and_steps(prefix: str) -> N
             train(model, build_optimizer({"optimizer": {"type": f"{prefix}.{name}", "lr": 0.01}}, model), range(1))
         except Exception:  # noqa: BLE001  # each package raises its own
             failed.add(name)
-    assert failed <= NEED_MORE[prefix]
+    depends = {"StableAdamW"} if prefix == "optimi" else set()  # on Triton
+    assert failed - depends == NEED_MORE[prefix] - depends

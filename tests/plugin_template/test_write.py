@@ -1,10 +1,7 @@
-"""What new-plugin writes: a package under the given name that passes its own tests."""
+"""What new-plugin writes: a package under the given name; that its own tests pass, CI tries with a real installation."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,28 +9,6 @@ import pytest
 from optimbuild import ConfigError
 from optimbuild.cli import main
 from optimbuild.plugin_template import write_plugin
-from tests.plugin_template.installed import pretend_to_install
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.mark.slow
-def test_a_new_plugin_passes_its_own_tests(tmp_path: Path):
-    write_plugin("slow-embeddings", tmp_path)
-    project = tmp_path / "slow-embeddings"
-    path = [*pretend_to_install(project, tmp_path / "site"), str(ROOT)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
 
 
 def test_the_command_writes_files_in_which_only_the_new_name_is(tmp_path, monkeypatch, capsys):
@@ -52,7 +27,7 @@ def test_the_command_writes_files_in_which_only_the_new_name_is(tmp_path, monkey
     assert capsys.readouterr().err.count("Wrote: ") == len(written)
 
 
-@pytest.mark.parametrize("name", ["", "Slow", "../slow", "1st", "class", "a b", "slow.embeddings"])
+@pytest.mark.parametrize("name", ["", "Slow", "../slow", "1st", "class", "a b", "slow.embeddings", "slow-", "slow_"])
 def test_a_name_that_no_package_can_have_is_refused(name, tmp_path):
     with pytest.raises(ConfigError, match=r"cannot name a package. Write lowercase letters"):
         write_plugin(name, tmp_path)
