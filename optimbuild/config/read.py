@@ -133,7 +133,7 @@ def read_raw(config: Any) -> dict[str, Any]:
 def _run(path: str) -> dict[str, Any]:
     """Run a config file in Python, and return what is read of it."""
     config = run_config(path)
-    if mmengine.KEY not in config and (ours := [key for key in mmcv.OURS if key in config]):
+    if mmengine.KEY not in config and (ours := [key for key in mmcv.OWN_KEYS if key in config]):
         raise ConfigError(
             f"{printable(path)} has {', '.join(sorted(ours))}, as our own dialect does, which is read from YAML or "
             f"JSON. In Python write `{mmengine.KEY}` with paramwise_cfg=dict(…)"
