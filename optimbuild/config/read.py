@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from optimbuild.config.dialects import mmcv, mmengine, own, yacs
-from optimbuild.config.dialects.mmengine_wrappers import names_several, read_each
+from optimbuild.config.dialects.mmengine_wrappers import read_each
 from optimbuild.config.files import load, readable
 from optimbuild.config.overrides import overridden, refuse_unread
 from optimbuild.config.published import number_of_ranks
@@ -65,7 +65,7 @@ def read_configs(config: Any, overrides: Sequence[str] = (), world_size: int | N
     if isinstance(config, Spec) and not overrides:
         return {"": Reading(config)}
     dialect, raw = _recognised(config, overrides)
-    if dialect is mmengine and names_several(raw):
+    if dialect is mmengine and mmengine.wrappers_inside(raw[mmengine.KEY]):
         return read_each(raw, number_of_ranks(world_size))
     return {"": _read(dialect, raw, world_size)}
 
@@ -133,7 +133,7 @@ def read_raw(config: Any) -> dict[str, Any]:
 def _run(path: str) -> dict[str, Any]:
     """Run a config file in Python, and return what is read of it."""
     config = run_config(path)
-    if mmengine.KEY not in config and (ours := [key for key in mmcv.OURS if key in config]):
+    if mmengine.KEY not in config and (ours := [key for key in mmcv.OWN_KEYS if key in config]):
         raise ConfigError(
             f"{printable(path)} has {', '.join(sorted(ours))}, as our own dialect does, which is read from YAML or "
             f"JSON. In Python write `{mmengine.KEY}` with paramwise_cfg=dict(…)"

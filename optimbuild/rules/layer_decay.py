@@ -16,7 +16,7 @@ from optimbuild.model.depths.from_hints import Part, depths_of, idle_keywords, o
 from optimbuild.model.depths.from_names import from_names
 from optimbuild.model.depths.from_patterns import from_patterns
 from optimbuild.model.depths.from_tables import from_table, table_for
-from optimbuild.model.depths.internimage_levels import blocks_of_levels, placed_otherwise
+from optimbuild.model.depths.internimage_levels import PLACES, blocks_of_levels, placed_otherwise
 from optimbuild.model.depths.tables import TABLES
 from optimbuild.model.keywords import first_keywords, keyword_in
 from optimbuild.model.patterns import Pattern, PatternText
@@ -128,11 +128,11 @@ class LayerDecay:
     of a published project:
     ``beit``, ``convnext``, ``convnext_stages``, ``internimage``, ``internvit``, ``mvit``, ``swin`` or ``vit``; or such
     tables by a piece of the class name of the model's ``backbone``."""
-    depths: tuple[Index, ...] | None = None
+    depths: Annotated[tuple[Index, ...], Field(min_length=1)] | None = None
     """The number of blocks in each stage, for the tables ``internimage`` and ``swin``."""
     num_layers: Index | None = None
     """The number of layers below the top, for a table; by default the sum of ``depths``. It is believed."""
-    below: Annotated[tuple[str, ...], Field(min_length=1)] = ("backbone", "img_backbone", "")
+    below: Annotated[tuple[str, ...], Field(min_length=1)] = PLACES
     """Modules in which the backbone of a table may be, the first that the model has; ``""`` is the model itself."""
     factors: tuple[Factor, ...] = ()
     """Further factors, each of which multiplies that of the layer where it fits. For tables."""
@@ -141,7 +141,8 @@ class LayerDecay:
 
     def __post_init__(self) -> None:
         has_table = isinstance(self.layers, Mapping) or self.layers in TABLES
-        idle = [key for key in ("depths", "num_layers", "factors") if getattr(self, key)]
+        of_tables = {"depths": None, "num_layers": None, "below": PLACES, "factors": ()}
+        idle = [key for key, default in of_tables.items() if getattr(self, key) != default]
         if idle and not has_table:
             raise ValueError(f"{idle[0]} needs a table: `layers` must be one of {', '.join(TABLES)}")
 

@@ -21,10 +21,7 @@ from optimbuild.rules.paramwise_causes import WHAT, Cause, Taker, Tally
 from optimbuild.values import Keyword, NonNegative, Switch
 
 NORMS = frozenset(
-    f"{lazy}{norm}{suffix}"
-    for norm, suffixes in {"BatchNorm": ("1d", "2d", "3d"), "InstanceNorm": ("1d", "2d", "3d")}.items()
-    for lazy in ("", "Lazy")
-    for suffix in suffixes
+    f"{lazy}{norm}{dims}d" for lazy in ("", "Lazy") for norm in ("BatchNorm", "InstanceNorm") for dims in (1, 2, 3)
 ) | {"SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "GroupNorm", "LayerNorm"}
 """What MMEngine calls a norm, by the classes of torch; an RMS norm is none of them."""
 

@@ -108,6 +108,13 @@ def test_an_entry_that_earlier_ones_leave_nothing_to_is_a_warning() -> None:
     assert touched(found) == {"backbone.norm.weight": 0.1, "neck.norm.weight": 0.1, "neck.fc.weight": 0.3}
 
 
+def test_a_shadowed_entry_that_only_marks_is_a_warning_too() -> None:
+    found = plan({"neck": {}, "neck.norm": {"marks": {"fix_lr": True}}})
+    told = "rules[0] (match): table['neck.norm'] ('neck.norm') does nothing: table.neck takes all that it matches"
+    assert found.warnings == (told,)
+    assert not any("fix_lr" in group.options for group in found.groups)
+
+
 def test_an_idle_entry_is_named_by_the_key_that_the_user_wrote() -> None:
     found = plan({"neck": {"lr": 0.3}, "neck.norm": {"lr": 0.2}, "head": {"lr": 0.1}})
     told = "rules[0] (match): table['neck.norm'] ('neck.norm') does nothing: table.neck takes all that it matches"

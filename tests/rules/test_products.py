@@ -39,6 +39,12 @@ def test_what_is_not_read_is_told() -> None:
     assert any("weight.lr" in warning for warning in plan({"weight": {"lr": 1, "lr_mult": 2}}).warnings)
 
 
+def test_an_empty_table_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="at least 1 item") as caught:
+        plan({})
+    assert caught.value.path == "rules[0].table"
+
+
 @pytest.mark.parametrize("factors", [0.1, {"lr_mult": -1}, {"decay_mult": "x"}])
 def test_a_wrong_factor_is_an_error_only_where_its_piece_is_in_a_name(factors: Any) -> None:
     with pytest.raises(ConfigError) as caught:

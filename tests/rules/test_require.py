@@ -25,3 +25,9 @@ def test_a_model_with_such_a_module_is_refused_with_the_reason(norm: nn.Module) 
 def test_any_other_model_is_planned_as_without_the_rule() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
     assert plan(model).fingerprint == make_plan({"optimizer": {"type": "sgd"}}, model).fingerprint
+
+
+def test_a_rule_that_requires_nothing_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="at least 1 item") as caught:
+        plan(nn.Linear(2, 2), without=[])
+    assert caught.value.path == "rules[0].without"

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from optimbuild.config.constructors.torch_classes import in_dimensions
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.registry import constructor
 from optimbuild.values import Switch
 
-CONVOLUTIONS = (
-    *(
-        f"{lazy}Conv{transposed}{dimensions}"
-        for lazy in ("", "Lazy")
-        for transposed in ("", "Transpose")
-        for dimensions in ("1d", "2d", "3d")
-    ),
-    "_ConvNd",
-)
+CONVOLUTIONS = (*in_dimensions("Conv", "ConvTranspose"), "_ConvNd")
 LAYERS = (*CONVOLUTIONS, "Linear", "LazyLinear")
-NORMS = (
-    *(f"{lazy}BatchNorm{dimensions}" for lazy in ("", "Lazy") for dimensions in ("1d", "2d", "3d")),
-    "_BatchNorm",
-    "SyncBatchNorm",
-    "GroupNorm",
-)
+NORMS = (*in_dimensions("BatchNorm"), "_BatchNorm", "SyncBatchNorm", "GroupNorm")
 ORDER: tuple[dict[str, Any], ...] = (
     {"name": "first_conv_weight"},
     {"name": "first_conv_bias", "lr_mult": 2.0, "weight_decay": 0.0},

@@ -6,24 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from optimbuild.config.constructors.torch_classes import in_dimensions
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.errors import ConfigError
 from optimbuild.registry import constructor
 from optimbuild.values import NonNegative, Positive, Whole, join, validated
 
-NORMS = (
-    *(
-        f"{lazy}{norm}{dimensions}"
-        for lazy in ("", "Lazy")
-        for norm in ("BatchNorm", "InstanceNorm")
-        for dimensions in ("1d", "2d", "3d")
-    ),
-    "SyncBatchNorm",
-    "_BatchNorm",
-    "_InstanceNorm",
-    "_NormBase",
-)
+NORMS = (*in_dimensions("BatchNorm", "InstanceNorm"), "SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "_NormBase")
 """The norms whose weights are not decayed; a layer norm is none of them."""
 IMPLICIT = ("ImplicitA", "ImplicitM")
 BATCH = "batch_size_per_gpu"

@@ -28,7 +28,7 @@ OVERRIDABLE = KEYS
 DEFAULT = "DefaultOptimizerConstructor"
 
 
-OURS = frozenset(("rules", "optimizers", "zero", "implementation"))
+OWN_KEYS = frozenset(("rules", "optimizers", "zero", "implementation"))
 """Keys of our own dialect, which no config of mmcv has beside ``optimizer``."""
 
 
@@ -39,7 +39,7 @@ def recognises(raw: Mapping[str, Any]) -> bool:
     (True, False)
     """
     inside = raw.get(KEY)
-    if not isinstance(inside, Mapping) or "optim_wrapper" in raw or not OURS.isdisjoint(raw):
+    if not isinstance(inside, Mapping) or "optim_wrapper" in raw or not OWN_KEYS.isdisjoint(raw):
         return False
     return any(key in inside for key in INSIDE) or any(key in raw for key in BESIDE)
 

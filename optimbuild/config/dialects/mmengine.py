@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from pydantic import Field
 
 from optimbuild.config.dialects.mmengine_modules import restriction
-from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer
+from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer, scope_of_runner
 from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.reading import Reading
@@ -67,6 +66,22 @@ class OwnKeys(ConfigPart):
 def recognises(raw: Mapping[str, Any]) -> bool:
     """Say whether this is the config of an MMEngine runner."""
     return KEY in raw
+
+
+def is_wrapper(value: object) -> bool:
+    """Say whether a value is the config of a wrapper, with an optimizer."""
+    return isinstance(value, Mapping) and "optimizer" in value
+
+
+def wrappers_inside(config: object) -> list[str]:
+    """Return the keys of an ``optim_wrapper`` that hold a wrapper each; none where it has an optimizer itself.
+
+    >>> wrappers_inside({"type": "OptimWrapperDict", "critic": {"optimizer": {}}}), wrappers_inside({"optimizer": {}})
+    (['critic'], [])
+    """
+    if not isinstance(config, Mapping) or "optimizer" in config:
+        return []
+    return [str(key) for key, value in config.items() if is_wrapper(value)]
 
 
 def owns(config: object) -> bool:
@@ -157,7 +172,7 @@ def _other(wrapper: Mapping[str, Any], key: Any, path: str) -> Any:
         value = entry(wrapper, key, path)
     except ConfigError:  # what is not read needs no value
         return None
-    return plain_wrapper(value, join(path, key)) if isinstance(value, Mapping) and "optimizer" in value else None
+    return plain_wrapper(value, join(path, key)) if is_wrapper(value) else None
 
 
 def _plain_optimizer(optimizer: Any, path: str) -> Any:
@@ -226,8 +241,7 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
     if not isinstance(wrapper, Mapping):
         raise ConfigError(f"must be a mapping, not {shown(wrapper)}", path)
     for key, value in wrapper.items():
-        several = isinstance(value, Mapping) and "optimizer" in value
-        if key not in READ and not several and (close := closest(str(key), READ, n=1, cutoff=0.8)):
+        if key not in READ and not is_wrapper(value) and (close := closest(str(key), READ, n=1, cutoff=0.8)):
             raise ConfigError(f"unknown key {shown(key)}. Did you mean {close[0]!r}?", path)
     if "optimizer" not in wrapper:
         raise _no_optimizer(wrapper, path)
@@ -241,7 +255,7 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         optimizer,
         kind,
         keys,
-        named[0] or scope or _scope_of_runner(),
+        named[0] or scope or scope_of_runner(),
         frozenset(map(str, wrapper)) | ({"type"} if own.like else frozenset()),  # ours has a default for it
         world_size,
         path,
@@ -314,8 +328,7 @@ def _paths(published: Published, translated: int, rules: int) -> dict[str, str]:
 
 
 def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:
-    several = [str(key) for key, value in wrapper.items() if isinstance(value, Mapping) and "optimizer" in value]
-    if several:
+    if several := wrappers_inside(wrapper):
         return ConfigError(
             f"holds {len(several)} optimizers ({listing(several)}), each for the module of its name. A plan is of one: "
             f"give {{'{KEY}': <what stands under {several[0]!r}>}}, and that module. `optimbuild plan` shows them all.",
@@ -341,12 +354,6 @@ def constructor_named(given: Any, path: str) -> tuple[str, str]:
             path,
         )
     return scope, name
-
-
-def _scope_of_runner() -> str:
-    """Return the default scope of the runner that runs here; an empty text without one."""
-    scope = DefaultScope.get_current_instance()
-    return "" if scope is None else str(scope.scope_name)
 
 
 def _own_keys(paramwise: Any, named: tuple[str, str], cfg: str) -> tuple[OwnKeys, Mapping[str, Any] | None, list[str]]:

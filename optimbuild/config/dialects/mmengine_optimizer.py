@@ -46,3 +46,9 @@ def found_optimizer(given: Any, path: str, scope: str | None = None) -> tuple[Op
         named = optimizer.type.partition(".")[0] if "." in optimizer.type else scope
         missing = missing_package(named) if isinstance(error, UnknownNameError) and named else ""
         raise type(error)(f"{error.message} {missing}".rstrip(), join(path, "type")) from error.__cause__
+
+
+def scope_of_runner() -> str:
+    """Return the default scope of the runner that runs here; an empty text without one."""
+    scope = DefaultScope.get_current_instance()
+    return "" if scope is None else str(scope.scope_name)

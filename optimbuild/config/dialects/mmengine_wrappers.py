@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import KEY, default_scope, of_wrapper
+from optimbuild.config.dialects.mmengine import KEY, default_scope, is_wrapper, of_wrapper
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
@@ -16,16 +16,6 @@ SHARED = ("paramwise_cfg", "constructor")
 """The keys beside the wrappers that serve those without their own."""
 BARE = ("OptimWrapper", "OptimWrapperDict")
 """The types that may be beside the wrappers, where some strategies put them."""
-
-
-def names_several(raw: Mapping[str, Any]) -> bool:
-    """Say whether a config has several optimizers, each in a wrapper of its own."""
-    wrapper = raw[KEY]
-    return isinstance(wrapper, Mapping) and "optimizer" not in wrapper and any(map(_is_wrapper, wrapper.values()))
-
-
-def _is_wrapper(value: Any) -> bool:
-    return isinstance(value, Mapping) and "optimizer" in value
 
 
 def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]:
@@ -44,7 +34,7 @@ def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]
         path = join(KEY, name)
         if name in SHARED or (name == "type" and wrapper in (None, *BARE)):
             continue
-        if not _is_wrapper(wrapper):
+        if not is_wrapper(wrapper):
             raise ConfigError(
                 "beside wrappers for several optimizers, each key must name a module and hold its `optimizer`; "
                 f"this is {shown(wrapper)}",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "CustomLayerDecayOptimizerConstructor": (
-        "num_layers",
-        "layer_decay_rate",
-        "depths",
-        "offset_lr_scale",
-        "dino_head",
-        "backbone_small_lr",
-    ),
-    "LearningRateDecayOptimizerConstructor": ("num_layers", "decay_rate", "decay_type"),
-    "LayerDecayOptimWrapperConstructor": ("num_layers", "layer_decay_rate"),
-    "TSMOptimWrapperConstructor": ("fc_lr5",),
-    "YOLOv5OptimizerConstructor": ("base_total_batch_size",),
+from optimbuild.config.constructors.internimage import InternImageKeys
+from optimbuild.config.constructors.layer_wise import DecayKeys, LayerDecayKeys
+from optimbuild.config.constructors.tsm import TsmKeys
+from optimbuild.config.constructors.yolo import YoloKeys
+from optimbuild.values import fields
+
+KEYS: Mapping[str, Sequence[str]] = {
+    "CustomLayerDecayOptimizerConstructor": fields(InternImageKeys),
+    "LearningRateDecayOptimizerConstructor": fields(DecayKeys),
+    "LayerDecayOptimWrapperConstructor": fields(LayerDecayKeys),
+    "TSMOptimWrapperConstructor": fields(TsmKeys),
+    "YOLOv5OptimizerConstructor": fields(YoloKeys),
 }
 """By constructor the keys that it reads."""
 

@@ -16,7 +16,7 @@ from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
-from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper
+from optimbuild.config.dialects.mmengine import KEY, OURS, READ, is_wrapper, of_wrapper, plain_wrapper, wrappers_inside
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
 from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
@@ -107,8 +107,7 @@ class OptimBuildConstructor:
             OptimBuildError: The config is wrong somewhere, with the key's path, or the model cannot be
                 planned. Nothing was changed.
         """
-        several = [key for key, value in self._config.items() if isinstance(value, Mapping) and "optimizer" in value]
-        if "optimizer" in self._config or not several:
+        if not wrappers_inside(self._config):
             each = _plan_wrapper(model, {**self._config, "paramwise_cfg": self._paramwise}, KEY)
             wrapper = each.build()
             _log("", each.plan)
@@ -128,7 +127,7 @@ class OptimBuildConstructor:
             path = join(KEY, name)
             if name == "type" and config in ("OptimWrapper", "OptimWrapperDict"):
                 continue  # some strategies put it there
-            if not isinstance(config, Mapping) or "optimizer" not in config:
+            if not is_wrapper(config):
                 raise ConfigError(
                     "beside wrappers for several optimizers, each key must name a module and hold its `optimizer`; "
                     f"this is {shown(config)}",

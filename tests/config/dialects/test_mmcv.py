@@ -26,6 +26,24 @@ def test_the_classic_keys_are_read_as_the_default_constructor_reads_them() -> No
     assert plan["0.weight"].lr == 0.1 * 0.1
 
 
+@pytest.mark.parametrize(
+    ("more", "ignored"),
+    [
+        ({"flat_decay_mult": 0.0}, "flat_decay_mult"),
+        ({"norm_decay": 0.0}, "norm_decay"),
+        (
+            {"custom_keys": {"0": {"lr_mult": 0.1, "lr": 5.0, "decay": 0.0}}},
+            "custom_keys['0'].lr, custom_keys['0'].decay",
+        ),
+    ],
+)
+def test_what_the_default_constructor_of_mmcv_ignores_is_told(more: dict[str, Any], ignored: str) -> None:
+    plan = make_plan({"optimizer": {**OPTIMIZER, "paramwise_cfg": {**CLASSIC, **more}}}, net())
+    told = f"optimizer.paramwise_cfg: DefaultOptimizerConstructor ignores {ignored}, and so does the plan"
+    assert plan.warnings == (told,)
+    assert plan.fingerprint == make_plan({"optimizer": {**OPTIMIZER, "paramwise_cfg": CLASSIC}}, net()).fingerprint
+
+
 def test_a_config_in_python_is_always_one_of_mmcv(tmp_path: Path) -> None:
     (tmp_path / "base.py").write_text(f"optimizer = {OPTIMIZER!r}\n")
     (tmp_path / "config.py").write_text("_base_ = 'base.py'\noptimizer = dict(lr=0.2)\nmodel = dict(type='Net')\n")
@@ -44,7 +62,7 @@ def test_keys_beside_it_tell_it_from_our_own_dialect() -> None:
     [
         ({**OPTIMIZER, "constructor": "Unknown"}, "optimizer.constructor"),
         ({**OPTIMIZER, "paramwise_cfg": 5}, "optimizer.paramwise_cfg"),
-        ({**OPTIMIZER, "paramwise_cfg": {"norm_decay": 0}}, "optimizer.paramwise_cfg"),
+        ({**OPTIMIZER, "paramwise_cfg": {"norm_decay_mult": -1}}, "optimizer.paramwise_cfg.norm_decay_mult"),
         ({**OPTIMIZER, "type": "SGDD", "paramwise_cfg": {}}, "optimizer.type"),
         ({"lr": 0.1, "paramwise_cfg": {}}, "optimizer.type"),
         ({**OPTIMIZER, "lr": -1, "paramwise_cfg": {}}, "optimizer.lr"),

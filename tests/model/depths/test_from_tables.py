@@ -109,6 +109,10 @@ def test_a_table_that_knows_nothing_of_the_backbone_is_never_silent() -> None:
         ({"layers": "intern_image"}, "layers", "Did you mean 'internimage'"),
         ({"layers": {"ConvNeXt": "convnxt"}}, "layers.ConvNeXt", "Did you mean 'convnext'"),
         ({"depths": [1, 1]}, "", "depths needs a table"),
+        ({"depths": []}, "depths", "at least 1 item"),
+        ({"layers": "vit", "num_layers": 2, "depths": []}, "depths", "at least 1 item"),
+        ({"num_layers": 0}, "", "num_layers needs a table"),
+        ({"layers": ["x"], "below": ["encoder"]}, "", "below needs a table"),
     ],
 )
 def test_wrong_options_are_errors(options: dict[str, Any], where: str, message: str) -> None:
