@@ -1,8 +1,6 @@
-"""What new-plugin writes: a package under the given name; that its own tests pass, CI tries with a real installation."""
+"""What new-plugin writes: a package under the given name. That its own tests pass, CI tries in a real environment."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
