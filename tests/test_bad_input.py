@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from optimbuild import Inventory, OptimBuildError, build_optimizer, inventory, make_plan
 from tests.models import Net
+from tests.properties import examples
 from tests.random_plans import CONFIGS
 
 INF, NAN = float("inf"), float("nan")
@@ -343,25 +344,25 @@ def planned_or_refused(config: Any, model: Inventory) -> None:
     assert repr(config) == before
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=examples(1200), deadline=None)
 @given(broken(CONFIGS), st.sampled_from(MODELS))
 def test_a_broken_config_of_our_own_is_a_plan_or_an_error_of_ours(config, model):
     planned_or_refused(config, model)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(broken(YACS_CONFIGS), st.sampled_from(MODELS))
 def test_a_broken_yacs_config_is_a_plan_or_an_error_of_ours(config, model):
     planned_or_refused(config, model)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(broken(MMENGINE_CONFIGS), st.sampled_from(MODELS))
 def test_a_broken_mmengine_config_is_a_plan_or_an_error_of_ours(config, model):
     planned_or_refused(config, model)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(JUNK | st.dictionaries(st.sampled_from(["optimizer", "rules", "TRAIN", "optim_wrapper", "zero"]), JUNK))
 @example({"optimizer": {"type": "adamw", "lr": 0.1}, "optim_wrapper": 3})
 def test_junk_is_a_plan_or_an_error_of_ours(config):

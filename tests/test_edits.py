@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import ConfigError, Edit, Edits, Inventory, ParamInfo, make_plan
+from tests.properties import examples
 from tests.wishes import BASE, MODEL, always, on_a, rules_that
 
 DEFAULTS = {"betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False, "maximize": False, "capturable": False}
@@ -43,7 +44,7 @@ def folded(edits: list[Edit]) -> dict[str, Any] | None:
     return None if any(edit.freeze for edit in edits) else {**options, "betas": tuple(options["betas"])}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(EDITS, max_size=4))
 def test_set_replaces_scale_multiplies_and_freeze_is_final(edits):
     config = rules_that(*map(on_a, edits))
@@ -55,7 +56,7 @@ def test_set_replaces_scale_multiplies_and_freeze_is_final(edits):
         assert {k: type(v) for k, v in plan["a.weight"].options.items()} == {k: type(v) for k, v in START.items()}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(EDITS, max_size=4))
 def test_the_steps_lead_from_base_options_to_decision_with_an_effect_each(edits):
     config = rules_that(*map(on_a, edits))

@@ -16,6 +16,7 @@ from torch import nn
 from optimbuild import ConfigError, Inventory, OptimBuildError, Plan, build_optimizer, make_plan
 from optimbuild.plan.plan_file import checksum
 from tests.models import CONFIG, Net, Tied
+from tests.properties import examples
 
 
 def test_the_optimizer_has_one_named_group_for_each_setting():
@@ -51,7 +52,7 @@ RULES: list[dict[str, Any]] = [
 
 
 @given(rules=st.lists(st.sampled_from(RULES), max_size=5), kind=st.sampled_from(["adamw", "sgd", "Adam"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_trainable_parameter_is_in_exactly_one_group(rules, kind):
     model = Net()
     optimizer = build_optimizer({"optimizer": {"type": kind, "lr": 0.1, "weight_decay": 0.1}, "rules": rules}, model)

@@ -26,6 +26,7 @@ from optimbuild import OptimBuildWarning, build_optimizer, make_plan
 from optimbuild.build.kept_statistics import KeptStatistics, give_back_statistics
 from tests import distributed
 from tests.models import CONFIG, Net
+from tests.properties import examples
 
 KEEP: dict[str, Any] = {**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"], "keep_norm_stats": True}]}
 LET_GO: dict[str, Any] = {**CONFIG, "rules": [{"type": "freeze", "patterns": ["stem"], "keep_norm_stats": False}]}
@@ -192,7 +193,7 @@ class Norms(nn.Module):
         return self.head(x)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.sets(st.integers(0, 4)), min_size=1, max_size=4), st.booleans())
 def test_of_several_builds_the_last_one_says_what_is_kept(builds, training):
     model = Norms(5).train(training)

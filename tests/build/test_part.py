@@ -14,6 +14,7 @@ from torch import nn
 
 from optimbuild import ConfigError, Inventory, ModelError, Plan, build_optimizer, inventory, make_plan
 from optimbuild.checkpoint import names_of, optimizer_state
+from tests.properties import examples
 
 
 class Trunk(nn.Module):
@@ -65,7 +66,7 @@ def test_the_whole_built_from_its_plan_is_what_its_config_builds():
         assert list(map(id, one["params"])) == list(map(id, other["params"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sets(st.sampled_from(range(4)), min_size=1), st.sampled_from(["both", "first", "last", "none"]))
 def test_a_random_part_keeps_settings_and_the_order_of_groups(blocks, ends):
     plan = make_plan(CONFIG, Trunk())

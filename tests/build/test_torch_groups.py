@@ -19,6 +19,7 @@ from optimbuild.build.construct import APPENDABLE
 from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.model.survey import survey
 from tests.models import Net
+from tests.properties import examples
 
 CLASSES = {
     name: cls
@@ -127,7 +128,7 @@ GIVEN = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(GIVEN)
 def test_what_a_constructor_works_out_is_left_to_it(given):
     with registered(Works) as name:

@@ -27,6 +27,7 @@ from optimbuild import OptimBuildWarning, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from tests import distributed
 from tests.models import CONFIG, Net
+from tests.properties import examples
 
 STEPS = 120
 WARM = 20
@@ -263,7 +264,7 @@ def test_a_warm_up_that_never_goes_on_is_no_matter_and_falling_is():
     assert len(warnings_of(make)) == 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     planned=st.lists(st.sampled_from([1.0, 0.5, 0.25, 1e-2]), min_size=2, max_size=5, unique=True),
     factors=st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.5, 1.0, 8.0]), min_size=1, max_size=30),

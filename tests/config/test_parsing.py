@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from optimbuild import OptimBuildError
 from optimbuild.config.files import readable
 from optimbuild.config.parsing import parsed_yaml
+from tests.properties import examples
 
 
 def test_merge_keys_work_where_they_stay_small():
@@ -38,7 +39,7 @@ WORDS = [
 TAGS = [f"!!{tag} " for tag in ("int", "float", "bool", "set", "omap", "timestamp", "python/name:os")]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(st.sampled_from([*SIGNS, *WORDS, *TAGS]), max_size=25).map("".join) | st.text(max_size=60))
 def test_any_text_is_read_as_yaml_or_refused_as_no_yaml(text):
     try:

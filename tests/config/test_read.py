@@ -16,6 +16,7 @@ from optimbuild.config import read_config
 from optimbuild.config.overrides import overridden
 from optimbuild.config.read import read_raw
 from optimbuild.values import join
+from tests.properties import examples
 
 MODEL = Inventory((ParamInfo("levels.0.weight", (2, 2)), ParamInfo("head.weight", (2, 2))))
 OWN = {
@@ -161,7 +162,7 @@ def test_overrides_can_give_a_config_its_first_keys():
     assert read_config({}, ["optimizer.type=sgd", "optimizer.lr=1"]).spec.optimizer.type == "sgd"
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     st.sampled_from([OWN, {"TRAIN": {"BASE_LR": 0.1}}]),
     st.lists(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from optimbuild import ConfigError, Spec
 from optimbuild.config.spec import ZeroSpec
+from tests.properties import examples
 
 VALUES = st.recursive(
     st.none()
@@ -42,7 +43,7 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(CONFIGS)
 def test_a_spec_survives_json_and_leaves_the_config_as_it_was(config):
     before = copy.deepcopy(config)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from optimbuild import Inventory, inventory, make_plan
+from tests.properties import examples
 
 CONFIG = {"optimizer": {"type": "adamw", "lr": 1.0, "weight_decay": 0.05}, "rules": [{"type": "no_decay"}]}
 
@@ -72,7 +73,7 @@ WRAPPERS = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(LAYERS, WRAPPERS, st.integers(1, 3), st.integers(1, 3), st.booleans())
 def test_parametrizations_keep_the_kinds_of_a_layer(make: Any, wrap: Any, a: int, b: int, nested: bool) -> None:
     plain, wrapped = inventory(make(a, b)), wrap(make(a, b))
@@ -100,7 +101,7 @@ def test_layers_inside_a_parametrization_are_what_they_are() -> None:
 ROLES = st.sampled_from(["weight", "bias", "biases", "w_bias", "gain", "table"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from([nn.Linear, nn.Module]), ROLES, st.booleans(), st.integers(1, 3), st.integers(0, 2))
 def test_lists_and_dictionaries_of_parameters_are_read_as_one(
     base: Any, role: str, named: bool, count: int, depth: int

@@ -14,6 +14,7 @@ from torch import nn
 
 from optimbuild import ModelError, OptimBuildError, inventory, make_plan
 from optimbuild.model.hints import HOOKS, Hints
+from tests.properties import examples
 
 
 def answering(**hooks: Any) -> nn.Module:
@@ -174,7 +175,7 @@ ANSWERS = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.sampled_from(HOOKS), ANSWERS, st.booleans())
 def test_whatever_a_hook_answers_there_is_a_plan_or_an_error_of_ours(hook, answer, as_callable):
     value = (lambda name: answer) if as_callable else answer
@@ -188,7 +189,7 @@ def test_whatever_a_hook_answers_there_is_a_plan_or_an_error_of_ours(hook, answe
     assert len(message) < 1000
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(HOOKS), ANSWERS)
 def test_whatever_a_file_says_that_a_hook_answered_is_read_or_refused(hook, answer):
     try:

@@ -20,6 +20,7 @@ from optimbuild.model.kinds import KINDS
 from optimbuild.model.patterns import Pattern
 from tests.golden_cases import golden_inventory
 from tests.models import Tied
+from tests.properties import examples
 
 
 class Scaled(nn.GroupNorm):
@@ -265,7 +266,7 @@ PLACES = [(key,) for key in ("model", "params", "hooks", "unfused")] + [("params
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK), min_size=1, max_size=3))
 def test_any_file_is_an_inventory_or_an_error_of_this_package(changes):
     data: Any = {"model": "Net", "params": [dict(ROW), {"name": "b", "shape": [2]}], "hooks": {}}

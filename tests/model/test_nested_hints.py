@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import Inventory, inventory, make_plan
+from tests.properties import examples
 
 RATIO = 0.5
 CONFIG = {
@@ -167,7 +168,7 @@ def learning_rates(model: nn.Module) -> dict[str, float]:
     return rates
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(models())
 def test_hints_of_nested_modules_hold_as_the_naive_reading_says(model: nn.Module) -> None:
     plan = make_plan(CONFIG, model)

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optimbuild.model.patterns import Pattern, looks_like_regex, widened
+from tests.properties import examples
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ SPECIAL = ["**", "{n}", "a{n}", "*{n}b", "{n}*{n}", "{0..1}", "{9..11}*", "*{1..
 NAMES = st.lists(st.text("ab19", min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(st.lists(SEGMENT | st.sampled_from(SPECIAL), min_size=1, max_size=5), NAMES)
 @example(["a", "**"], ["a"])
 @example(["**", "a"], ["a"])

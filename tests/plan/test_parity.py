@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from optimbuild import Inventory, OptimBuildError, ParamInfo, UnknownNameError, build_optimizer, inventory, make_plan
 from optimbuild.model.hints import Hints
 from tests.golden_cases import YACS, golden_inventory, module_of
+from tests.properties import examples
 
 BUILT = [name for name, case in YACS.items() if "raises" not in case]
 UNLIKE = ("internimage_l_22kto1k_384_without_lr_decay", "internvit_6b_linear_probing_wd")
@@ -224,7 +225,7 @@ def published_settings(
     return result
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(
     models(),
     st.fixed_dictionaries({"BASE_LR": NUMBERS, "WEIGHT_DECAY": NUMBERS, "LR_LAYER_DECAY": st.booleans()}),

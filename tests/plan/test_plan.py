@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from optimbuild import Inventory, ModelError, OptimBuildError, ParamInfo, Plan, make_plan
 from optimbuild.plan.plan_file import checksum
 from tests.golden_cases import YACS, golden_inventory
+from tests.properties import examples
 from tests.random_plans import CONFIGS, inventories
 
 MODEL = Inventory(
@@ -76,7 +77,7 @@ def test_groups_hold_equal_settings_in_first_seen_order_and_every_option():
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(CONFIGS, inventories())
 def test_a_plans_groups_hold_each_trainable_parameter_once_and_no_frozen(config, inventory):
     plan = drawn_plan(config, inventory)
@@ -112,7 +113,7 @@ def test_every_step_names_rule_position_reason_and_change():
     assert PLAN.explain("blocks.1.fc.weight") == ()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(CONFIGS, inventories())
 def test_the_last_step_about_an_option_is_what_was_decided(config, inventory):
     plan = drawn_plan(config, inventory)
@@ -158,7 +159,7 @@ def test_the_fingerprint_depends_on_the_settings_and_not_on_their_wording():
 # --- JSON -------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(CONFIGS, inventories())
 def test_a_plan_survives_json(config, inventory):
     plan = drawn_plan(config, inventory)
@@ -214,7 +215,7 @@ ALTERED = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(leaves(SAVED)), ALTERED)
 def test_an_altered_plan_is_refused_wherever_it_was_altered(path, value):
     data = json.loads(PLAN.to_json())
@@ -227,7 +228,7 @@ def test_an_altered_plan_is_refused_wherever_it_was_altered(path, value):
         Plan.from_json(json.dumps(data))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from([leaf for leaf in leaves(SAVED) if leaf[0] in ("params", "fingerprint")]), ALTERED)
 def test_an_altered_plan_with_a_forged_checksum_never_gives_other_settings(path, value):
     data = json.loads(PLAN.to_json())

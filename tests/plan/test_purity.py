@@ -21,6 +21,7 @@ from optimbuild import OptimBuildError, build_optimizer, make_plan
 from optimbuild.config.dialects.yacs import defaults
 from tests.golden_cases import ROOT, YACS, golden_inventory
 from tests.models import Net, Tied
+from tests.properties import examples
 from tests.random_plans import CONFIGS, inventories
 
 RULES = [
@@ -87,7 +88,7 @@ def test_planning_twice_gives_equal_plans():
     assert make_plan(OWN, model).to_json() == make_plan(OWN, Net()).to_json()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(CONFIGS, inventories())
 def test_planning_changes_no_random_config_and_no_random_inventory(config, inventory):
     before = copy.deepcopy(config), copy.deepcopy(inventory.to_dict())

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import ConfigError, Inventory, ParamInfo, Plan, make_plan
+from tests.properties import examples
 
 NAME = "CustomLayerDecayOptimizerConstructor"
 KEYS = {"num_layers": 6, "layer_decay_rate": 0.9, "depths": [1, 1, 3, 1]}
@@ -79,7 +80,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(PARAMS, OPTIONS)
 def test_a_plan_is_what_the_published_semantics_say(params: list[ParamInfo], options: dict[str, Any]) -> None:
     keys = {**KEYS, **options}

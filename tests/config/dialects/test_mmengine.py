@@ -19,6 +19,7 @@ from optimbuild.cli import main
 from optimbuild.config import read_config
 from optimbuild.config.dialects import mmengine
 from tests.models import Net
+from tests.properties import examples
 
 OPTIMIZER = {"type": "adamw", "lr": 1e-3, "weight_decay": 0.05}
 OURS = "optimbuild.OptimBuildConstructor"
@@ -177,7 +178,7 @@ JUNK = st.recursive(
 KNOWN = ["optimizer", "paramwise_cfg", "constructor", "type", "lr", "rules", "custom_keys", "zero", "norm_decay_mult"]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(200), deadline=None, derandomize=True, database=None)
 @given(
     st.dictionaries(st.sampled_from(KNOWN), JUNK, max_size=4), st.dictionaries(st.sampled_from(KNOWN), JUNK, max_size=4)
 )

@@ -18,6 +18,7 @@ from torch import nn
 from optimbuild import ConfigError
 from tests.integrations.mmengine.project import OURS
 from tests.integrations.mmengine.zoo import MMCV, ZOO
+from tests.properties import examples
 
 HOW = frozenset({"params", "param_names", "foreach", "fused"})
 """What groups hold beside the options of their parameters."""
@@ -111,7 +112,7 @@ def theirs(model: nn.Module, config: Mapping[str, Any]) -> dict[str, dict[str, A
 
 # the models do not change, and the stand-in for mmcv may stay for all examples of a test
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     derandomize=True,
     database=None,

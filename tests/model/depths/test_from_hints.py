@@ -22,6 +22,7 @@ from optimbuild import Inventory, ModelError, ParamInfo, make_plan
 from optimbuild.model.depths.from_hints import depths_of, parts
 from optimbuild.model.hints import Hints
 from tests.golden_cases import CASES, ROOT, golden_inventory
+from tests.properties import examples
 
 MEASURED = json.loads((ROOT / "tests/golden/timm_layer_decay.json").read_text("utf-8"))["models"]
 RULES = [
@@ -56,7 +57,7 @@ def test_get_layer_depth_gives_what_mmpretrain_measured():
     assert plan.notes == ("layer_decay: depths from the model's get_layer_depth(name)",)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.floats(0.01, 1))
 def test_the_factor_is_the_ratio_to_the_power_of_the_distance_from_the_top(layers, ratio):
     names = [f"p{i}" for i in range(len(layers))]
@@ -148,7 +149,7 @@ STEMS = (
 NAMES = st.lists(st.sampled_from([f"{stem}.{leaf}" for stem in STEMS for leaf in ("w", "b")]), min_size=1, unique=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(MATCHERS, NAMES)
 def test_random_matchers_group_as_timms_own_helper_does(matcher, names):
     theirs = timms_own_helper()([(name, None) for name in names], matcher, reverse=True)
@@ -157,7 +158,7 @@ def test_random_matchers_group_as_timms_own_helper_does(matcher, names):
     assert depths.layers == max(theirs.values()) + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from("abcdef"),

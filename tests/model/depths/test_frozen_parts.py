@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimbuild import make_plan
+from tests.properties import examples
 
 RATIO = 0.5
 CONFIG = {"optimizer": {"type": "adamw", "lr": 1.0}, "rules": [{"type": "layer_decay", "ratio": RATIO}]}
@@ -63,7 +64,7 @@ def partly_frozen(draw: Any) -> Distilled:
     return model
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(partly_frozen())
 def test_frozen_parts_are_no_layers_and_are_not_told_as_unclaimed(model: Distilled) -> None:
     plan = make_plan(CONFIG, model)
