@@ -10,9 +10,9 @@ import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.built_optimizer import original_class
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
+from optimbuild.plan.decision import MEMBER
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 """Constructs a member with its groups."""

@@ -9,10 +9,11 @@ from typing import Any
 from optimbuild.checkpoint.group_counters import counters_at_start, counters_of
 from optimbuild.checkpoint.group_options import INITIAL, SCHEDULES, plain_option
 from optimbuild.checkpoint.matching import Match
-from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.state_entries import expected_state
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
+from optimbuild.plan.decision import MEMBER
 
 Saved = Mapping[str, Mapping[str, Any]]
 """The saved options by parameter name."""
