@@ -121,6 +121,7 @@ class CompositeOptimizer(Optimizer):
         self._tell("eval")
 
     def _tell(self, what: str) -> None:
+        self._share()
         for member in self.members.values():
             if callable(tell := getattr(member, what, None)):
                 tell()
