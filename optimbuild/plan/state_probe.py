@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -140,6 +142,11 @@ def group_after_step(
     return probe.group()
 
 
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compile no part of a step, which would take seconds; nothing is compiled before dynamo is imported."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 class _Probe:
     """An optimizer of one tensor, whose gradient is zero."""
 
@@ -165,7 +172,7 @@ class _Probe:
         return closure is not None and closure.default is closure.empty
 
     def step(self, by_closure: bool = False) -> None:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _uncompiled():
             warnings.simplefilter("ignore")
             self._step(self._optimizer, *[self._closure] * by_closure)
 
