@@ -16,7 +16,7 @@ from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.option_changes import option_changes
 from optimbuild.checkpoint.restored_options import restored_counters, restored_options
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import initial_state
+from optimbuild.checkpoint.state_entries import empty_entries, initial_state
 from optimbuild.checkpoint.told import told_as
 from optimbuild.checkpoint.unnamed_groups import GivenNames
 from optimbuild.errors import CheckpointError
@@ -139,10 +139,14 @@ def converted_state(
         CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
     """
     with told_as("this state cannot be brought into the form that the optimizer keeps"):
+        groups, group_of = named.optimizer.param_groups, named.group_of
+        owned = [(name, param, groups[group_of[name]]) for name, param in named.owned() if name in match.entries]
         fresh = {
-            name: converted_entries(state[name], match.entries[name], param)
-            for name, param in named.owned()
-            if name in match.entries
+            name: {
+                **empty_entries(named.stepper(group), group, param),
+                **converted_entries(state[name], match.entries[name], param),
+            }
+            for name, param, group in owned
         }
         complete_momentum(named, fresh)
         return {**_initial_states(named, match.missing), **fresh}

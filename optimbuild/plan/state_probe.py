@@ -129,6 +129,20 @@ def state_made_on_meta(
     return probe.state(), True
 
 
+def left_empty(
+    cls: Any,
+    options: Mapping[str, Any],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device | str,
+    arguments: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """Return the keys under which an optimizer keeps None for a tensor after one step; arguments are as above."""
+    probe = _Probe(cls, options, torch.zeros(shape, dtype=dtype, device=device), arguments)
+    probe.step()
+    return probe.left_empty()
+
+
 def group_after_step(
     cls: Any, options: Mapping[str, Any], arguments: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -182,6 +196,9 @@ class _Probe:
     def state(self) -> dict[str, Any]:
         found = self._optimizer.state.get(self._tensor, {})
         return {key: value for key, value in found.items() if value is not None}
+
+    def left_empty(self) -> tuple[str, ...]:
+        return tuple([key for key, value in self._optimizer.state.get(self._tensor, {}).items() if value is None])
 
     def group(self) -> dict[str, Any]:
         found: dict[str, Any] = self._optimizer.param_groups[0]

@@ -28,9 +28,6 @@ NAMES = (
     "pytorch_optimizer.AdaBelief",
     "pytorch_optimizer.ADOPT",
     "pytorch_optimizer.Lamb",
-    "torchao.AdamW8bit",
-    "bitsandbytes.AdamW8bit",
-    "apollo_torch.APOLLOAdamW",
     "heavyball.SOAP",
     "timm.lion",
     "timm.lamb",
@@ -52,15 +49,6 @@ NEED_MORE = {
     "schedulefree": {"AdamWScheduleFreeClosure", "RAdamScheduleFreeClosure", "SGDScheduleFreeClosure"},
     "timm": {"adahessian"},  # a gradient of the gradient
     "heavyball": {"PSGDLRA", "SAMWrapper"},  # fails in the package; wraps another optimizer
-    "torchao": {"CPUOffloadOptimizer"},  # CUDA or XPU
-    "bitsandbytes": {
-        *("LARS", "LARS32bit", "LARS8bit", "SGD", "SGD32bit", "SGD8bit"),  # `momentum`
-        *("AdEMAMix32bit", "PagedAdEMAMix32bit", "PytorchLARS"),  # fail in the package
-    },
-    "apollo_torch": {
-        *("GaLoreAdamW8bit", "QAPOLLOAdamW"),  # CUDA; fails beside this bitsandbytes
-        "GaLoreAdafactor",  # `relative_step: false` beside an LR
-    },
 }
 """Names that take no step on a small model, with an LR, on a CPU, with the gradients of ``backward`` alone."""
 
@@ -127,7 +115,7 @@ def nbytes(state: Any) -> int:
     return sum(map(nbytes, values))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("heavyball.")])
 def test_the_memory_of_a_plan_is_what_the_optimizer_keeps(name: str) -> None:
     module(name.partition(".")[0])
     model = net()
@@ -139,7 +127,10 @@ def test_the_memory_of_a_plan_is_what_the_optimizer_keeps(name: str) -> None:
     assert make_plan(config(name), net()).memory().largest.state == held > 0
 
 
-@pytest.mark.parametrize("name", ["torch.RAdam", "lion_pytorch.Lion", "schedulefree.AdamWScheduleFree", "timm.lion"])
+RESUMED = ("torch.RAdam", "lion_pytorch.Lion", "schedulefree.AdamWScheduleFree", "optimi.AdamW", "timm.lion")
+
+
+@pytest.mark.parametrize("name", RESUMED)
 def test_an_optimizer_of_a_package_resumes_bit_for_bit(name: str) -> None:
     module(name.partition(".")[0])
     whole, half = net(), net()
