@@ -12,10 +12,9 @@ from benchmarks import models, sides
 from benchmarks.measuring import Effort, in_turn
 from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
-from optimbuild.checkpoint.fused_sgd import start_late_momentum
 
 ABOUT = """One step of AdamW with SGD for the matrices, and with Muon where torch has it. The other side has the same
-optimizers with the same groups, constructed by hand and stepped one after the other."""
+optimizers with the same groups, constructed by hand, without any hook of ours, and stepped one after the other."""
 
 ONE_BY_ONE = "one by one"
 
@@ -58,6 +57,4 @@ def _alone(composite: Any, name: str, member: torch.optim.Optimizer) -> torch.op
     groups = [dict(group) for group in composite.param_groups if group["optimizer"] == name]
     for group in groups:
         del group["optimizer"]
-    alone: torch.optim.Optimizer = type(member)(groups)  # type: ignore[call-arg]
-    start_late_momentum(alone)  # which every SGD that we build has
-    return alone
+    return type(member)(groups)  # type: ignore[call-arg]

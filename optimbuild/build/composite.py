@@ -10,9 +10,9 @@ import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.built_optimizer import original_class
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
+from optimbuild.plan.decision import MEMBER
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 """Constructs a member with its groups."""
@@ -79,7 +79,9 @@ class CompositeOptimizer(Optimizer):
             self.param_groups.append(param_group)  # a member's own, of which the constructor makes a list
             return
         self._share()
-        name = _member_of(param_group, self.members, "a new group")
+        name = param_group.get(MEMBER)
+        if not isinstance(name, str) or name not in self.members:
+            raise _refusal(param_group, self.members, "a new group")
         given = param_group["params"]
         params = [given] if isinstance(given, torch.Tensor) else list(given)
         tensors = {id(tensor) for group in self.param_groups for tensor in group["params"]}
@@ -121,6 +123,7 @@ class CompositeOptimizer(Optimizer):
         self._tell("eval")
 
     def _tell(self, what: str) -> None:
+        self._share()
         for member in self.members.values():
             if callable(tell := getattr(member, what, None)):
                 tell()
@@ -159,24 +162,20 @@ def _by_member(groups: Iterable[Mapping[str, Any]], members: Collection[str]) ->
     Raises:
         CheckpointError: A group names no member.
     """
-    found: dict[str, list[Any]] = {name: [] for name in members}
+    found: dict[Any, list[Any]] = {name: [] for name in members}
     for group in groups:
-        found[_member_of(group, members)].append(group)
+        try:
+            found[group[MEMBER]].append(group)  # before every step, so nothing is looked up twice
+        except (KeyError, TypeError):
+            raise _refusal(group, members, "a group") from None
     return found
 
 
-def _member_of(group: Mapping[str, Any], members: Collection[str], what: str = "a group") -> str:
-    """Return the name of the member that steps a group.
-
-    Raises:
-        CheckpointError: The group names no member.
-    """
-    name = group.get(MEMBER)
-    if isinstance(name, str) and name in members:
-        return name
-    raise CheckpointError(
+def _refusal(group: Mapping[str, Any], members: Collection[str], what: str) -> CheckpointError:
+    """Return the error for a group that names no member."""
+    return CheckpointError(
         f"{what} must say which optimizer steps it: {{'params': …, {MEMBER!r}: {listing(list(map(repr, members)))}}}, "
-        f"not {shown(name)}"
+        f"not {shown(group.get(MEMBER))}"
     )
 
 

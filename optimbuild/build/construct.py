@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
@@ -18,6 +17,7 @@ from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
 from optimbuild.plan.base_options import given_options, path_of
 from optimbuild.plan.plan import Plan
+from optimbuild.plan.routing import closure_needed, needs_closure
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
 
@@ -60,12 +60,9 @@ def construct_optimizer(plan: Plan, groups: list[dict[str, Any]], bucket_view: b
 def _member(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Construct a member of a composite."""
     member = _checked(plan, kind, partial(kind.load(), groups, **_common_options(plan, kind, groups)))
-    closure = inspect.signature(type(member).step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise ConfigError(
-            f"{kind.name} calls the closure itself, so it cannot be one of several optimizers. Route nothing to it",
-            path_of(plan.spec, kind),
-        )
+    first = next(group for group in plan.groups if group.optimizer == kind.name)
+    if needs_closure(kind, first):  # planning did not ask a class whose options are declared
+        raise ConfigError(closure_needed(kind.name), path_of(plan.spec, kind))
     return member
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.config.spec import Spec
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.base_options import given_options
-from optimbuild.plan.decision import Group
+from optimbuild.plan.decision import MEMBER, Group
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.class_signature import parameters_of, plain_default

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint.named_optimizer import MEMBER, steppers_of
+from optimbuild.checkpoint.named_optimizer import steppers_of
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing
 from optimbuild.model.survey import survey
-from optimbuild.plan.decision import Setting
+from optimbuild.plan.decision import MEMBER, Setting
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
 from optimbuild.registry import find_optimizer

@@ -59,10 +59,12 @@ class BuiltOptimizer(Optimizer):
             for group in groups:
                 super().add_param_group(group)
         except BaseException:
-            del self.param_groups[before:]
-            if is_zero(self):  # whose inner optimizer has groups of its own, one for each
-                del self.optim.param_groups[before:]  # type: ignore[attr-defined]
+            self._drop_groups(before)
             raise
+
+    def _drop_groups(self, kept: int) -> None:
+        """Take back the groups that were added behind some others."""
+        del self.param_groups[kept:]
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load by name, see :func:`~optimbuild.checkpoint.resumable`.

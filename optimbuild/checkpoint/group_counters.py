@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.constructor import constructor_arguments, is_torchs, option_names
@@ -26,19 +28,27 @@ def counters_of(optimizer: Optimizer) -> frozenset[str]:
     cls: Any = type(optimizer)
     options = option_names(cls)
     constructed = frozenset() if options is None else optimizer.defaults.keys() - options
-    return (_made_by_step(optimizer) | constructed) - NO_OPTIONS - IMPLEMENTATION
+    made_by_step = _after_step(optimizer).keys() - optimizer.defaults.keys()
+    return frozenset(made_by_step | constructed) - NO_OPTIONS - IMPLEMENTATION
 
 
-def _made_by_step(optimizer: Optimizer) -> frozenset[str]:
+def tensor_counters(optimizer: Optimizer) -> dict[str, torch.dtype]:
+    """Return the dtypes of the counters that a step makes as tensors, as that of optimi's AdamW does."""
+    counters = counters_of(optimizer)
+    made = _after_step(optimizer) if counters else {}
+    return {key: made[key].dtype for key in counters if isinstance(made.get(key), torch.Tensor)}
+
+
+def _after_step(optimizer: Optimizer) -> Mapping[str, Any]:
+    """Return a group of the optimizer's class as a step leaves it; nothing where that cannot be found out."""
     group = {key: value for key, value in optimizer.param_groups[0].items() if key in optimizer.defaults}
     arguments = constructor_arguments(optimizer, group)
     if arguments is None:
-        return frozenset()
+        return {}
     try:
-        after = group_after_step(type(optimizer), {}, arguments)
+        return group_after_step(type(optimizer), {}, arguments)
     except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
-        return frozenset()
-    return frozenset(after) - optimizer.defaults.keys()
+        return {}
 
 
 def counters_at_start(optimizer: Optimizer) -> dict[str, Any]:

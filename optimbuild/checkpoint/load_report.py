@@ -20,6 +20,7 @@ class LoadReport:
         missing: Parameters without saved state, which start afresh.
         ignored: What was saved and is not used.
         stay: Options that stay those of the config although the checkpoint's count, as they decide what is kept.
+        taken_over: In words, which other optimizer kept the state before, where the save says it.
 
     >>> report = LoadReport("optimbuild, version 1", ("a", "b"), PlanDiff({"a": {"lr": (0.1, 0.05)}}), "config")
     >>> print(report)
@@ -35,10 +36,13 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     stay: tuple[str, ...] = ()
+    taken_over: str = ""
 
     def lines(self) -> list[str]:
         """Return the report line by line."""
         found = [f"state of {counted(len(self.loaded), 'parameter')} loaded (layout: {self.layout})"]
+        if self.taken_over:
+            found.append(self.about_optimizer)
         if self.changes:
             found += [*self.changes.lines(), f"the options of the {self.options} count{self.but}"]
         if self.missing:
@@ -46,6 +50,11 @@ class LoadReport:
         if self.ignored:
             found.append(f"{counted(len(self.ignored), 'saved one')} left out: {listing(self.ignored)}")
         return found
+
+    @property
+    def about_optimizer(self) -> str:
+        """What to say of another optimizer that kept the state before."""
+        return f"kept by {self.taken_over}, which goes on with it. To start afresh, load no optimizer state"
 
     @property
     def but(self) -> str:

@@ -38,11 +38,15 @@ class Match:
         entries: By parameter, what the optimizer keeps for it, or None where that could not be found out.
         missing: Parameters without saved state, which start afresh.
         ignored: What was saved and is not used: parameters, and entries of parameters.
+        moved: By parameter, in words, which other optimizer stepped it before. Nothing of its save is used.
+        taken_over: In words, which other optimizer kept all of the state, where one goes on with that of another.
     """
 
     entries: dict[str, Entries | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)
+    taken_over: str = ""
 
 
 def match_state(
@@ -68,13 +72,14 @@ def match_state(
     """
     _refuse_unknown_choice(missing, unexpected)
     match, wrong, kept = Match(), Mismatches(in_order=list(saved.groups) == list(named.params)), _Kept(named)
+    _find_other_optimizers(named, saved, match)
     for name, param in named.params.items():
         values = saved.state.get(name)
         if values is None:
             if name not in saved.groups or kept.starts_with_state(name, param):
                 match.missing.append(name)
-        elif change := named.other_optimizer(name, saved.options.get(name, {})):
-            wrong.moved.setdefault(change, []).append(name)
+        elif name in match.moved:
+            wrong.moved.setdefault(match.moved[name], []).append(name)
             match.missing.append(name)
         else:
             _match_one(name, param, values, kept.entries(name, param), match, wrong)
@@ -95,6 +100,16 @@ def match_state(
         )
     match.ignored = strangers + match.ignored
     return match
+
+
+def _find_other_optimizers(named: NamedOptimizer, saved: SavedState, match: Match) -> None:
+    """Note which parameters another optimizer stepped before, or that one optimizer takes over from another."""
+    known = ((name, saved.options[name]) for name in named.params if name in saved.options)
+    changes = {name: change for name, options in known if (change := named.other_optimizer(name, options))}
+    if saved.is_of_one and len(named.steppers) == 1:
+        match.taken_over = next(iter(changes.values()), "")
+    else:
+        match.moved = changes
 
 
 def _refuse_unknown_choice(missing: object, unexpected: object) -> None:

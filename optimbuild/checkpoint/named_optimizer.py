@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 import torch
 from torch.optim import Optimizer
 
-from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, SCHEDULES
-from optimbuild.errors import CheckpointError
+from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, SCHEDULES, options_of
+from optimbuild.errors import CheckpointError, OptimBuildError
 from optimbuild.messages import listing, shown
+from optimbuild.plan.decision import MEMBER
 from optimbuild.plan.plan import Plan
-
-MEMBER = "optimizer"
-"""The key of a group that says which of several optimizers steps it; groups of a single optimizer have no such key."""
+from optimbuild.registry import find_optimizer
+from optimbuild.registry.packages import PACKAGES
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,37 @@ class NamedOptimizer:
         """Return the optimizer that steps a group."""
         return self.steppers.get(str(group.get(MEMBER)), self.local)
 
+    @cached_property
+    def single(self) -> str | None:
+        """The name of the one optimizer that steps all parameters; None for several, and where no plan says it."""
+        if self.plan is None or len(self.steppers) > 1:
+            return None
+        names = [self.plan[name].optimizer for name in self.params if name in self.plan]
+        return next(filter(None, names), None)
+
     def stepped_by(self, name: str) -> str | None:
         """Return the name of the optimizer that steps a parameter; None where nobody knows it."""
         found: str | None = self.optimizer.param_groups[self.group_of[name]].get(MEMBER)
-        if found is None and self.plan is not None and name in self.plan:
-            found = self.plan[name].optimizer
-        return found
+        return found or self.single
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Return by name the options to save, and among them what steps the parameter, where that is known."""
+        its_optimizer = {} if self.single is None else {MEMBER: self.single}
+        options = [{**its_optimizer, **options_of(group)} for group in self.optimizer.param_groups]
+        return {name: options[index] for name, index in self.group_of.items()}
 
     def other_optimizer(self, name: str, saved: Mapping[str, Any]) -> str:
         """Return in words that another optimizer stepped a parameter before; nothing where that is not known.
 
         Args:
             name: The parameter's name.
-            saved: Its saved options, among which a save of several optimizers has the name.
+            saved: Its saved options, among which saves have the name since 0.2.
         """
         before = saved.get(MEMBER)
         if before is None:
             return self._other_options(name, saved) if len(self.steppers) > 1 else ""
         now = self.stepped_by(name)
-        return "" if now in (None, before) else f"{before} before, and by {now} now"
+        return "" if now is None or _is_one_class(str(before), now) else f"{before} before, and by {now} now"
 
     def _other_options(self, name: str, saved: Mapping[str, Any]) -> str:
         """Tell by the options of a save of one optimizer that it is not the one of several that steps a parameter now.
@@ -157,6 +169,18 @@ class NamedOptimizer:
                 f"{listing(foreign)}"
             )
         return found
+
+
+@lru_cache(maxsize=256)
+def _is_one_class(one: str, other: str) -> bool:
+    """Say whether two names mean one class, as ``adamw`` and MMEngine's ``AdamW`` do; no package is imported for it."""
+    prefix = one.partition(".")[0]
+    if one == other or (prefix in PACKAGES and prefix not in sys.modules):
+        return one == other
+    try:
+        return find_optimizer(one).load() is find_optimizer(other).load()
+    except OptimBuildError:
+        return False
 
 
 def _is_savable(value: Any) -> bool:

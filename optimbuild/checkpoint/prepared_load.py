@@ -16,11 +16,11 @@ from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.option_changes import option_changes
 from optimbuild.checkpoint.restored_options import restored_counters, restored_options
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.state_entries import initial_state
+from optimbuild.checkpoint.state_entries import empty_entries, initial_state
 from optimbuild.checkpoint.told import told_as
 from optimbuild.checkpoint.unnamed_groups import GivenNames
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import shown
+from optimbuild.messages import shown, warn
 from optimbuild.plan.diff import PlanDiff
 
 WhoseOptions = Literal["config", "checkpoint"]
@@ -82,7 +82,10 @@ def prepare(named: NamedOptimizer, names: KnownNames, state: Any, choices: Choic
     with told_as("this state cannot be compared with the optimizer"):
         match = match_state(named, saved, names, choices.missing, choices.unexpected, advice)
         updates, stay = option_updates(named, saved, match, choices.options)
-        return PreparedLoad(saved, match, updates, make_report(named, saved, match, choices.options, stay))
+        report = make_report(named, saved, match, choices.options, stay)
+    if report.taken_over:
+        warn(f"the saved state was {report.about_optimizer}")
+    return PreparedLoad(saved, match, updates, report)
 
 
 def option_updates(
@@ -97,11 +100,7 @@ def option_updates(
     """
     if options not in ("config", "checkpoint"):
         raise CheckpointError(f"options must be 'config' or 'checkpoint', not {shown(options)}")
-    stayed = {
-        name: of
-        for name, of in saved.options.items()
-        if name not in named.group_of or not named.other_optimizer(name, of)
-    }
+    stayed = {name: of for name, of in saved.options.items() if name not in match.moved}
     counters = restored_counters(stayed, named)
     if options == "config":
         return counters, frozenset()
@@ -122,6 +121,7 @@ def make_report(
         missing=tuple(match.missing),
         ignored=tuple(match.ignored),
         stay=tuple(sorted(stay)),
+        taken_over=match.taken_over,
     )
 
 
@@ -139,10 +139,14 @@ def converted_state(
         CheckpointError: A number cannot be held exactly, or fused SGD cannot resume from this state.
     """
     with told_as("this state cannot be brought into the form that the optimizer keeps"):
+        groups, group_of = named.optimizer.param_groups, named.group_of
+        owned = [(name, param, groups[group_of[name]]) for name, param in named.owned() if name in match.entries]
         fresh = {
-            name: converted_entries(state[name], match.entries[name], param)
-            for name, param in named.owned()
-            if name in match.entries
+            name: {
+                **empty_entries(named.stepper(group), group, param),
+                **converted_entries(state[name], match.entries[name], param),
+            }
+            for name, param, group in owned
         }
         complete_momentum(named, fresh)
         return {**_initial_states(named, match.missing), **fresh}

@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optimbuild.checkpoint.group_counters import counters_at_start, counters_of
+import torch
+
+from optimbuild.checkpoint.group_counters import counters_at_start, counters_of, tensor_counters
 from optimbuild.checkpoint.group_options import INITIAL, SCHEDULES, plain_option
 from optimbuild.checkpoint.matching import Match
-from optimbuild.checkpoint.named_optimizer import MEMBER, NamedOptimizer
+from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.state_entries import expected_state
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import listing, shown
+from optimbuild.plan.decision import MEMBER
 
 Saved = Mapping[str, Mapping[str, Any]]
 """The saved options by parameter name."""
@@ -28,12 +31,15 @@ def restored_counters(saved: Saved, named: NamedOptimizer) -> list[dict[str, Any
     Raises:
         CheckpointError: Parameters that share a group now were saved with different counters.
     """
-    known = {id(each): (counters_at_start(each), counters_of(each)) for each in named.steppers.values()}
+    steppers = named.steppers.values()
+    known = {id(each): (counters_at_start(each), counters_of(each), tensor_counters(each)) for each in steppers}
     advice = "It counts the steps of a group, so keep apart what was apart, or leave one out of the saved state."
     updates = []
     for group in named.optimizer.param_groups:
-        start, counters = known[id(named.stepper(group))]
-        updates.append({**start, **_common(saved, group, counters, advice)})
+        start, counters, dtypes = known[id(named.stepper(group))]
+        update = _common(saved, group, counters, advice)
+        tensors = {key: torch.tensor(update[key], dtype=dtype) for key, dtype in dtypes.items() if key in update}
+        updates.append({**start, **update, **tensors})
     return updates
 
 

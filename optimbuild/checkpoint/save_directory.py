@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path, path_text
-from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.manifest import MANIFEST_FILE, METADATA, Manifest, checksum, tensor_key
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.ranks import Ranks, refuse_unjoined_ranks
@@ -191,11 +190,10 @@ def _manifest(
     for its_tensors, its_numbers in described:
         tensors |= its_tensors
         numbers |= its_numbers
-    options = [options_of(group) for group in named.optimizer.param_groups]
     return Manifest(
         data=data,
         fingerprint=named.plan.fingerprint if named.plan is not None else "",
-        params={name: options[index] for name, index in named.group_of.items()},
+        params=named.options(),
         tensors=tensors,
         numbers=numbers,
         files={name: file for found in files for name, file in found.items()},

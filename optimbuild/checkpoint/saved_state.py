@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from optimbuild.checkpoint.group_options import options_of
+from optimbuild.plan.decision import MEMBER
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,9 @@ class SavedState:
         """
         plain = {id(group): options_of(group) for group in {id(g): g for g in self.groups.values()}.values()}
         return {name: plain[id(group)] for name, group in self.groups.items()}
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether it says which optimizer kept the state, and one kept all of it."""
+        names = {str(options.get(MEMBER, "")) for options in self.options.values()}
+        return len(names) == 1 and "" not in names

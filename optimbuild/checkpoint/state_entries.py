@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from optimbuild.checkpoint.constructor import constructor_arguments, is_torchs
 from optimbuild.checkpoint.group_options import NO_OPTIONS
 from optimbuild.messages import shown
-from optimbuild.plan.state_probe import state_after_step, state_before_step, state_made_on_meta
+from optimbuild.plan.state_probe import left_empty, state_after_step, state_before_step, state_made_on_meta
 
 T = TypeVar("T")
 
@@ -108,6 +108,25 @@ def initial_state(optimizer: Optimizer, group: Mapping[str, Any], param: torch.T
         return {}
     asked = _asked(optimizer, group, param)
     return state_before_step(asked.cls, dict(asked.options), param, dict(asked.arguments or ()))
+
+
+def empty_entries(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> dict[str, None]:
+    """Return the entries that an optimizer keeps as None for a parameter, which no save has.
+
+    By such an entry the optimizers of optimi know that a parameter has state, and without it they start afresh.
+    """
+    if is_torchs(type(optimizer)):
+        return {}
+    return dict.fromkeys(_cached(_left_empty)(_asked(optimizer, group, param), param.ndim))
+
+
+@lru_cache(maxsize=1024)
+def _left_empty(asked: _Class, ndim: int) -> tuple[str, ...]:
+    try:
+        shape, arguments = tuple(range(2, 2 + ndim)), dict(asked.arguments or ())
+        return left_empty(asked.cls, dict(asked.options), shape, asked.dtype, asked.device, arguments)
+    except Exception:  # noqa: BLE001  # a foreign optimizer may raise anything
+        return ()
 
 
 def _asked(optimizer: Optimizer, group: Mapping[str, Any], param: torch.Tensor) -> _Class:

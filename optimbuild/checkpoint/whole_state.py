@@ -7,7 +7,6 @@ from typing import Any
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.gather import gathered
-from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import VERSION
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 
@@ -49,10 +48,9 @@ def optimizer_state(optimizer: Optimizer, to_rank: int | None = None) -> dict[st
     state = gathered(named, to_rank)
     if state is None:
         return {}
-    options = [options_of(group) for group in optimizer.param_groups]
     return {
         "state": state,
-        "params": {name: dict(options[index]) for name, index in named.group_of.items()},
+        "params": {name: dict(options) for name, options in named.options().items()},
         "fingerprint": named.plan.fingerprint if named.plan is not None else "",
         "version": VERSION,
     }

@@ -57,3 +57,12 @@ class ParamInfo(NamedTuple):
     def numel(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+
+def modules_of(param: ParamInfo) -> list[str]:
+    """Return the names of the modules that hold a parameter: several where they share it, or are shared themselves.
+
+    >>> modules_of(ParamInfo("bn1.weight", (2,), aliases=("bn2.weight",)))
+    ['bn1', 'bn2']
+    """
+    return [name.rpartition(".")[0] for name in param.names]

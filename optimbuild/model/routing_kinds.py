@@ -9,13 +9,15 @@ from typing import Literal, get_args
 
 from optimbuild.model.kinds import Kind
 from optimbuild.model.never_decayed import is_never_decayed
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.param_info import ParamInfo, modules_of
 
 RoutingKind = Literal["matrix", "output", "expert", "router"]
 ROUTING_KINDS: tuple[str, ...] = get_args(RoutingKind)
+"""What a parameter can be by its shape and its place in the model."""
+
 AnyKind = Literal[Kind, RoutingKind]
 ALL_KINDS: tuple[str, ...] = get_args(AnyKind)
-"""What a parameter can be by its shape and its place in the model, beside what its module makes it."""
+"""All kinds: those of a parameter's own module, and those for routing."""
 
 _HEAD = re.compile(
     r"(^|_)(heads?|classifier|logits|unembed(ding)?)$|^(fc_cls|embed_out|vocab_proj|qa_outputs|output_projection)$"
@@ -23,8 +25,7 @@ _HEAD = re.compile(
 _TOP_HEAD = re.compile(r"^(fc|output|score|cls|linear|predictor|hidden2tag)$")
 _WEIGHT = re.compile(r"(^|[._])(weights?|proj|projection|kernel|matrix|[wW]|[wW]\d+|[wW][qkvo]|lora_\w+)([._]|$|\d)")
 _TABLE = re.compile(r"(^|_)(emb\w*|wte|token\w*|shared)$|embed")
-_EXPERTS = re.compile(r"^(\w+_)?experts?$")
-_SHARED = re.compile(r"^shared_")
+_EXPERTS = re.compile(r"^(?!shared_)(\w+_)?experts?$")
 _ROUTER = re.compile(r"(^|_)(gate|router|gating|wg)$")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
@@ -88,7 +89,7 @@ def _experts_above(name: str) -> str | None:
     """Return the module of experts that a parameter is below; None where there is none."""
     segments = name.split(".")
     for place, segment in enumerate(segments[:-1]):
-        if _EXPERTS.match(segment) and not _SHARED.match(segment):
+        if _EXPERTS.match(segment):
             return ".".join(segments[: place + 1])
     return None
 
@@ -110,7 +111,7 @@ def _why_router(param: ParamInfo, counts: Mapping[str, int]) -> str:
     segments = param.name.split(".")
     for place in range(len(segments)):
         above = ".".join(segments[:place])
-        if above in counts and place < len(segments) and _ROUTER.search(segments[place]):
+        if above in counts and _ROUTER.search(segments[place]):
             size = param.shape[0] if param.shape else 0
             if size in (1, counts[above]) or not counts[above]:
                 return f"it is called {segments[place]}, beside {counts[above] or 'the'} experts"
@@ -123,7 +124,7 @@ def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str,
         if why := _why_tied(param):
             found.setdefault(param.name, why)
     found = {**_heads(params), **found}
-    modules = {name.rpartition(".")[0] for param in params if param.name in found for name in param.names}
+    modules = {module for param in params if param.name in found for module in modules_of(param)}
     for param in params:
         module = param.name.rpartition(".")[0]
         if module in modules and "bias" in param.kinds:

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.param_info import modules_of
 from optimbuild.model.patterns import Pattern
-
-
-def modules_of(param: ParamInfo) -> list[str]:
-    """Return the names of the modules that hold a parameter: several where they share it, or are shared themselves.
-
-    >>> modules_of(ParamInfo("bn1.weight", (2,), aliases=("bn2.weight",)))
-    ['bn1', 'bn2']
-    """
-    return [name.rpartition(".")[0] for name in param.names]
 
 
 def statistics_inside(model: Inventory, frozen: Collection[str], patterns: Iterable[Pattern]) -> list[str]:

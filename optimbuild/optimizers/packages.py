@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from optimbuild.registry.packages import Offer, optimizer_package
+from optimbuild.registry.packages import Offer, OptimizerPackage, declare
 
 
 def _of_timm(optim: Any) -> Iterable[Offer]:
@@ -26,15 +26,15 @@ def _of_pytorch_optimizer(package: Any) -> Iterable[Offer]:
         yield cls.__name__, cls, {}
 
 
-optimizer_package("torch", "torch.optim")
-optimizer_package("timm", "timm.optim", _of_timm, "optim/_optim_factory.py")
-optimizer_package("pytorch-optimizer", "pytorch_optimizer", _of_pytorch_optimizer, "optimizer/__init__.py")
-optimizer_package("lion-pytorch", "lion_pytorch")
-optimizer_package("schedulefree", "schedulefree")
-optimizer_package("prodigyopt", "prodigyopt")
-optimizer_package("heavyball", "heavyball")
-optimizer_package("torch-optimi", "optimi", kernels=())  # it chooses between Triton and a loop
-optimizer_package("flashoptim", "flashoptim")
-optimizer_package("bitsandbytes", "bitsandbytes.optim")
-optimizer_package("torchao", "torchao.optim")
-optimizer_package("apollo-torch", "apollo_torch")
+declare(OptimizerPackage("torch", "torch.optim"))
+declare(OptimizerPackage("timm", "timm.optim", _of_timm, "optim/_optim_factory.py"))
+declare(OptimizerPackage("pytorch-optimizer", "pytorch_optimizer", _of_pytorch_optimizer, "optimizer/__init__.py"))
+declare(OptimizerPackage("lion-pytorch", "lion_pytorch"))
+declare(OptimizerPackage("schedulefree", "schedulefree"))
+declare(OptimizerPackage("prodigyopt", "prodigyopt"))
+declare(OptimizerPackage("heavyball", "heavyball"))
+declare(OptimizerPackage("torch-optimi", "optimi", kernels=()))  # it chooses between Triton and a loop
+declare(OptimizerPackage("flashoptim", "flashoptim"))
+declare(OptimizerPackage("bitsandbytes", "bitsandbytes.optim"))
+declare(OptimizerPackage("torchao", "torchao.optim"))
+declare(OptimizerPackage("apollo-torch", "apollo_torch"))

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry.optimizer_type import Implementation
 
+MEMBER = "optimizer"
+"""The key of a group that says which of several optimizers steps it; groups of a single optimizer have no such key."""
+
 
 class Setting(NamedTuple):
     """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options, marks included.

@@ -10,7 +10,7 @@ from optimbuild.edits import Edit
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.plan.base_options import Base
-from optimbuild.plan.decision import FROZEN, Setting
+from optimbuild.plan.decision import FROZEN, MEMBER, Setting
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.values import finite, join, plain
 
@@ -155,7 +155,7 @@ def _refuse_marked_options(marks: Mapping[str, Any], kind: OptimizerType) -> Non
             raise ConfigError(f"{shown(key)} cannot be a mark: it is what {kind.name} itself has in a group")
 
 
-RESERVED = ("params", "param_names", "initial_lr", "optimizer")
+RESERVED = ("params", "param_names", "initial_lr", MEMBER)
 """What torch, and an optimizer of several, keep in a group beside options."""
 
 

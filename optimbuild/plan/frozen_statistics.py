@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.statistics import modules_of, statistics_inside
+from optimbuild.model.param_info import modules_of
+from optimbuild.model.statistics import statistics_inside
 from optimbuild.plan.apply import Applied
 
 

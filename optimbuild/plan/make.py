@@ -20,7 +20,7 @@ from optimbuild.plan.groups import merged_settings, split_groups
 from optimbuild.plan.notes import notes_of
 from optimbuild.plan.partition import fallbacks
 from optimbuild.plan.plan import Plan
-from optimbuild.plan.routing import idle_optimizers, refuse_wrong_tensors
+from optimbuild.plan.routing import idle_optimizers, refuse_closures, refuse_wrong_tensors
 from optimbuild.plan.unused import shared_tensors, unread_marks
 
 
@@ -144,6 +144,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     told += idle_optimizers(spec, rules, fold.trained_by)
     plan = Plan(spec, model, settings, chosen, tuple(told), tuple(notes), tuple(kept))
     refuse_wrong_tensors(plan.groups, rules)
+    refuse_closures(plan.groups, rules)
     kernels = [(group.optimizer, group.implementation) for group in plan.groups]  # refuses an impossible one
     reasons = fallbacks(spec, plan.trainable_dtypes, kernels)
     return replace(plan, notes=(*notes, *reasons)) if reasons else plan

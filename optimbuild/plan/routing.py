@@ -1,4 +1,4 @@
-"""Checking where parameters are routed: optimizers that train none, and tensors that an optimizer does not take."""
+"""Checking where parameters are routed: to optimizers that train none, that refuse tensors, or that need a closure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optimbuild.messages import counted, listing
 from optimbuild.plan.apply import Applied
 from optimbuild.plan.decision import Group
 from optimbuild.registry import find_optimizer
-from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
+from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.values import join
 
 
@@ -76,6 +76,38 @@ def refuse_wrong_tensors(groups: Sequence[Group], rules: Sequence[Applied]) -> N
             )
 
 
+def refuse_closures(groups: Sequence[Group], rules: Sequence[Applied]) -> None:
+    """Raise a ConfigError where one of several optimizers needs a closure, which is called before any of them steps.
+
+    A class whose options are read from its signature is asked by a step on a tiny tensor; others when they are built.
+
+    Args:
+        groups: The groups of a plan.
+        rules: The rules, in their order.
+
+    Raises:
+        ConfigError: One needs a closure; the error has the path of the rule to blame.
+    """
+    first = {group.optimizer: group for group in reversed(groups)}
+    for name, group in first.items() if len(first) > 1 else ():
+        kind = find_optimizer(name)
+        if kind.schema is None and needs_closure(kind, group):
+            raise ConfigError(closure_needed(name), _blamed(group.params[0], rules))
+
+
+def needs_closure(kind: OptimizerType, group: Group) -> bool:
+    """Say whether an optimizer takes a step only with a closure, by a step on a tiny tensor."""
+    from optimbuild.plan import state_probe  # as below
+
+    dimensions = len(group.shapes[0]) if group.shapes else 2
+    return state_probe.needs_closure(kind.load(), kind.arguments(group.options), dimensions)
+
+
+def closure_needed(name: str) -> str:
+    """Return what to say of an optimizer that needs a closure and is one of several."""
+    return f"{name} calls the closure itself, so it cannot be one of several optimizers. Route nothing to it"
+
+
 def _named_shapes(group: Group) -> Iterable[tuple[str, tuple[int, ...]]]:
     return zip(group.params, group.shapes, strict=True)
 
@@ -101,8 +133,7 @@ def _refused(kind: OptimizerType, groups: Sequence[Group]) -> dict[int, str]:
 def _answer(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ...]) -> str:
     from optimbuild.plan.state_probe import refusal  # a class whose options are not declared is one of torch's world
 
-    known = {key: value for key, value in options.items() if key in kind.known and key not in KERNELS}  # no marks
-    return refusal(kind, known, shape)
+    return refusal(kind.load(), kind.arguments(options), shape)
 
 
 def _blamed(name: str, rules: Sequence[Applied]) -> str:

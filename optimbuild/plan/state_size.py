@@ -32,8 +32,8 @@ def probed(kind: OptimizerType, options: Mapping[str, Any], shape: tuple[int, ..
     132
     """
     # How large lr and weight_decay are changes no state, and they are what most groups differ in.
-    said = {key: value for key, value in options.items() if value is not None or key not in kind.unsayable}
-    alike = {key: 1.0 if key in ("lr", "weight_decay") and value else value for key, value in said.items()}
+    arguments = kind.arguments(options)
+    alike = {key: 1.0 if key in ("lr", "weight_decay") and value else value for key, value in arguments.items()}
     key = (kind.load(), repr(alike), shape, dtype)  # options may hold lists and mappings, which have no hash
     if key not in _KNOWN:
         _KNOWN[key] = _probed(kind, alike, shape, dtype)

@@ -165,6 +165,14 @@ class OptimizerType:
         """Say whether an option of this name is one of the class; a mark of a group is none."""
         return key in self.known or (self.open and key not in self.group_marks)
 
+    def arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the class is constructed with: options of a plan without marks, kernels, and what it computes.
+
+        An option that is None, and whose default no config can say, is left to the class.
+        """
+        known = {key: value for key, value in options.items() if self.takes(key) and key not in KERNELS}
+        return {key: value for key, value in known.items() if value is not None or key not in self.unsayable}
+
     def complete(self, given: Mapping[str, Any], path: str = "optimizer") -> dict[str, Any]:
         """Return all options: the given ones, checked and coerced, the defaults and the fixed ones.
 

@@ -97,7 +97,7 @@ class OptimizerPackage:
         Raises:
             MissingPackageError: It is not installed, or fails to import.
         """
-        return sorted(name for name, (cls, _) in self._offers.items() if first_parameter(cls) == PARAMS)
+        return sorted(name for name, (cls, _) in self._offers.items() if _first_parameter(cls) == PARAMS)
 
     def get(self, name: str) -> OptimizerType | None:
         """Return an optimizer of this package, whatever the case of its name; None if it has none of this name.
@@ -158,15 +158,8 @@ PACKAGES: dict[str, OptimizerPackage] = {}
 """The packages, by prefix."""
 
 
-def optimizer_package(
-    distribution: str,
-    module: str,
-    offers: Callable[[ModuleType], Iterable[Offer]] = classes_of,
-    listed_in: str = "",
-    kernels: tuple[str, ...] | None = None,
-) -> None:
-    """Make the optimizers of a package known as ``prefix.Name``; see :class:`OptimizerPackage` for the arguments."""
-    package = OptimizerPackage(distribution, module, offers, listed_in, kernels)
+def declare(package: OptimizerPackage) -> None:
+    """Make the optimizers of a package known as ``prefix.Name``."""
     PACKAGES[package.prefix] = package
 
 
@@ -187,13 +180,8 @@ def find_without_prefix(name: str) -> OptimizerType | None:
     return found[0] if found else None
 
 
-def first_parameter(cls: type) -> str:
-    """Return the name of the first parameter of a class's constructor.
-
-    >>> import torch
-    >>> first_parameter(torch.optim.SGD)
-    'params'
-    """
+def _first_parameter(cls: type) -> str:
+    """Return the name of the first parameter of a class's constructor."""
     return next(iter(parameters_of(cls)), "")
 
 
@@ -202,6 +190,6 @@ def _optimizer_type(package: OptimizerPackage, name: str) -> OptimizerType:
     """Return an optimizer of a package. Cached, because it keeps what it read from the signature."""
     cls, defaults = package._offers[name]
     full = f"{package.prefix}.{name}"
-    if (first := first_parameter(cls)) != PARAMS:
+    if (first := _first_parameter(cls)) != PARAMS:
         raise RegistrationError(f"{full} takes {first!r} first, and not parameter groups: no config can build it")
     return OptimizerType(full, cls, defaults=dict(defaults), kernels=package.kernels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from optimbuild.build.build import build_optimizer
+from optimbuild.plan.state_probe import needs_closure
 from optimbuild.registry import OPTIMIZERS
 from optimbuild.registry.optimizer_type import OptimizerType
 
@@ -111,8 +111,8 @@ class OptimizerCase:
     @property
     def by_closure(self) -> bool:
         """Whether a step needs a function that computes the loss."""
-        step = inspect.signature(inspect.unwrap(self.kind.load().step))  # type: ignore[attr-defined]
-        return any(p.name == "closure" and p.default is p.empty for p in step.parameters.values())
+        dimensions = min([tensor.ndim for tensor in self.task().parameters()], default=2)
+        return needs_closure(self.kind.load(), self.kind.arguments(self.kind.complete(self.options)), dimensions)
 
     @property
     def names(self) -> list[str]:

@@ -28,6 +28,7 @@ NAMES = (
     "pytorch_optimizer.AdaBelief",
     "pytorch_optimizer.ADOPT",
     "pytorch_optimizer.Lamb",
+    "heavyball.SOAP",
     "timm.lion",
     "timm.lamb",
     "timm.sgd",
@@ -47,6 +48,7 @@ NEED_MORE = {
     "prodigyopt": set[str](),
     "schedulefree": {"AdamWScheduleFreeClosure", "RAdamScheduleFreeClosure", "SGDScheduleFreeClosure"},
     "timm": {"adahessian"},  # a gradient of the gradient
+    "heavyball": {"PSGDLRA", "SAMWrapper"},  # fails in the package; wraps another optimizer
 }
 """Names that take no step on a small model, with an LR, on a CPU, with the gradients of ``backward`` alone."""
 
@@ -71,7 +73,7 @@ def train(model: nn.Module, optimizer: Any, steps: range) -> None:
         torch.manual_seed(step)
         optimizer.zero_grad()
         model(torch.randn(5, 6)).square().sum().backward()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
             warnings.simplefilter("ignore")
             if hasattr(optimizer, "train"):
                 optimizer.train()
@@ -105,7 +107,15 @@ def test_a_built_optimizer_steps_as_one_that_is_made_by_hand(name: str) -> None:
         assert torch.equal(mine, other)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def nbytes(state: Any) -> int:
+    """Return the bytes of the tensors in a state, which may be nested."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return sum(map(nbytes, values))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("heavyball.")])
 def test_the_memory_of_a_plan_is_what_the_optimizer_keeps(name: str) -> None:
     module(name.partition(".")[0])
     model = net()
@@ -113,11 +123,14 @@ def test_the_memory_of_a_plan_is_what_the_optimizer_keeps(name: str) -> None:
         nn.init.zeros_(parameter)  # Prodigy keeps less for tensors of zeros, which a plan cannot know
     optimizer = build_optimizer(config(name), model)
     train(model, optimizer, range(1))
-    held = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
-    assert make_plan(config(name), net()).memory().largest.state == sum(v.numel() * v.element_size() for v in held)
+    held = sum(nbytes(state) for state in optimizer.state.values())
+    assert make_plan(config(name), net()).memory().largest.state == held > 0
 
 
-@pytest.mark.parametrize("name", ["torch.RAdam", "lion_pytorch.Lion", "schedulefree.AdamWScheduleFree", "timm.lion"])
+RESUMED = ("torch.RAdam", "lion_pytorch.Lion", "schedulefree.AdamWScheduleFree", "optimi.AdamW", "timm.lion")
+
+
+@pytest.mark.parametrize("name", RESUMED)
 def test_an_optimizer_of_a_package_resumes_bit_for_bit(name: str) -> None:
     module(name.partition(".")[0])
     whole, half = net(), net()

@@ -17,7 +17,7 @@ from torch import nn
 from optimbuild import OPTIMIZERS, ConfigError, MissingPackageError, RegistrationError, UnknownNameError, make_plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import OptimizerType
-from optimbuild.registry.packages import PACKAGES, OptimizerPackage, find_without_prefix, optimizer_package
+from optimbuild.registry.packages import PACKAGES, OptimizerPackage, declare, find_without_prefix
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_a_dotted_path_into_a_package_is_no_name(name: str) -> None:
 
 
 def test_a_package_that_is_not_installed_says_how_to_get_it() -> None:
-    optimizer_package("no-such-package", "no_such_package.optim")
+    declare(OptimizerPackage("no-such-package", "no_such_package.optim"))
     with pytest.raises(
         MissingPackageError, match=r"not installed\. Install it: pip install 'optimbuild\[no-such-package\]'"
     ):
@@ -116,7 +116,7 @@ def test_a_package_that_fails_to_import_is_an_error(tmp_path: Path, monkeypatch:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    optimizer_package("broken-package", "broken_package")
+    declare(OptimizerPackage("broken-package", "broken_package"))
     for name in ("broken_package.BrokenFast", "brokenfast"):
         with pytest.raises(
             MissingPackageError, match=r"1\.0 is installed, but .* cannot be imported: RuntimeError: .*nms"

@@ -79,6 +79,14 @@ class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
         self.parameters_as_bucket_view = True
         self._build_param_buckets()
 
+    def _drop_groups(self, kept: int) -> None:
+        super()._drop_groups(kept)
+        del self.optim.param_groups[kept:]
+        tensors = [tensor for group in self.param_groups for tensor in group["params"]]
+        self._rank_of = {tensor: self._rank_of[tensor] for tensor in tensors}
+        self._clear_cache()
+        self._addresses = []  # so that the next step builds the buckets anew, of which some may be lost
+
     def _verify_same_dense_param_type(self) -> None:
         """Accept mixed dtypes: they never share a bucket here, and a tensor that is sent by itself may have any."""
         sparse = [place for place, tensor in enumerate(self._all_params) if tensor.is_sparse]
@@ -109,6 +117,8 @@ class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
         self._rank_of.update(zip(new, ranks, strict=True))
 
     def _build_param_buckets(self) -> None:
+        if len({tensor.dtype for group in self.param_groups for tensor in group["params"]}) > 1:
+            self.parameters_as_bucket_view = False  # a bucket would cast them: the ranks send tensor by tensor
         super()._build_param_buckets()  # type: ignore[misc]
         self._addresses = self._addresses_now()
 

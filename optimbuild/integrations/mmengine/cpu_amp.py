@@ -8,11 +8,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
-from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
-from optimbuild.values import join
-
-ACCEPTED = (None, "bfloat16", torch.bfloat16)
 
 
 class CpuAmpOptimWrapper(AmpOptimWrapper):
@@ -23,34 +19,21 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
         dtype: ``bfloat16``, or None for the same.
         use_fsdp: Accepted, and without effect.
         **kwargs: Passed to ``OptimWrapper``.
+
+    Raises:
+        ValueError: Another dtype.
     """
 
     def __init__(self, loss_scale: Any = "dynamic", dtype: Any = None, use_fsdp: bool = False, **kwargs: Any) -> None:
         del loss_scale, use_fsdp
         OptimWrapper.__init__(self, **kwargs)
-        if dtype not in ACCEPTED:
+        if dtype not in (None, "bfloat16", torch.bfloat16):
             raise ValueError(f"without an accelerator dtype must be 'bfloat16', not {shown(dtype)}")
         self._scale_update_param = None
         self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
         self.cast_dtype = torch.bfloat16
 
 
-def fitting_class(cls: type, options: dict[str, Any], path: str) -> type:
-    """Return the class to use on this machine: without an accelerator, AMP takes a class for the CPU.
-
-    Args:
-        cls: The wrapper's class.
-        options: Its options.
-        path: Their path in the config.
-
-    Raises:
-        ConfigError: There is no accelerator, and the options ask for another precision than bfloat16.
-    """
-    if cls is not AmpOptimWrapper or get_device() != "cpu":
-        return cls
-    if options.get("dtype") not in ACCEPTED:
-        raise ConfigError(
-            f"without an accelerator, mixed precision is bfloat16 only, not {shown(options['dtype'])}",
-            join(path, "dtype"),
-        )
-    return CpuAmpOptimWrapper
+def fitting_class(cls: type) -> type:
+    """Return the wrapper's class to use on this machine: without an accelerator, AMP takes a class for the CPU."""
+    return CpuAmpOptimWrapper if cls is AmpOptimWrapper and get_device() == "cpu" else cls

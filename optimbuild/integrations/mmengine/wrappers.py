@@ -34,7 +34,7 @@ def wrapper_class(options: dict[str, Any], path: str) -> type:
         path: The path of ``optim_wrapper`` in the config.
 
     Raises:
-        ConfigError: There is no such wrapper, or not on this machine.
+        ConfigError: There is no such wrapper.
     """
     kind, where = options.pop("type", "OptimWrapper"), join(path, "type")
     if isinstance(kind, str):
@@ -48,7 +48,7 @@ def wrapper_class(options: dict[str, Any], path: str) -> type:
         kind = registry.module_dict[name]
     if not inspect.isclass(kind) or not issubclass(kind, BaseOptimWrapper):
         raise ConfigError(f"must be an optimizer wrapper, not {shown(kind)}", where)
-    return fitting_class(kind, options, path)
+    return fitting_class(kind)
 
 
 def wrap(cls: type, options: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> Any:

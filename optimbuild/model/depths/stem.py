@@ -27,14 +27,14 @@ _IS_PROBABLY_STEM = re.compile(
 _MAY_BE_STEM = re.compile(
     r"(^|_)(\w*embed|\w*embeds|\w*embedding|\w*embeddings|\w*tokens?|conv\w*|features?|pos\w*)(_|$)", re.IGNORECASE
 )
-"""Names of modules that take the input, or else give the output: ``class_embed`` and ``conv_cls`` are heads."""
+"""Names that stems and heads share: ``patch_conv`` is a stem, ``class_embed`` and ``conv_cls`` are heads."""
 
 _GIVES_OUTPUT = re.compile(
     r"(^|_)(un_?embed\w*|out|outputs?|logits?|scores?|class(es)?|cls|labels?|bbox(es)?|box(es)?|masks?|reg|seg|"
     r"pred\w*|decoder)(_|$)",
     re.IGNORECASE,
 )
-"""Pieces of the names of heads."""
+"""Words in the names of heads."""
 
 _OF_A_LOSS = re.compile(
     r"(^|_)(loss(es)?|weights?|scales?|(log_)?vars?|temp(erature)?|margin|queue|mean|std)(_|$)", re.IGNORECASE
@@ -47,7 +47,7 @@ _RAW_CHANNELS = 4
 
 @dataclass(frozen=True)
 class Trunk:
-    """What the evidence for a stem is compared with.
+    """The trunk of a model: where it is, and how wide its first and its last block are.
 
     Args:
         home: The name of the module that holds the trunk.
@@ -74,12 +74,12 @@ def is_token_or_table(own: str) -> bool:
 def stem_of(before: Sequence[ParamInfo], after: Sequence[ParamInfo], trunk: Trunk) -> frozenset[str]:
     """Return the names of the parameters that take the input.
 
+    A tensor that a head shares with an embedding takes the input, whichever name comes first.
+
     Args:
         before: The parameters before the trunk, in model order.
-        after: The parameters after it. Of these only a plain name counts, such as ``patch_embed``.
+        after: The parameters after it. These take the input only where their names say so, such as ``patch_embed``.
         trunk: The trunk.
-
-    A tensor that a head shares with an embedding takes the input, whichever name comes first.
     """
     plain = [param.name for param in after if _is_named_stem(_module_beside(param.name, trunk.home) or param.name)]
     tied = [param.name for param in (*before, *after) if any(map(_IS_STEM.search, param.aliases))]
@@ -108,9 +108,10 @@ _DEFINITE, _PROBABLE, _NONE = 2, 1, 0
 def _before(params: Sequence[ParamInfo], trunk: Trunk) -> list[str]:
     """Return the names of the parameters before the trunk that take the input.
 
-    Around the trunk lie its own parent, the module above that, and so on. The nearest of them that holds a probable
-    stem has it; further out only definite evidence counts, as the heads of a detector lie there beside its backbone.
-    Where there is none, a convolution shows that it takes the input. Norms between the stem and the trunk belong to it.
+    The trunk is in a module, that one in another, and so on; each of them is a ring. Definite evidence counts in every
+    ring. Probable evidence counts only in the innermost ring that has some, because the rings outside hold other parts
+    of a larger model, such as the heads of a detector. Without any evidence, a convolution that gives the width of the
+    trunk counts as probable. Norms between the stem and the trunk belong to the stem.
     """
     modules = _modules(params, trunk.home)
     evidence = [_NONE if module is None else _evidence(module, found, trunk) for module, found in modules]
@@ -133,9 +134,9 @@ def _before(params: Sequence[ParamInfo], trunk: Trunk) -> list[str]:
 
 
 def _evidence(module: str, params: Sequence[ParamInfo], trunk: Trunk) -> int:
-    """Return how well a module before the trunk shows that it takes the input.
+    """Return how certain it is that a module before the trunk takes the input.
 
-    A module with numbered blocks shows it only by its name, as it may be another tower.
+    A module with numbered blocks may be another tower, so only its name counts.
     """
     own = module.rpartition(".")[2]
     if _is_named_stem(module):
@@ -158,9 +159,10 @@ def _is_named_stem(module: str) -> bool:
 
 
 def _sees_image(params: Sequence[ParamInfo], trunk: Trunk) -> bool:
-    """Say whether the first layer is a convolution over the channels of an image or a sound, and makes more of them.
+    """Say whether the first layer is a convolution from the few channels of an image or a sound to more channels.
 
-    One channel a filter may also mean a depthwise convolution: over what the trunk gives, where it has that width.
+    The filters of a depthwise convolution see one channel too. One as wide as the output of the trunk is taken for
+    depthwise.
     """
     return any(
         "conv" in layer.kinds
@@ -171,19 +173,19 @@ def _sees_image(params: Sequence[ParamInfo], trunk: Trunk) -> bool:
 
 
 def _brings_in(params: Sequence[ParamInfo], trunk: Trunk) -> bool:
-    """Say whether layers give what the trunk takes, and do not take what it gives, as a head does."""
+    """Say whether layers give the width of the trunk's first block, and do not take that of its last, as heads do."""
     layers = _layers(params)
     return bool(layers) and layers[-1].shape[0] in trunk.first and layers[0].shape[1] not in trunk.last
 
 
 def _is_input_conv(module: str, params: Sequence[ParamInfo], trunk: Trunk) -> bool:
-    """Say whether a module of any name holds a convolution and brings in what the trunk takes."""
+    """Say whether a module, whatever its name, has a convolution and gives the width that the trunk takes."""
     has_conv = any("conv" in param.kinds for param in params)
     return has_conv and not _holds_blocks(module, params) and _brings_in(params, trunk)
 
 
 def _continues(module: str, params: Sequence[ParamInfo], trunk: Trunk) -> bool:
-    """Say whether a module behind a stem goes on with it: a second convolution, or one to the width of the trunk."""
+    """Say whether a module after a stem belongs to it: a second convolution, or a layer to the width of the trunk."""
     own, layers = module.rpartition(".")[2], _layers(params)
     if not layers or _GIVES_OUTPUT.search(own) or not _MAY_BE_STEM.search(own):
         return False
@@ -193,14 +195,14 @@ def _continues(module: str, params: Sequence[ParamInfo], trunk: Trunk) -> bool:
 
 
 def _layers(params: Sequence[ParamInfo]) -> list[ParamInfo]:
-    """Return the weights of linear layers and convolutions: the first two dimensions are what they give and take."""
+    """Return the weights of linear layers and convolutions, whose first two dimensions are the widths out and in."""
     return [param for param in params if len(param.shape) > 1 and not param.kinds.isdisjoint(("linear", "conv"))]
 
 
 def _is_added_to_input(param: ParamInfo) -> bool:
-    """Say whether a parameter that no module beside the trunk holds is a token or a table of positions.
+    """Say whether a parameter that is in no module beside the trunk is a token or a table of positions.
 
-    A ``logit_scale``, the weights of losses and the prototypes of classes are there as well.
+    It may also be a ``logit_scale``, the weights of a loss or the prototypes of classes.
     """
     own = param.name.rpartition(".")[2]
     if _IS_STEM.search(own) or not is_token_or_table(own):
@@ -216,12 +218,12 @@ def _holds_blocks(module: str, params: Sequence[ParamInfo]) -> bool:
 
 
 def _modules(params: Sequence[ParamInfo], home: str) -> list[tuple[str | None, list[ParamInfo]]]:
-    """Return the modules beside the trunk, or beside a module around it, and their parameters; None for no module."""
+    """Group parameters by :func:`_module_beside`, in their order."""
     return [(module, list(found)) for module, found in groupby(params, lambda param: _module_beside(param.name, home))]
 
 
 def _module_beside(name: str, home: str) -> str | None:
-    """Return the module beside the trunk, or beside a module around it, that holds a parameter; None if no module."""
+    """Return the outermost module that holds a parameter and not the trunk; None where there is no such module."""
     above, segments = home.split(".") if home else [], name.split(".")
     shared = 0
     while shared < min(len(above), len(segments) - 1) and above[shared] == segments[shared]:
@@ -230,5 +232,5 @@ def _module_beside(name: str, home: str) -> str | None:
 
 
 def _ring(module: str | None) -> int:
-    """Return how near to the trunk a module beside it, or beside a module around it, is."""
+    """Return the number of the ring that a module is in: 0 is the model itself, higher numbers are further inside."""
     return 0 if module is None else module.count(".")

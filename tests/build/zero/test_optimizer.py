@@ -127,6 +127,36 @@ def added_later() -> tuple[bool, bool]:
     return same(*pairs), stayed
 
 
+def refused_later() -> bool:
+    """Add a group of which no bucket can be made, and train on as if nothing had happened."""
+    pairs = []
+    for zero in (False, True):
+        model = net()
+        built = build_optimizer({"optimizer": OPTIMIZERS["adamw"], "zero": zero}, model)
+        train(model, built, steps=2)
+        if zero:
+            sparse = nn.Parameter(torch.ones(50, 2).to_sparse())
+            with pytest.raises(RuntimeError):
+                built.add_param_group({"params": [("sparse", sparse)]})
+            assert len(built.param_groups) == len(built.optim.param_groups) == 1
+            assert sparse not in built._param_to_rank
+        pairs.append(train(model, built, steps=3))
+    return same(*pairs)
+
+
+def other_dtype_later() -> bool:
+    """Add a parameter of another dtype: no dtype changes, and the ranks send one tensor after the other."""
+    model = net()
+    built = build_optimizer({"optimizer": OPTIMIZERS["adamw"], "zero": True}, model)
+    train(model, built, steps=1)
+    half = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    built.add_param_group({"params": [("half", half)]})
+    half.grad = torch.ones_like(half)
+    train(model, built, steps=1)
+    moved = half.dtype is torch.bfloat16 and bool((half < 1).all())
+    return moved and {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
 def variety() -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,6 +168,8 @@ def variety() -> dict[str, Any]:
             "fallbacks": fallbacks(),
             "moved": moved_after_the_build(),
             "added": added_later(),
+            "refused": refused_later(),
+            "other dtype": other_dtype_later(),
             "closure": with_closure(),
         }
 
@@ -193,6 +225,14 @@ def test_parameters_that_are_moved_after_the_build_are_followed(varied):
 
 def test_a_group_that_is_added_later_moves_no_parameter_to_another_rank(varied):
     assert [rank["added"] for rank in varied] == [(True, True)] * 2
+
+
+def test_a_group_that_fails_to_be_added_leaves_everything_as_it_was(varied):
+    assert [rank["refused"] for rank in varied] == [True, True]
+
+
+def test_a_parameter_of_another_dtype_ends_the_bucket_view(varied):
+    assert [rank["other dtype"] for rank in varied] == [True, True]
 
 
 def test_a_step_returns_what_its_closure_returns(varied):

@@ -342,7 +342,7 @@ W = "optim_wrapper"
         ({"clip_grad": {"max_nrom": 1}}, f"{W}.clip_grad", r"unknown key 'max_nrom'\. Did you mean 'max_norm'"),
         ({"clip_grad": {"max_norm": "1"}}, f"{W}.clip_grad.max_norm", r"must be a number from 0, not '1'"),
         ({"clip_grad": {"type": "value"}}, f"{W}.clip_grad.clip_value", r"must be a number from 0, not None"),
-        ({"type": "AmpOptimWrapper", "dtype": "float16"}, f"{W}.dtype", r"bfloat16 only, not 'float16'"),
+        ({"type": "AmpOptimWrapper", "dtype": "float16"}, f"{W}.dtype", r"dtype must be 'bfloat16', not 'float16'"),
         ({"optimizer": ...}, W, r"`optimizer` is required"),
         ({"optimizer": {"type": "adamw", "lr": "fast"}}, f"{W}.optimizer.lr", r"must be a"),
         ({"optimizr": {}}, W, r"unknown key 'optimizr'\. Did you mean 'optimizer'"),
