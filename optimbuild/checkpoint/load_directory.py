@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.loading import assign
@@ -54,6 +55,7 @@ def load(
         CheckpointError: There is no complete save, a file is damaged, or the state does not fit. Nothing was
             loaded, on no rank.
     """
+    refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     ranks = Ranks(named.process_group)
     names = KnownNames(named, rename)
