@@ -24,7 +24,6 @@ def refuse_flat_shards(optimizer: Any) -> None:
         raise CheckpointError(
             "FullyShardedDataParallel (FSDP1) has flattened the parameters, and each rank holds a piece of them, of "
             "which no state by name can be made. Shard the model with FSDP2 (torch.distributed.fsdp.fully_shard), of "
-            "which it can; or take torch's own functions: get_optimizer_state_dict and "
-            "set_optimizer_state_dict of torch.distributed.checkpoint.state_dict, or "
-            "FullyShardedDataParallel.optim_state_dict and optim_state_dict_to_load"
+            "which it can; or save and load with get_optimizer_state_dict and set_optimizer_state_dict of "
+            "torch.distributed.checkpoint.state_dict"
         )
