@@ -65,8 +65,7 @@ def load_optimizer_state(
     """
     refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
-    choices = Choices(options, missing, unexpected, names, rename)
-    load = prepare(named, KnownNames(named, rename), state, choices)
+    load = prepare(named, KnownNames(named, rename), state, Choices(options, missing, unexpected, names, rename))
     assign(named, converted_state(named, load.match, load.saved.state), load.updates)
     return load.report
 

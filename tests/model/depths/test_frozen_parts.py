@@ -142,7 +142,7 @@ def test_a_tower_of_which_something_is_trained_is_one() -> None:
         lrs(taught(3, 3), *CONFIG["rules"], {"type": "freeze", "patterns": ["teacher.blocks"]})
 
 
-def test_a_trunk_that_the_config_freezes_stays_the_trunk_where_it_is_the_only_one() -> None:
+def test_a_trunk_that_the_config_freezes_stays_where_it_is_the_only_one() -> None:
     freeze = {"type": "freeze", "patterns": ["student.blocks"]}
     whole = lrs(Distilled(3, 0), *CONFIG["rules"])
     assert lrs(Distilled(3, 0), *CONFIG["rules"], freeze) == {
