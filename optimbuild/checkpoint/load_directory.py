@@ -24,6 +24,7 @@ from optimbuild.checkpoint.ranks import Ranks
 from optimbuild.checkpoint.safe_metadata import compare_metadata, read_metadata
 from optimbuild.checkpoint.save_directory import tensors_by_key
 from optimbuild.checkpoint.saved_state import SavedState
+from optimbuild.messages import counted
 
 
 def load(
@@ -58,11 +59,13 @@ def load(
     refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     ranks = Ranks(named.process_group)
-    names = KnownNames(named, rename)
+    names = ranks.together(lambda: KnownNames(named, rename))
     path = ranks.together(lambda: checked_path(directory))
     ranks.agree({"options": options, "missing": missing, "unexpected": unexpected})
     manifest = ranks.together(lambda: Manifest.read(path))
     ranks.agree({"save": sealed(asdict(manifest))["sha256"]})
+    renames = ranks.together(lambda: names.renames(manifest.params))
+    ranks.agree({"rename": f"{counted(len(renames), 'name')} ({sealed(renames)['sha256'][:8]})"})
     ranks.together(lambda: _verify(manifest, path, ranks))
     choices = Choices(options, missing, unexpected, rename=rename)
     found = ranks.together(lambda: prepare(named, names, manifest.state(), choices))
