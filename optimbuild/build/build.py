@@ -17,7 +17,7 @@ from optimbuild.build.freezing import freeze
 from optimbuild.build.kept_statistics import keep_statistics
 from optimbuild.build.part import restricted
 from optimbuild.build.torch_groups import parameter_groups
-from optimbuild.build.watch import watch
+from optimbuild.build.watch import watch_of
 from optimbuild.build.zero.agreement import agree, report_failure
 from optimbuild.checkpoint.built_optimizer import give_plan
 from optimbuild.config import read_config
@@ -122,10 +122,10 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
         plan, bucket_view = agree(plan, surveyed)
     optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed), bucket_view)
     apply_to_model(plan, surveyed)
-    watch(optimizer, plan, surveyed)
+    watch = watch_of(plan, surveyed)
     if whole is not None:
         plan = whole if whole.notes == plan.notes else replace(whole, notes=plan.notes)
-    give_plan(optimizer, plan, surveyed.model)
+    give_plan(optimizer, plan, surveyed.model, watch)
     return optimizer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -98,6 +99,17 @@ class KeptNorms:
         """
         split = [(name, *name.rpartition(".")[::2]) for name in names if name and name in modules]
         return cls({name: (modules[parent], key, modules[name]) for name, parent, key in split})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeptNorms:
+        """Copy with the copied norms, where the model was copied before; the norms of another model are left out."""
+        copied = {
+            name: (memo.get(id(parent())), key, memo.get(id(norm())))
+            for name, (parent, key, norm) in self._places.items()
+        }
+        return KeptNorms({name: (p, key, norm) for name, (p, key, norm) in copied.items() if p is not None and norm})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_places": {}}  # a pickled optimizer does not know a model
 
     def lost(self) -> str:
         """Return which statistics change although they should not, and why; empty where all are kept."""

@@ -20,7 +20,8 @@ class Watch:
     """Looks before some steps whether the optimizer still does what its plan says, and warns once if not.
 
     It looks before each of the first 32 steps, and then more and more rarely: 92 times in the first 1000 steps. Other
-    steps only increase a counter. A step that ``torch.compile`` compiles is not watched.
+    steps only increase a counter. A step that ``torch.compile`` compiles is not watched. An optimizer takes its watch
+    along into copies and pickles.
 
     Args:
         ratios: The planned ratios of LRs.
@@ -54,17 +55,14 @@ class Watch:
             self._ratios.start_from(optimizer.param_groups)
 
 
-def watch(optimizer: torch.optim.Optimizer, plan: Plan, surveyed: Surveyed) -> None:
-    """Watch an optimizer, unless its config says ``watch: false``.
+def watch_of(plan: Plan, surveyed: Surveyed) -> Watch | None:
+    """Return the watch over the optimizer of a plan; None where its config says ``watch: false``.
 
     Args:
-        optimizer: The optimizer of the plan.
         plan: A plan of the surveyed module.
         surveyed: The module.
     """
     if not plan.spec.watch:
-        return
+        return None
     modules = surveyed.modules if plan.kept_statistics else {}
-    its_watch = Watch(LrRatios(plan.groups), KeptNorms.of(modules, plan.kept_statistics))
-    optimizer.register_step_pre_hook(its_watch.before_step)
-    optimizer.register_load_state_dict_post_hook(its_watch.after_loading)
+    return Watch(LrRatios(plan.groups), KeptNorms.of(modules, plan.kept_statistics))

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from torch import nn
 from torch.optim import Optimizer
@@ -25,11 +25,22 @@ from optimbuild.messages import shown
 from optimbuild.plan.plan import Plan
 
 
+class Watch(Protocol):
+    """What looks before each step, and after each load, whether an optimizer does what its plan says."""
+
+    def before_step(self, optimizer: Optimizer, *args: Any) -> None:
+        """Look, where a look is due."""
+
+    def after_loading(self, optimizer: Optimizer) -> None:
+        """Start from what was loaded."""
+
+
 class BuiltOptimizer(Optimizer):
     """The part of a built optimizer that comes before its own class, see :func:`built_class`."""
 
     plan: Plan
     _model: weakref.ref[nn.Module] | None = None
+    _watch: Watch | None = None
 
     @property
     def model(self) -> nn.Module | None:
@@ -80,16 +91,16 @@ class BuiltOptimizer(Optimizer):
         super().load_state_dict(dict(state_dict))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copy and pickle with the plan; the class is made again from the one that it was made from."""
+        """Copy and pickle with the plan and the watch; the class is made again from the one that it was made from."""
         state = self.__getstate__()
         if "plan" in self.__dict__ and isinstance(state, dict):
-            state = {**state, "plan": without_model(self.plan)}
+            state = {**state, "plan": without_model(self.plan), "_watch": self._watch}
         return new_instance, (original_class(type(self)),), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "plan" in state:  # a copy, or a pickle; torch's load_state_dict comes here too, without it
-            give_plan(self, state["plan"], None)
+            give_plan(self, state["plan"], None, state.get("_watch"))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BuiltOptimizer:
         """Copy with the tensors; the copy finds names in the copied model, where that was copied before."""
@@ -104,17 +115,22 @@ class BuiltOptimizer(Optimizer):
         return other
 
 
-def give_plan(optimizer: Optimizer, plan: Plan, model: nn.Module | None) -> None:
-    """Give an optimizer its plan, and have it load by name.
+def give_plan(optimizer: Optimizer, plan: Plan, model: nn.Module | None, watch: Watch | None) -> None:
+    """Give an optimizer its plan and its watch, and have it load by name.
 
     Args:
         optimizer: One of a class that :func:`built_class` returned.
         plan: The plan that it was built from.
         model: The planned module, in which names are found for tensors that are added later.
+        watch: What watches over it; None for nothing.
     """
     optimizer.plan = plan  # type: ignore[attr-defined]
     if isinstance(optimizer, BuiltOptimizer):
         optimizer._model = None if model is None else weakref.ref(model)
+        optimizer._watch = watch
+    if watch is not None:
+        optimizer.register_step_pre_hook(watch.before_step)
+        optimizer.register_load_state_dict_post_hook(watch.after_loading)
     start_late_momentum(optimizer)
     if not is_zero(optimizer):  # whose own class loads by name, as torch reads the dict before any hook
         resumable(optimizer)

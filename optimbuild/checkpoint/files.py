@@ -26,6 +26,10 @@ def checked_path(directory: str | os.PathLike[str]) -> Path:
         null = b"\0" in os.fsencode(path)
     except (TypeError, UnicodeError):
         raise CheckpointError(f"a directory must be a path, not {shown(directory)}") from None
+    if not os.fspath(directory) or "://" in os.fspath(directory):
+        raise CheckpointError(
+            f"a directory must be a path on a file system of this machine, not {shown(str(directory))}"
+        )
     if null:
         raise CheckpointError(f"a directory must be a path without null characters, not {shown(str(directory))}")
     return path

@@ -88,6 +88,12 @@ class KnownNames:
                 raise CheckpointError(f"the saved names {other!r} and {name!r} both stand for {here!r}")
         return found
 
+    def renames(self, saved: Iterable[str]) -> dict[str, str]:
+        """Return what ``rename`` alone makes of saved names, those left out that stay as they are."""
+        if self._rename is None:
+            return {}
+        return {name: new for name in saved if (new := self._renamed(name)) != name}
+
     def _renamed(self, name: str) -> str:
         """Return what a saved name is called now; of several prefixes the longest counts."""
         self._asked = True

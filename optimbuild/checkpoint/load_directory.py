@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
 from optimbuild.checkpoint.loading import assign
@@ -23,6 +24,7 @@ from optimbuild.checkpoint.ranks import Ranks
 from optimbuild.checkpoint.safe_metadata import compare_metadata, read_metadata
 from optimbuild.checkpoint.save_directory import tensors_by_key
 from optimbuild.checkpoint.saved_state import SavedState
+from optimbuild.messages import counted
 
 
 def load(
@@ -54,13 +56,16 @@ def load(
         CheckpointError: There is no complete save, a file is damaged, or the state does not fit. Nothing was
             loaded, on no rank.
     """
+    refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     ranks = Ranks(named.process_group)
-    names = KnownNames(named, rename)
+    names = ranks.together(lambda: KnownNames(named, rename))
     path = ranks.together(lambda: checked_path(directory))
     ranks.agree({"options": options, "missing": missing, "unexpected": unexpected})
     manifest = ranks.together(lambda: Manifest.read(path))
     ranks.agree({"save": sealed(asdict(manifest))["sha256"]})
+    renames = ranks.together(lambda: names.renames(manifest.params))
+    ranks.agree({"rename": f"{counted(len(renames), 'name')} ({sealed(renames)['sha256'][:8]})"})
     ranks.together(lambda: _verify(manifest, path, ranks))
     choices = Choices(options, missing, unexpected, rename=rename)
     found = ranks.together(lambda: prepare(named, names, manifest.state(), choices))

@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.load_report import LoadReport
@@ -74,6 +75,8 @@ def _as_torch_loads_it(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict
     by position, and torch casts it. The groups have no ``param_names``, so torch keeps those of the optimizer.
     Hooks that were registered later see what this returns.
     """
+    if "param_groups" not in state_dict:  # those that torch makes for FSDP1 have some
+        refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     load = prepare(named, KnownNames(named), state_dict, _choices(named), ADVICE)
     _warn_of_changes(load.report)

@@ -8,6 +8,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from optimbuild.checkpoint.copy_on_step import copy_shared_at_next_step
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.group_options import set_options
 from optimbuild.checkpoint.known_names import KnownNames, Rename
 from optimbuild.checkpoint.load_report import LoadReport
@@ -62,9 +63,9 @@ def load_optimizer_state(
     lr of 2 parameters: 0.0001 → 5e-05: weight, bias
     the options of the config count
     """
+    refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
-    choices = Choices(options, missing, unexpected, names, rename)
-    load = prepare(named, KnownNames(named, rename), state, choices)
+    load = prepare(named, KnownNames(named, rename), state, Choices(options, missing, unexpected, names, rename))
     assign(named, converted_state(named, load.match, load.saved.state), load.updates)
     return load.report
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint import data_files
 from optimbuild.checkpoint.files import checked_path, path_text
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.manifest import MANIFEST_FILE, METADATA, Manifest, checksum, tensor_key
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.ranks import Ranks, refuse_unjoined_ranks
@@ -55,6 +56,7 @@ def save(optimizer: Optimizer, directory: str | os.PathLike[str]) -> None:
     ...     print(load(optimizer, directory))
     state of 2 parameters loaded (layout: optimbuild, version 1)
     """
+    refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     ranks = Ranks(named.process_group)
     refuse_unjoined_ranks()

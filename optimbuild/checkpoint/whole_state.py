@@ -6,6 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from optimbuild.checkpoint.flat_shards import refuse_flat_shards
 from optimbuild.checkpoint.gather import gathered
 from optimbuild.checkpoint.layouts import VERSION
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
@@ -44,6 +45,7 @@ def optimizer_state(optimizer: Optimizer, to_rank: int | None = None) -> dict[st
     >>> state["state"]["bias"]["step"], state["params"]["bias"]["lr"]
     (tensor(1.), 0.1)
     """
+    refuse_flat_shards(optimizer)
     named = NamedOptimizer.of(optimizer)
     state = gathered(named, to_rank)
     if state is None:

@@ -12,7 +12,7 @@ from optimbuild.model.kinds import role_of
 from optimbuild.model.param_info import ParamInfo
 
 _WEIGHTS = frozenset(("linear", "conv", "embedding", "deformable"))
-_MAGNITUDE = re.compile(r"(^|_)weight_g$")
+_MAGNITUDE = re.compile(r"(^|_)weight(_\w+)?_g$")
 _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
 _WEIGHT_OF_CONTAINER = re.compile(r"(^|\.)(weight|lora_\w+)\.[^.]+$")
 
@@ -112,7 +112,7 @@ def is_vector(param: ParamInfo) -> bool:
     if len(param.shape) < 2 or param.shape.count(1) < len(param.shape) - 1:
         return False
     own, role = param.name.rpartition(".")[2], role_of(param.name, container=param.container)
-    if _MAGNITUDE.search(own) or (own == "original0" and role == "weight"):
+    if _MAGNITUDE.search(own) or (own == "original0" and _WEIGHT.search(role)):
         return True
     is_layer = not param.kinds.isdisjoint(_WEIGHTS) or ("norm" not in param.kinds and bool(param.bases))
     return not (is_layer and (_WEIGHT.search(role) or _WEIGHT_OF_CONTAINER.search(param.name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from optimbuild.errors import ModelError
 
@@ -39,6 +39,11 @@ def shapes_before_fsdp(modules: Iterable[nn.Module]) -> dict[int, tuple[int, ...
     return shapes
 
 
+def is_flattened(tensor: Tensor) -> bool:
+    """Say whether FSDP1 has flattened a parameter, or made the parameter as a flat one."""
+    return bool(tensor.__dict__.get("_fsdp_flattened"))
+
+
 def full_shape(tensor: nn.Parameter, flattened: Mapping[int, Sequence[int]]) -> Sequence[int]:
     """Return the shape of a parameter; FSDP1 leaves a flat shard in its place, DeepSpeed stage 3 an empty tensor.
 
@@ -52,7 +57,7 @@ def full_shape(tensor: nn.Parameter, flattened: Mapping[int, Sequence[int]]) -> 
     noted = tensor.__dict__  # to ask a tensor for an attribute that it lacks takes much longer
     if not noted:
         return tensor.shape  # nearly always
-    if "_fsdp_flattened" not in noted:
+    if not is_flattened(tensor):
         shape: Sequence[int] = noted.get("ds_shape", tensor.shape)
         return shape
     if id(tensor) not in flattened:

@@ -40,6 +40,8 @@ def glob_expression(text: str) -> str:
 def expanded(text: str) -> list[str]:
     """Return the patterns that the alternatives of a pattern make, such as ``a.x`` and ``a.y`` of ``a.{x,y}``.
 
+    One of them may be a range, as in ``blocks.{0,2..4}``.
+
     Raises:
         ValueError: A brace has no partner, an alternative is empty or is a count, or there are too many.
     """
@@ -57,7 +59,9 @@ def expanded(text: str) -> list[str]:
             raise ValueError(
                 f"{text[start:end]} leaves names out: write them, or a pattern, instead of {alternative!r}"
             )
-        patterns += expanded(text[:start] + alternative + text[end:])
+        alone = f"{{{alternative}}}"
+        meant = alone if _RANGE.fullmatch(alone) else alternative  # as in {0,2..4}
+        patterns += expanded(text[:start] + meant + text[end:])
         if len(patterns) > MAX_ALTERNATIVES or sum(map(len, patterns)) > MAX_EXPANDED:
             raise ValueError(
                 f"its alternatives make more than {MAX_ALTERNATIVES} patterns, or more than {MAX_EXPANDED} characters"

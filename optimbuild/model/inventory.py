@@ -43,6 +43,7 @@ class Inventory:
         outputs: By parameter name the method that names it as an output, such as ``get_output_embeddings()``.
         packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
         backbone: Class name of what the model has under ``backbone``, as OpenMMLab's models do; empty for others.
+        frozen: Names that other rules of the config freeze, for a rule that asks to see them; see :meth:`with_frozen`.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -62,6 +63,7 @@ class Inventory:
     packages: tuple[str, ...] = field(default=(), compare=False, repr=False)
     outputs: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     backbone: str = field(default="", compare=False, repr=False)
+    frozen: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
@@ -74,6 +76,12 @@ class Inventory:
         """Return the same inventory; what the copy's hints answer from now on is not noted in this one."""
         other = copy.copy(self)
         object.__setattr__(other, "hints", self.hints.copy())
+        return other
+
+    def with_frozen(self, names: frozenset[str]) -> Inventory:
+        """Return the same inventory for a rule that sees which parameters the others freeze; the hints are shared."""
+        other = copy.copy(self)
+        object.__setattr__(other, "frozen", names)
         return other
 
     @property
@@ -102,6 +110,12 @@ class Inventory:
     def trainable(self) -> tuple[ParamInfo, ...]:
         """The parameters with ``requires_grad`` before the build, in model order."""
         return tuple([param for param in self.params if param.trainable])
+
+    @property
+    def trained(self) -> tuple[ParamInfo, ...]:
+        """The trainable parameters but for those in ``frozen``, in model order."""
+        trainable = self.trainable
+        return tuple([p for p in trainable if p.name not in self.frozen]) if self.frozen else trainable
 
     @cached_property
     def routing_kinds(self) -> Mapping[str, Mapping[str, str]]:
@@ -255,6 +269,7 @@ class Inventory:
             statistics=tuple([name.removeprefix(start) for name in self.statistics if name.startswith(start)]),
             outputs={own[name][0]: method for name, method in self.outputs.items() if own.get(name)},
             backbone="",
+            frozen=frozenset([own[name][0] for name in self.frozen if own.get(name)]),
         )
 
     def record(self, ratios: Iterable[float] = ()) -> None:

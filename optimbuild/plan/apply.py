@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -46,6 +46,30 @@ class Applied:
         return frozenset([param.name for param, n in zip(edits.model, edits.numbers, strict=True) if n in freezing])
 
 
+def apply_rules(specs: Sequence[RuleSpec], model: Inventory) -> list[Applied]:
+    """Apply the rules of a config.
+
+    A rule whose class says ``after_freezing`` is asked after the others, and sees in ``model.frozen`` what they freeze.
+
+    Args:
+        specs: The rules, in the order of the config.
+        model: The inventory.
+
+    Returns:
+        The rules in the same order.
+
+    Raises:
+        ConfigError: As :func:`applied`, which has the other errors too.
+    """
+    late = [getattr(_class_of(spec, f"rules[{i}]"), "after_freezing", False) for i, spec in enumerate(specs)]
+    found: dict[int, Applied] = {}
+    for turn in (False, True):
+        frozen = frozenset[str]().union(*[rule.frozen for rule in found.values()])
+        seen = model.with_frozen(frozen) if frozen else model
+        found |= {i: applied(spec, f"rules[{i}]", seen) for i, spec in enumerate(specs) if bool(late[i]) is turn}
+    return [found[i] for i in range(len(specs))]
+
+
 def applied(spec: RuleSpec, path: str, model: Inventory) -> Applied:
     """Apply a rule.
 
@@ -75,13 +99,17 @@ def applied(spec: RuleSpec, path: str, model: Inventory) -> Applied:
 
 def made_rule(spec: RuleSpec, path: str) -> Any:
     """Return a rule with its options, checked and coerced from the types of its fields."""
-    try:
-        cls = find_rule(spec.type)
-    except UnknownNameError as error:
-        raise UnknownNameError(error.message, join(path, "type")) from None
+    cls = _class_of(spec, path)
     if hasattr(cls, "__pydantic_fields__"):
         return _guarded(lambda: validated(cls, spec.options, path), spec, path, "refuses its options:")
     return _guarded(lambda: cls(**spec.options), spec, path, "refuses its options:")
+
+
+def _class_of(spec: RuleSpec, path: str) -> Any:
+    try:
+        return find_rule(spec.type)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.message, join(path, "type")) from None
 
 
 def _edits_of(rule: Any, spec: RuleSpec, model: Inventory) -> Edits:

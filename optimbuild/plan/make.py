@@ -11,7 +11,7 @@ from optimbuild.config import Reading, Spec, read_config
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
-from optimbuild.plan.apply import applied
+from optimbuild.plan.apply import apply_rules
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
 from optimbuild.plan.fold import Fold
@@ -127,7 +127,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     base = base_options(spec)
     for name in (None, *spec.optimizers):
         base(name)  # refuses a wrong one
-    rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(spec.rules)]
+    rules = apply_rules(spec.rules, model)
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     fold = Fold(base)

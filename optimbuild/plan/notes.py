@@ -21,10 +21,13 @@ def notes_of(rules: Sequence[Applied], base: Base) -> list[str]:
     fold, found = Fold(base), list[str]()
     for rule in rules:
         others = [(i, other) for i, other in enumerate(rules) if other is not rule]
+        alike = [other.edits for _, other in others if other.spec.type == rule.spec.type]
         for text, about, option in rule.edits.notes:
             if about is None:
                 found.append(f"{rule.spec.type}: {text}")
-            elif names := {param.name: None for param in about if _is_concerned(param, option, others, fold)}:
+                continue
+            left = [param for param in about if not any(edits[param.name] for edits in alike)]
+            if names := {param.name: None for param in left if _is_concerned(param, option, others, fold)}:
                 found.append(f"{rule.spec.type}: {text}: {listing(list(names))}")
     return list(dict.fromkeys(found))
 

@@ -13,7 +13,7 @@ from optimbuild.config.spec import Spec
 from optimbuild.errors import ModelError
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.inventory_file import param_to_dict
-from optimbuild.plan.apply import applied
+from optimbuild.plan.apply import apply_rules
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
@@ -137,7 +137,7 @@ class Plan:
             ModelError: No parameter has this name.
         """
         param, log = self.inventory[name], list[Change]()
-        rules = [applied(rule, f"rules[{i}]", self.inventory) for i, rule in enumerate(self.spec.rules)]
+        rules = apply_rules(self.spec.rules, self.inventory)
         wanted = [(i, edit) for i, rule in enumerate(rules) if (edit := rule.edits[name]) is not None]
         Fold(base_options(self.spec)).setting(param.trainable, wanted, log)
         return tuple([Step(self.spec.rules[i].type, why, before, after, i) for i, why, before, after in log])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from optimbuild.plan.apply import applied
+from optimbuild.plan.apply import apply_rules
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Setting
 from optimbuild.plan.fold import Fold
@@ -35,7 +35,7 @@ def settings_if_trained(plan: Plan, names: Collection[str]) -> dict[str, Setting
         [param._replace(trainable=True) if param.name in wanted_names else param for param in plan.inventory.params]
     )
     model = replace(plan.inventory, params=params)
-    rules = [applied(rule, f"rules[{i}]", model) for i, rule in enumerate(plan.spec.rules)]
+    rules = apply_rules(plan.spec.rules, model)
     fold = Fold(base_options(plan.spec))
     found = {}
     for name in names:

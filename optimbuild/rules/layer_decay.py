@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
@@ -112,9 +112,11 @@ class LayerDecay:
     ``layers: auto`` the model is asked for ``lr_decay_keywords(ratio)`` (InternImage), then
     ``get_layer_depth(name)`` (MMPretrain), then ``group_matcher`` (timm). Every module may have these
     methods: the nearest one above a parameter answers, and what lies outside of all of them keeps the full LR.
-    A model without any has its depths inferred from numbered names, and an ambiguous one is an error. The plan says
-    where the depths came from, and warns of parameters that no layer claims: they keep the full LR. A table, such as
-    ``layers: internimage`` with ``depths: [4, 4, 18, 4]``, gives the layers as a published project does.
+    A model without any has its depths inferred from numbered names, and an ambiguous one is an error. A tower
+    that is frozen, such as a teacher, is none, also where another rule of the config freezes it; other parameters that
+    the config freezes count as layers. The plan says where the depths came from, and warns of parameters that no layer
+    claims: they keep the full LR. A table, such as ``layers: internimage`` with ``depths: [4, 4, 18, 4]``, gives the
+    layers as a published project does.
 
     Example:
         ``{type: layer_decay, ratio: 0.75, layers: [[cls_token, pos_embed, patch_embed], "blocks.{n}", [norm, head]]}``
@@ -138,6 +140,9 @@ class LayerDecay:
     """Further factors, each of which multiplies that of the layer where it fits. For tables."""
     min_scale: Share = 0.0
     """The lowest factor that any layer gets, in [0, 1]."""
+
+    after_freezing: ClassVar[bool] = True
+    """A tower that other rules freeze has no layers."""
 
     def __post_init__(self) -> None:
         has_table = isinstance(self.layers, Mapping) or self.layers in TABLES
@@ -171,8 +176,8 @@ class LayerDecay:
             since = " (since 0.2; before, that of the first layer)" if self.layers == "auto" and not found else ""
             edits.warn(f"no layer claims these parameters, so they keep the full LR{since}", about=edits.rest())
         elif found and (rest := outside(model, found)):
-            text = f"outside of {listing([part.hints.of for part in found])}, at the full LR: {listing(rest)}"
-            (edits.note if len(rest) < len(model.trainable) / 2 else edits.warn)(text)
+            text = f"outside of {listing([part.hints.of for part in found])}, at the full LR"
+            (edits.note if len(rest) < len(model.trained) / 2 else edits.warn)(text, about=rest)
         return edits
 
     def _give(self, edits: Edits, depths: Depths) -> None:

@@ -360,6 +360,19 @@ def test_a_step_tells_that_kept_statistics_were_given_back(release):
     assert "without calling" not in text
 
 
+def test_a_deep_copy_watches_over_the_norms_that_were_copied_with_it():
+    model = Net()
+    optimizer = build_optimizer(KEEP, model)
+    other_model, other = copy.deepcopy((model, optimizer))
+    alone, pickled = copy.deepcopy(optimizer), pickle.loads(pickle.dumps((model, optimizer)))[1]
+    converted(model)
+    for copied in (alone, pickled):  # they step no model that they know
+        assert steps_with_warnings(copied, model) == []
+    assert steps_with_warnings(other, other_model, 3) == []
+    (text,) = steps_with_warnings(other, converted(other_model))
+    assert "stem.1 was replaced by another module" in text
+
+
 def test_an_optimizer_does_not_keep_the_norms_of_a_model_alive():
     model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
     optimizer = build_optimizer({**CONFIG, "rules": [{"type": "freeze", "patterns": ["0", "1"]}]}, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import linecache
 import math
@@ -419,11 +420,57 @@ def test_a_compiled_step_is_compiled_once_and_not_watched():
     assert len(graphs) <= 2 * first  # torch compiles twice: the state is new at the first step
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
-def test_a_watched_optimizer_is_copied_and_pickled_as_any(copied):
-    other = copied(build_optimizer(CONFIG, Net()))
-    assert len(other.param_groups) == 10
-    other.step()
+def through_torch_save(value: Any) -> Any:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "torch.save": through_torch_save,
+    "a copy of a copy": lambda value: copy.deepcopy(through_torch_save(value)),
+}
+SEVERAL = {
+    **CONFIG,
+    "optimizers": {"slow": {"type": "sgd", "lr": 1e-4}},
+    "rules": [*CONFIG["rules"], {"type": "match", "table": {"stem": {"optimizer": "slow"}}}],
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("config", [CONFIG, SEVERAL], ids=["one", "several"])
+def test_a_copy_of_an_optimizer_is_watched_like_it(copied, config):
+    model = Net()
+    optimizer = build_optimizer(config, model)
+    train(optimizer, model, lambda _: None, 2)
+    other_model, other = copied((model, optimizer))
+    scheduler = sched.CosineAnnealingLR(other, STEPS)
+    assert train(other, other_model, lambda _: scheduler.step(), 5) == []
+    for group in other.param_groups:
+        group["lr"] = 1e-3
+    ((step, _),) = train(other, other_model, lambda _: None, 5)
+    assert step <= 3
+    assert train(optimizer, model, lambda _: None, 3) == []
+    assert train(copied(other), other_model, lambda _: None, 3) == []  # it was told already
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_that_loads_options_of_a_save_is_silent(copied):
+    model = Net()
+    saved = build_optimizer({**CONFIG, "rules": [{"type": "layer_decay", "ratio": 0.75}]}, model)
+    other = copied(build_optimizer(CONFIG, model))
+    with pytest.warns(OptimBuildWarning, match="the options of the save count"):
+        other.load_state_dict(saved.state_dict())
+    assert train(other, model, lambda _: None, 5) == []
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_of_an_unwatched_optimizer_is_unwatched(copied):
+    model, other = copied((model := Net(), build_optimizer({**CONFIG, "watch": False}, model)))
+    assert train(other, model, lambda _: mae(other, 30), 5) == []
 
 
 def test_a_watch_looks_ever_more_rarely():

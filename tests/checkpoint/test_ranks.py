@@ -207,6 +207,9 @@ def load_with_other_arguments(directory: str) -> list[str]:
         {"options": "checkpoint" if first else "config"},
         {"missing": "init" if first else "error"},
         {"unexpected": "ignore" if first else "error"},
+        {"rename": None if first else {"blocks.0.": "blocks.1.", "blocks.1.": "blocks.0."}},
+        {"rename": (lambda name: name) if first else (lambda name: name[::-1])},
+        {"rename": {} if first else 5},
     ):
         with pytest.raises(CheckpointError) as caught:
             load(optimizer, directory, **choices)  # type: ignore[arg-type]
@@ -217,7 +220,14 @@ def load_with_other_arguments(directory: str) -> list[str]:
 
 def test_ranks_that_load_with_different_arguments_are_refused(tmp_path: Path) -> None:
     for messages in run(2, load_with_other_arguments, str(tmp_path)):
-        assert [message.split(":")[0].split()[-1] for message in messages] == ["options", "missing", "unexpected"]
+        assert [message.split(":")[0].split()[-1] for message in messages][:5] == [
+            "options",
+            "missing",
+            "unexpected",
+            "rename",
+            "rename",
+        ]
+        assert messages[5].endswith("rename must be a mapping of prefixes or a function, not 5")
         assert "'checkpoint' on rank 0, 'config' on rank 1" in messages[0]
 
 

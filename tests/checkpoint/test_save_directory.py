@@ -243,3 +243,13 @@ def test_a_full_disk_leaves_the_previous_save_and_nothing_else(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("refused") == 2, done.stdout
     assert "the previous save loads" in done.stdout
+
+
+@pytest.mark.parametrize("directory", ["", "s3://bucket/run", "file:///run", "run\0", b"run", None, 5])
+def test_what_is_no_directory_here_is_neither_saved_into_nor_loaded(directory: Any, monkeypatch: Any, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    _, optimizer = built()
+    for attempt in (save, load):
+        with pytest.raises(CheckpointError, match="a directory must be a path"):
+            attempt(optimizer, directory)
+    assert list(tmp_path.iterdir()) == []

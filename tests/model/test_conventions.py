@@ -18,10 +18,10 @@ def vectors(module: nn.Module) -> set[str]:
     return {param.name for param in inventory(module) if is_vector(param)}
 
 
-def old(normalize, module: nn.Module) -> nn.Module:
+def old(normalize, module: nn.Module, *name: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return normalize(module)
+        return normalize(module, *name)
 
 
 class LowRank(nn.Linear):
@@ -54,6 +54,11 @@ class Gained(nn.Conv2d):
         (parametrizations.spectral_norm(nn.Linear(4, 1)), set()),
         (parametrizations.orthogonal(nn.Linear(4, 1)), set()),
         (old(nn.utils.weight_norm, nn.Linear(4, 1)), {"weight_g"}),
+        (
+            parametrizations.weight_norm(nn.GRU(2, 3), "weight_hh_l0"),
+            {"parametrizations.weight_hh_l0.original0"},
+        ),
+        (old(nn.utils.weight_norm, nn.GRU(2, 3), "weight_hh_l0"), {"weight_hh_l0_g"}),
         (nn.utils.spectral_norm(nn.Linear(4, 1)), set()),
         (prune.random_unstructured(nn.Linear(4, 1), "weight", 1), set()),
         (LowRank(), set()),

@@ -30,6 +30,7 @@ from tests.properties import examples
         ("layer{n}.conv", ["layer3.conv.weight"], ["layer.3.conv", "layer3.conv1"]),
         ("a+b.c(d)[e]", ["a+b.c(d)[e].w"], ["aab.cd", "a+b.c(d)e"]),
         ("a.{0..10}", ["a.0", "a.10", "a.7.w"], ["a.11", "a.100", "a.01", "a.x"]),
+        ("a.{0,2..10,x}", ["a.0", "a.2", "a.10.w", "a.x"], ["a.1", "a.11", "a.100", "a.0x"]),
         ("a{8..11}b", ["a8b", "a10b.w"], ["a7b", "a12b", "a08b"]),
         ("a.*{9..11}", ["a.x9", "a.b10.w", "a.11"], ["a.19", "a.111", "a.1"]),
         ("{bias,norm}", ["bias", "norm.w"], ["weight", "a.bias"]),

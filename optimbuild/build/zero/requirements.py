@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
+from optimbuild.model.full_shapes import is_flattened
 from optimbuild.model.survey import Surveyed
 from optimbuild.plan.partition import one_bucket
 from optimbuild.plan.plan import Plan
@@ -43,7 +44,7 @@ def refuse_sharded_model(surveyed: Surveyed) -> None:
     pairs = [(p.name, tensor) for p, tensor in zip(surveyed.inventory.params, surveyed.tensors, strict=True)]
     shards = {
         "FSDP2 or tensor parallelism (DTensor)": [name for name, _ in pairs if name in surveyed.inventory.sharded],
-        "FSDP": [name for name, tensor in pairs if getattr(tensor, "_fsdp_flattened", False)],
+        "FSDP": [name for name, tensor in pairs if is_flattened(tensor)],
         "DeepSpeed": [name for name, tensor in pairs if hasattr(tensor, "ds_id")],
     }
     for how, names in shards.items():

@@ -53,8 +53,9 @@ class Part:
 def parts(model: Inventory) -> list[Part]:
     """Return the parts of a model that tell depths, the nearest one for each parameter.
 
-    A part without a trainable parameter does not count. Timm's matchers place their inner models on purpose, so a
-    matcher inside counts only where the one above it leaves its parameters out.
+    A part without a trainable parameter does not count, and neither does one that the config freezes, where another one
+    is trained. Timm's matchers place their inner models on purpose, so a matcher inside counts only where the one above
+    it leaves its parameters out.
     """
     asked = dict(model.hints.offering(*DEPTH_HOOKS))
     if list(asked) == [""]:
@@ -71,11 +72,13 @@ def parts(model: Inventory) -> list[Part]:
         if above is not None and _is_placed(asked[above], above, asked[prefix], found[prefix]):
             found[above] += found.pop(prefix)
     order = {name: position for position, name in enumerate(model.names)}
-    return [
+    made = [
         Part(prefix, asked[prefix], _hook(asked[prefix]), sorted(params, key=lambda param: order[param.name]))
         for prefix, params in found.items()
         if any(param.trainable for param in params)
     ]
+    trained = {param.name for param in model.trained}
+    return [part for part in made if any(param.name in trained for param in part.params)] or made
 
 
 def _nearest(name: str, asked: Collection[str]) -> str | None:
@@ -137,10 +140,10 @@ def _from_group_matcher(part: Part) -> Depths:
     return Depths({name: layer_of_group[group] for name, group in found.items()}, layer + 1, source)
 
 
-def outside(model: Inventory, found: Sequence[Part]) -> list[str]:
-    """Return the names of the trainable parameters that no part holds."""
+def outside(model: Inventory, found: Sequence[Part]) -> list[ParamInfo]:
+    """Return the trained parameters that no part holds."""
     inside = {param.name for part in found for param in part.params}
-    return [param.name for param in model if param.trainable and param.name not in inside]
+    return [param for param in model.trained if param.name not in inside]
 
 
 def idle_keywords(part: Part, unused: Sequence[str]) -> list[str]:

@@ -6,10 +6,12 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
 from optimbuild.model.depths.depths import Depths
+from optimbuild.model.depths.frozen_towers import outside_frozen_towers
 from optimbuild.model.depths.numbered import Numbered, cut_at_number, cut_rest, indices_of, parent_of
 from optimbuild.model.depths.stem import Trunk, is_token_or_table, other_towers, stem_of, widths
 from optimbuild.model.inventory import Inventory
@@ -60,17 +62,19 @@ def from_names(model: Inventory) -> Depths:
 def _trunk_of(model: Inventory) -> tuple[Sequence[ParamInfo], str, list[Numbered | None]]:
     """Return the parameters among which there is one trunk, its container, and how the names are cut.
 
-    These are all parameters, or the trainable ones where all have no one trunk or a frozen one, such as a teacher.
+    These are all parameters. Where they have no one trunk, or one of which nothing is trained, frozen towers are left
+    out, such as a teacher. If the rest has no trunk either, one counts that the config freezes, which leaves the layers
+    of what it trains as they were; and at last the trainable parameters alone.
     """
-    try:
-        trunk, cuts = _trunk(model.names)
-        pairs = zip(model, cuts, strict=True)
-        if not model.trainable or any(param.trainable for param, cut in pairs if cut is not None and cut[0] == trunk):
-            return model.params, trunk, cuts
-    except ConfigError:
-        if not model.trainable or len(model.trainable) == len(model):
-            raise
-    return (model.trainable, *_trunk([param.name for param in model.trainable]))
+    outside = outside_frozen_towers(model)
+    for params, who in ((model.params, model.trained), (outside, model.trained), (model.params, model.trainable)):
+        with suppress(ConfigError):
+            trunk, cuts = _trunk([param.name for param in params])
+            members = {param.name for param, cut in zip(params, cuts, strict=True) if cut and cut[0] == trunk}
+            if not model.trainable or any(param.name in members for param in who):
+                return params, trunk, cuts
+    trainable = [param for param in outside if param.trainable] or outside
+    return (trainable, *_trunk([param.name for param in trainable]))
 
 
 class _Around:
