@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, SCHEDULES
 from optimbuild.errors import CheckpointError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import counted, listing, shown
 from optimbuild.plan.plan import Plan
 
 MEMBER = "optimizer"
@@ -169,7 +169,7 @@ def _names(group: Mapping[str, Any], index: int) -> list[str]:
     names = group.get("param_names")
     if names is None or len(names) != len(group["params"]):
         raise CheckpointError(
-            f"param_groups[{index}] does not name its {len(group['params'])} parameters: `param_names` is "
+            f"param_groups[{index}] does not name its {counted(len(group['params']), 'parameter')}: `param_names` is "
             f"{shown(names)}. Build the optimizer with optimbuild.build_optimizer, or construct it from "
             "model.named_parameters()."
         )

@@ -23,6 +23,7 @@ from optimbuild.cli.commands.plan import plan
 from optimbuild.cli.commands.plugins import check_plugin, new_plugin
 from optimbuild.cli.commands.schema import schema
 from optimbuild.cli.output import print_message, print_text, show_warning
+from optimbuild.cli.usage import USAGE_ERROR, print_usage_mistake
 from optimbuild.errors import OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     name="optimbuild",
     help="See, explain and check what every parameter of a model gets from an optimizer config.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -66,11 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", OptimBuildWarning)
         warnings.showwarning = show_warning
         try:
-            app(args=left, prog_name="optimbuild")
+            status = app(args=left, prog_name="optimbuild", standalone_mode=False)
+            return status if isinstance(status, int) else SAME
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else SAME
         except KeyboardInterrupt:
             raise
+        except USAGE_ERROR as error:
+            print_usage_mistake(error)
         except BaseException as error:  # noqa: BLE001  # Python would exit with 1, which means "different"
             _print_error(error, len(left) < len(given))
     return TROUBLE

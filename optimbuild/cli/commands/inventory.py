@@ -12,7 +12,7 @@ import typer
 
 from optimbuild.cli.output import print_message, print_text
 from optimbuild.errors import ModelError
-from optimbuild.messages import printable, shown
+from optimbuild.messages import counted, printable, shown
 
 LARGEST_INVENTORY = 2**28
 """The limit on the size of a file that is read to see whether it is an inventory, in bytes."""
@@ -53,7 +53,7 @@ def inventory(
         Path(output).write_text(text, "utf-8")
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ModelError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
-    return print_message("Wrote", f"{printable(output)}: {len(found)} tensors")
+    return print_message("Wrote", f"{printable(output)}: {counted(len(found), 'tensor')}")
 
 
 def _refuse_other_file(output: str) -> None:

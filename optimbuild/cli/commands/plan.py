@@ -10,6 +10,7 @@ import typer
 from optimbuild.cli.arguments import Config, Json, Model, Optimizer, Overrides
 from optimbuild.cli.output import print_lines, print_message, print_text, report_width
 from optimbuild.cli.plans import inventory_for, plans_of_file
+from optimbuild.errors import ConfigError
 
 if TYPE_CHECKING:
     from optimbuild.plan.plan import Plan
@@ -30,6 +31,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what every parameter gets, one row per group; one table per optimizer, if there are several."""
+    if params and as_json:
+        raise ConfigError("--params is about the table; --json has every parameter without it. Leave one of them out.")
     plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
     several = len(plans) > 1
     if as_json:
