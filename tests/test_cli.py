@@ -225,7 +225,9 @@ MISTAKES = {
     "set with control characters": ((*PLAN, "--set", "optimizer.\x1b[31m=1"), r"\x1b"),
     "no parameter": (("explain", "own.yaml", "-m", "model.json"), "PARAM"),
     "unknown parameter": (("explain", "own.yaml", "-m", "model.json", "head.wieght"), "Closest: head.weight"),
-    "unknown list": (("list", "rule"), "Did you mean 'rules'?"),
+    "unknown list": (("list", "rule"), "Did you mean 'rules' or"),
+    "unknown name": (("list", "no_decy"), "has the name 'no_decy'. Did you mean 'no_decay'?"),
+    "unknown kind": (("list", "rule", "no_decay"), "Did you mean 'rules'?"),
     "unknown rule": (("list", "rules", "no_decy"), "Did you mean 'no_decay'?"),
     "unknown optimizer": (("list", "optimizers", "os.system"), "a dotted path is never imported"),
     "inventory cannot be written": (("inventory", "model.json", "-o", "no/where.json"), "no/where.json"),
@@ -395,7 +397,9 @@ WITHOUT_TORCH = [
     ["explain", "own.yaml", "-m", "model.json", "head.weight"],
     ["diff", "own.yaml", "own.yaml", "-m", "model.json"],
     ["inventory", "model.json"],
-    ["list", "rules"],
+    ["list"],
+    ["list", "no_decay"],
+    ["list", "sgd"],
     ["schema"],
 ]
 

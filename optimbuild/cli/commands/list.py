@@ -13,22 +13,48 @@ from optimbuild.messages import shown, suggest
 KINDS = ("rules", "optimizers")
 
 
+def _complete_first(incomplete: str) -> list[str]:
+    """Return the kinds, and all names, that begin like what was typed."""
+    from optimbuild.report.registry_lookup import names_of
+
+    names = dict.fromkeys([*KINDS, *(name for kind in KINDS for name in names_of(kind))])
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _complete_second(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the kind before it that begin like what was typed."""
+    from optimbuild.report.registry_lookup import names_of
+
+    kind = ctx.params.get("kind")
+    return [name for name in names_of(kind) if name.startswith(incomplete)] if kind in KINDS else []
+
+
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="rules|optimizers", help="By default both.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="rules|optimizers|NAME",
+            help="By default both; or the name of one of them.",
+            show_default=False,
+            autocompletion=_complete_first,
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="One of them.", show_default=False, autocompletion=_complete_second),
+    ] = None,
 ) -> None:
     """List rules and optimizers, or the options of one.
 
     What installed plugins register is listed with the package that it comes from.
     """
-    if kind is not None and kind not in KINDS:
-        raise ConfigError(
-            f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}"
-        )
+    from optimbuild.report.registry_lookup import lines_of_name
     from optimbuild.report.registry_text import entry_lines, list_lines
 
-    if kind is None or name is None:
-        return print_lines(list_lines(KINDS if kind is None else (kind,)))
-    return print_lines(entry_lines(kind, name))
+    if kind is None:
+        return print_lines(list_lines(KINDS))
+    if kind in KINDS:
+        return print_lines(list_lines((kind,)) if name is None else entry_lines(kind, name))
+    if name is None:
+        return print_lines(lines_of_name(kind, KINDS))
+    raise ConfigError(f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}")
