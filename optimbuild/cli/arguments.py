@@ -15,7 +15,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="An inventory file (*.json), package.module:callable, or hf:CONFIG.json. "
+        help="An inventory file (*.json), package.module:callable, or hf:CONFIG.json or hf:FOLDER. "
         "An MMEngine config in Python may build its own.",
         show_default=False,
     ),
