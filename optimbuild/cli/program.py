@@ -1,4 +1,4 @@
-"""The command line: ``optimbuild plan | explain | diff | list | inventory | schema | new-plugin | check-plugin``.
+"""The command line: ``optimbuild plan | explain | diff | plot | list | inventory | schema | new-plugin | check-plugin``.
 
 What a command needs is imported inside it, so that ``--help`` is quick and a plan of an inventory
 file never imports torch.
@@ -20,6 +20,7 @@ from optimbuild.cli.commands.explain import explain
 from optimbuild.cli.commands.inventory import inventory
 from optimbuild.cli.commands.list import list_
 from optimbuild.cli.commands.plan import plan
+from optimbuild.cli.commands.plot import plot
 from optimbuild.cli.commands.plugins import check_plugin, new_plugin
 from optimbuild.cli.commands.schema import schema
 from optimbuild.cli.output import print_message, print_text, show_warning
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(explain)
 app.command()(diff)
+app.command()(plot)
 app.command(name="list")(list_)
 app.command()(inventory)
 app.command()(schema)
