@@ -13,9 +13,9 @@ MOST = 120
 def blocks_of(names: Sequence[str]) -> list[str]:
     """Return for each parameter the module that it is drawn at.
 
-    This is the numbered module around it, such as ``levels.2.blocks.0``: the innermost one, or one further out where
-    a model has too many of them. What is in none is drawn at the largest module that holds nothing numbered; a
-    parameter that is in no such module is drawn by itself.
+    This is the numbered module around it, such as ``levels.2.blocks.0``, that holds modules: the innermost one, or one
+    further out where a model has too many of them. What is in none is drawn at the largest module that holds no such
+    one, and a parameter that is in no module by itself.
 
     Args:
         names: The names of the parameters, in model order.
@@ -24,7 +24,8 @@ def blocks_of(names: Sequence[str]) -> list[str]:
     ['stem', 'layers.0', 'layers.0', 'layers.1', 'head']
     """
     around = [modules_around(name) for name in names]
-    numbered = [[module for module in modules if module.rpartition(".")[2].isdigit()] for modules in around]
+    blocks = {outer for modules in around for outer in modules[:-1] if outer.rpartition(".")[2].isdigit()}
+    numbered = [[module for module in modules if module in blocks] for modules in around]
     for level in range(max(map(len, numbered), default=0), -1, -1):
         starts = [found[: level + 1][-1] if found else "" for found in numbered]
         if level == 0 or len(set(starts)) <= MOST:

@@ -28,7 +28,7 @@ METADATA: Mapping[str, dict[str, Any]] = {
 }
 """By format what is written beside the picture: no date, so that equal plans give equal files."""
 COLOURS = ("#D55E00", "#0072B2", "#CC79A7", "#009E73", "#56B4E9", "#E69F00", "#333333", "#767676")
-SHAPES = ("v", "o", "P", "^", "D", "s", "x", "*")
+SHAPES = ("v", "o", "P", "^", "D", "s", "X", "*")
 STYLES = {kind: (colour, shape) for kind, colour, shape in zip((*KINDS, OTHER), COLOURS, SHAPES, strict=True)}
 """The colour of each kind, from the palette of Okabe and Ito, and its shape, so that nobody needs the colour."""
 FILLED = ("full", "none", "left", "right")
@@ -38,6 +38,7 @@ SETTINGS = {
     "svg.hashsalt": "optimbuild",
     "svg.fonttype": "none",
     "text.parse_math": False,
+    "axes.unicode_minus": False,
     "font.size": 9,
     "axes.grid": True,
     "grid.color": "#e3e3e3",
@@ -135,7 +136,7 @@ def _figure(plan: Plan, curves: Mapping[str, Sequence[float]] | None) -> Figure:
     _label_depth(over_depth, blocks)
     if curves is not None:
         _draw_curves(axes[-1], curves)
-    figure.suptitle(printable(_title(plan)), fontsize=10)
+    axes[0].set_title(printable(_title(plan)), loc="left", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return figure

@@ -71,11 +71,12 @@ def number(value: Any) -> float | None:
 
 
 def ticks_of(blocks: Sequence[str], most: int = 16) -> list[int]:
-    """Return the indices of the blocks whose names fit under an axis, evenly spread, both ends included.
+    """Return the indices of the blocks whose names fit under an axis, every so many, and the last one.
 
-    >>> ticks_of(["stem", "a.0", "a.1", "a.2", "head"], most=3)
-    [0, 2, 4]
+    >>> ticks_of(["stem", "a.0", "a.1", "a.2", "a.3", "head"], most=3)
+    [0, 2, 5]
     """
-    if len(blocks) <= most:
-        return list(range(len(blocks)))
-    return sorted({round(i * (len(blocks) - 1) / (most - 1)) for i in range(most)})
+    last = len(blocks) - 1
+    every = -(-len(blocks) // most)
+    ticks = [i for i in range(0, last, every) if last - i >= every]
+    return [*ticks, last]

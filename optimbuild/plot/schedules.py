@@ -66,12 +66,12 @@ def _chosen(lrs: Mapping[int, float]) -> dict[str, int]:
     """Return the groups with the lowest, a middle and the highest LR, by their labels; an LR counts once."""
     first = {lr: group for group, lr in reversed(lrs.items())}
     ordered = sorted(first)
-    places = {"highest": len(ordered) - 1, "middle": len(ordered) // 2, "lowest": 0}
-    names = {place: name for name, place in places.items()}  # the lowest of one or two is no middle
-    kept = {name: place for place, name in sorted(names.items(), reverse=True)}
     if len(ordered) == 1:
         return {f"group {first[ordered[0]]} (all have one LR)": first[ordered[0]]}
-    return {f"{name}: group {first[ordered[place]]}": first[ordered[place]] for name, place in kept.items()}
+    chosen = {"highest": ordered[-1], "middle": ordered[len(ordered) // 2], "lowest": ordered[0]}
+    if len(ordered) == 2:
+        del chosen["middle"]
+    return {f"{name}: group {first[lr]}": first[lr] for name, lr in chosen.items()}
 
 
 def _idle(groups: Groups) -> Any:
@@ -121,8 +121,8 @@ def named_schedule(name: str, steps: int) -> Schedule:
 
     >>> from optimbuild import Inventory, ParamInfo, make_plan
     >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, Inventory((ParamInfo("fc.weight", (4, 4)),)))
-    >>> named_schedule("cosine", 3).curves(plan)
-    {'group 0 (all have one LR)': [0.1, 0.075, 0.025...]}
+    >>> named_schedule("linear", 4).curves(plan)
+    {'group 0 (all have one LR)': [0.1, 0.075, 0.05..., 0.025...]}
     """
     if name not in TORCH:
         raise ConfigError(f"there is no schedule {shown(name)}.{suggest(name, NAMES)} There are: {', '.join(NAMES)}.")
