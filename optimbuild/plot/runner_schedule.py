@@ -37,16 +37,19 @@ def schedule_of_config(path: str, steps: int | None = None, optimizer: str | Non
 
     def start(optimizer: Any) -> Step:
         from mmengine.hooks import ParamSchedulerHook
+        from mmengine.optim import OptimWrapper
 
-        schedulers = [_built(each, f"{KEY}[{i}]", scope, optimizer, steps, epoch) for i, each in enumerate(settings)]
+        wrapper = OptimWrapper(optimizer)  # it adds a group to those that schedulers see
+        schedulers = [_built(each, f"{KEY}[{i}]", scope, wrapper, steps, epoch) for i, each in enumerate(settings)]
         hook, runner = ParamSchedulerHook(), SimpleNamespace(param_schedulers=schedulers)
 
-        def after_step(step: int) -> None:
+        def next_step(step: int) -> None:
+            wrapper.step()
             hook.after_train_iter(runner, step)
             if epoch is not None and (step + 1) % epoch == 0:
                 hook.after_train_epoch(runner)
 
-        return after_step
+        return next_step
 
     return Schedule(OF_CONFIG, steps, start, every_group=has_lists(settings))
 

@@ -17,7 +17,7 @@ OF_CONFIG = "config"
 
 Groups = list[dict[str, Any]]
 Step = Callable[[int], None]
-"""What a training loop calls after a step, with its index."""
+"""What makes a step of an optimizer and its schedulers, from its index."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Schedule:
     Args:
         name: Its name, for messages.
         steps: The number of steps.
-        start: Makes the schedulers of an optimizer, and returns what to call after each step.
+        start: Makes the schedulers of an optimizer, and returns what makes a step of both.
         every_group: Whether it has settings for each group, so that it must see all of them.
     """
 
@@ -52,13 +52,12 @@ class Schedule:
         optimizer = _idle([{**plan.groups[i].options} for i in wanted])
         place = {group: at for at, group in enumerate(wanted)}
         found: dict[str, list[float]] = {label: [] for label in labels}
-        after_step = self.start(optimizer)
+        next_step = self.start(optimizer)
         for step in range(self.steps):
             for label, group in labels.items():
                 found[label].append(float(optimizer.param_groups[place[group]]["lr"]))
-            optimizer.step()
             if step + 1 < self.steps:
-                after_step(step)
+                next_step(step)
         return found
 
 
@@ -82,7 +81,8 @@ def _idle(groups: Groups) -> Any:
         def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
             return None
 
-    return Idle([{**group, "params": [torch.zeros(1)]} for group in groups], {})
+    defaults = {key: value for group in groups for key, value in group.items()}  # where schedulers look for momentum
+    return Idle([{**group, "params": [torch.zeros(1)]} for group in groups], defaults)
 
 
 def _cosine(optimizer: Any, steps: int) -> Any:
@@ -122,7 +122,7 @@ def named_schedule(name: str, steps: int) -> Schedule:
     >>> from optimbuild import Inventory, ParamInfo, make_plan
     >>> plan = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}}, Inventory((ParamInfo("fc.weight", (4, 4)),)))
     >>> named_schedule("linear", 4).curves(plan)
-    {'group 0 (all have one LR)': [0.1, 0.075, 0.05..., 0.025...]}
+    {'group 0 (all have one LR)': [0.1, 0.075..., 0.05..., 0.025...]}
     """
     if name not in TORCH:
         raise ConfigError(f"there is no schedule {shown(name)}.{suggest(name, NAMES)} There are: {', '.join(NAMES)}.")
@@ -130,7 +130,12 @@ def named_schedule(name: str, steps: int) -> Schedule:
 
     def start(optimizer: Any) -> Step:
         scheduler = TORCH[name](optimizer, steps)
-        return lambda step: scheduler.step()  # noqa: ARG005  # every step is alike
+
+        def step(_: int) -> None:
+            optimizer.step()
+            scheduler.step()
+
+        return step
 
     return Schedule(name, steps, start)
 
