@@ -57,7 +57,7 @@ def _command(error: Any) -> str:
 
 def _unparsed(error: Any) -> str | None:
     """Return the mistake of a value that is no number; None for another mistake."""
-    found = getattr(error.__cause__, "errors", list)()
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
     if not found or found[0]["type"] not in WANTED:
         return None
     return f"{error.param.opts[0]} must be {WANTED[found[0]['type']]}, not {shown(found[0]['input'])}."

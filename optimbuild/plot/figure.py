@@ -34,7 +34,7 @@ STYLES = {kind: (colour, shape) for kind, colour, shape in zip((*KINDS, OTHER), 
 FILLED = ("full", "none", "left", "right")
 """How the marks of the first, second, … optimizer are filled."""
 FROZEN = "#767676"
-SETTINGS = {
+SETTINGS: Mapping[Any, Any] = {
     "svg.hashsalt": "optimbuild",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -127,7 +127,7 @@ def _figure(plan: Plan, curves: Mapping[str, Sequence[float]] | None) -> Figure:
     frozen = any(mark.optimizer is None for mark in marks)
     heights = [3.0, 1.8, *[0.35] * frozen, *[2.2] * (curves is not None)]
     figure = Figure(figsize=(max(7.5, min(0.12 * len(blocks), 16)), sum(heights) + 1.6), layout="constrained")
-    axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0].tolist()
     over_depth = axes[: 2 + frozen]
     for axis, option in zip(over_depth, ("lr", "weight_decay"), strict=False):
         _draw_marks(axis, plan, marks, option)

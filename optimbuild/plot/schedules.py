@@ -63,7 +63,7 @@ class Schedule:
 
 def _chosen(lrs: Mapping[int, float]) -> dict[str, int]:
     """Return the groups with the lowest, a middle and the highest LR, by their labels; an LR counts once."""
-    first = {lr: group for group, lr in reversed(lrs.items())}
+    first = {lr: group for group, lr in reversed(list(lrs.items()))}
     ordered = sorted(first)
     if len(ordered) == 1:
         return {f"group {first[ordered[0]]} (all have one LR)": first[ordered[0]]}
