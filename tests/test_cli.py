@@ -386,7 +386,8 @@ import json, sys
 from optimbuild.cli import main
 for arguments in json.loads(sys.argv[1]):
     assert main(arguments) == 0, arguments
-print("imported:", *[name for name in ("torch", "mmengine", "pydantic") if name in sys.modules], file=sys.stderr)
+heavy = ("torch", "matplotlib", "mmengine", "pydantic")
+print("imported:", *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
 WITHOUT_TORCH = [
@@ -509,6 +510,14 @@ def test_no_path_or_name_can_forge_a_line_of_its_own(here, capsys, text):
         ("explain", "own.yaml", text, "-m", "model.json"),
         ("list", "rules", text),
         ("inventory", "model.json", "-o", f"nowhere/{text}.json"),
+        (text, "own.yaml"),
+        (*PLAN, f"--{text}"),
+        (*PLAN, "--world-size", text),
+        (*PLAN, text),
+        ("plot", *PLAN[1:], "-o", f"nowhere/{text}.svg"),
+        ("plot", *PLAN[1:], "-o", text),
+        ("plot", *PLAN[1:], "-o", "lr.svg", "--steps", "9", "--schedule", text),
+        ("list", text),
     ]
     for command in commands:
         status, out, err = run(capsys, *command)

@@ -15,7 +15,8 @@ from optimbuild.messages import printable
 if TYPE_CHECKING:
     from optimbuild.plot import Schedule
 
-SCHEDULES = ("config", "cosine", "linear", "onecycle")
+OF_CONFIG = "config"
+SCHEDULES = (OF_CONFIG, "cosine", "linear", "onecycle")
 
 
 def plot(
@@ -64,8 +65,7 @@ def _schedule(config: str, name: str | None, steps: int | None, optimizer: str |
         if steps is not None:
             raise ConfigError("--steps is the length of a schedule; say which one with --schedule")
         return None
-    from optimbuild.plot.runner_schedule import schedule_of_config
-    from optimbuild.plot.schedules import OF_CONFIG, named_schedule
+    from optimbuild.plot import named_schedule, schedule_of_config
 
     if name == OF_CONFIG:
         return schedule_of_config(config, steps, optimizer)
