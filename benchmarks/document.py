@@ -74,7 +74,9 @@ def _ratio(row: Row) -> str:
 
 
 def _facts(row: Row) -> str:
-    return ", ".join(f"{value:,} {key}" if isinstance(value, int) else str(value) for key, value in row.facts.items())
+    """Return counts with their nouns, which the keys are in the plural, and what else is known."""
+    facts = [(key.removesuffix("s") if value == 1 else key, value) for key, value in row.facts.items()]
+    return ", ".join(f"{value:,} {key}" if isinstance(value, int) else str(value) for key, value in facts)
 
 
 def _bound(target: Target) -> str:

@@ -51,6 +51,10 @@ class UnknownNameError(ConfigError):
     """A name that no registry knows, or that several packages have."""
 
 
+class AmbiguousNameError(UnknownNameError):
+    """A name that several packages have."""
+
+
 class RuleError(ConfigError):
     """A rule that raised an exception of Python, or returned what no plan can use."""
 

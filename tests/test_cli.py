@@ -225,7 +225,9 @@ MISTAKES = {
     "set with control characters": ((*PLAN, "--set", "optimizer.\x1b[31m=1"), r"\x1b"),
     "no parameter": (("explain", "own.yaml", "-m", "model.json"), "PARAM"),
     "unknown parameter": (("explain", "own.yaml", "-m", "model.json", "head.wieght"), "Closest: head.weight"),
-    "unknown list": (("list", "rule"), "Did you mean 'rules'?"),
+    "unknown list": (("list", "rule"), "Did you mean 'rules' or"),
+    "unknown name": (("list", "no_decy"), "has the name 'no_decy'. Did you mean 'no_decay'?"),
+    "unknown kind": (("list", "rule", "no_decay"), "Did you mean 'rules'?"),
     "unknown rule": (("list", "rules", "no_decy"), "Did you mean 'no_decay'?"),
     "unknown optimizer": (("list", "optimizers", "os.system"), "a dotted path is never imported"),
     "inventory cannot be written": (("inventory", "model.json", "-o", "no/where.json"), "no/where.json"),
@@ -384,7 +386,8 @@ import json, sys
 from optimbuild.cli import main
 for arguments in json.loads(sys.argv[1]):
     assert main(arguments) == 0, arguments
-print("imported:", *[name for name in ("torch", "mmengine", "pydantic") if name in sys.modules], file=sys.stderr)
+heavy = ("torch", "matplotlib", "mmengine", "pydantic")
+print("imported:", *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
 WITHOUT_TORCH = [
@@ -395,7 +398,9 @@ WITHOUT_TORCH = [
     ["explain", "own.yaml", "-m", "model.json", "head.weight"],
     ["diff", "own.yaml", "own.yaml", "-m", "model.json"],
     ["inventory", "model.json"],
-    ["list", "rules"],
+    ["list"],
+    ["list", "no_decay"],
+    ["list", "sgd"],
     ["schema"],
 ]
 
@@ -505,6 +510,14 @@ def test_no_path_or_name_can_forge_a_line_of_its_own(here, capsys, text):
         ("explain", "own.yaml", text, "-m", "model.json"),
         ("list", "rules", text),
         ("inventory", "model.json", "-o", f"nowhere/{text}.json"),
+        (text, "own.yaml"),
+        (*PLAN, f"--{text}"),
+        (*PLAN, "--world-size", text),
+        (*PLAN, text),
+        ("plot", *PLAN[1:], "-o", f"nowhere/{text}.svg"),
+        ("plot", *PLAN[1:], "-o", text),
+        ("plot", *PLAN[1:], "-o", "lr.svg", "--steps", "9", "--schedule", text),
+        ("list", text),
     ]
     for command in commands:
         status, out, err = run(capsys, *command)

@@ -16,7 +16,7 @@ from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import VERSION
 from optimbuild.checkpoint.told import told_as
 from optimbuild.errors import CheckpointError, MissingPackageError
-from optimbuild.messages import listing
+from optimbuild.messages import counted, listing
 
 _PARTS = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_00_optim_states\.pt")
 _MODELS = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
@@ -92,8 +92,8 @@ def _loaded(path: Path) -> Any:
 def _by_name(parts: Sequence[Mapping[str, Any]], shapes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     third = int(parts[0]["zero_stage"]) == 3
     inner = [part["optimizer_state_dict" if third else "base_optimizer_state"] for part in parts]
-    if int(_first(parts[0]["partition_count"])) != len(parts):
-        raise CheckpointError(f"the checkpoint is of {_first(parts[0]['partition_count'])} ranks, and has {len(parts)}")
+    if (ranks := int(_first(parts[0]["partition_count"]))) != len(parts):
+        raise CheckpointError(f"the checkpoint is of {counted(ranks, 'rank')}, and has {len(parts)}")
     state: dict[str, dict[str, Any]] = {}
     params: dict[str, Any] = {}
     for index, group in enumerate(shapes):

@@ -122,7 +122,7 @@ def _names_of(
         return [names.canonical(name) for group in full for name in group["param_names"]], "torch, with param_names"
     for group in full:
         if group.get("param_names"):
-            counts = f"{len(group['param_names'])} names for {counted(len(group['params']), 'parameter')}"
+            counts = f"{counted(len(group['param_names']), 'name')} for {counted(len(group['params']), 'parameter')}"
             raise CheckpointError(
                 f"a saved group has {counts} in its `param_names`, or others have none: it was altered"
             )

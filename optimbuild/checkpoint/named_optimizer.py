@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, SCHEDULES, options_of
 from optimbuild.errors import CheckpointError, OptimBuildError
-from optimbuild.messages import listing, shown
+from optimbuild.messages import counted, listing, shown
 from optimbuild.plan.decision import MEMBER
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
@@ -193,7 +193,7 @@ def _names(group: Mapping[str, Any], index: int) -> list[str]:
     names = group.get("param_names")
     if names is None or len(names) != len(group["params"]):
         raise CheckpointError(
-            f"param_groups[{index}] does not name its {len(group['params'])} parameters: `param_names` is "
+            f"param_groups[{index}] does not name its {counted(len(group['params']), 'parameter')}: `param_names` is "
             f"{shown(names)}. Build the optimizer with optimbuild.build_optimizer, or construct it from "
             "model.named_parameters()."
         )

@@ -1,5 +1,5 @@
 """The command line."""
 
-from optimbuild.cli.commands import app, main
+from optimbuild.cli.program import app, main
 
 __all__ = ["app", "main"]

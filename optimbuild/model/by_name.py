@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,17 +14,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from optimbuild.errors import MissingPackageError, ModelError, OptimBuildError
-from optimbuild.messages import place_raised, printable, shown, suggest
+from optimbuild.messages import place_raised, printable, shown, suggest, warn
 from optimbuild.model.inventory import Inventory
 
 if TYPE_CHECKING:
     from torch import nn
 
 HF = "hf:"
+CONFIG = "config.json"
+"""The file that ``save_pretrained`` writes into a folder."""
+_NAME_ON_A_HUB = re.compile(r"(?!.*\.json$)[\w.-]+(/[\w.-]+)?")
 INSTALL = "Install it: pip install 'optimbuild[hf]'"
 FORMS = (
     "MODEL is an inventory file (`*.json`, see `optimbuild inventory`), `package.module:callable`, "
-    "`hf:CONFIG.json` (a local Hugging Face config), or an MMEngine config in Python with a `model` (`*.py`)."
+    "`hf:CONFIG.json` or `hf:FOLDER` (a local Hugging Face config, or what `save_pretrained` wrote), or an "
+    "MMEngine config in Python with a `model` (`*.py`)."
 )
 
 
@@ -33,9 +38,11 @@ def inventory_named(model: str) -> Inventory:
     Args:
         model: One of four forms. The path of an inventory file (``*.json``), for which torch is not imported.
             ``package.module:callable``, which is called without arguments on the meta device; modules of the current
-            directory can be imported. ``hf:CONFIG.json``, a local Hugging Face config, whose model is built on the
-            meta device in its default dtype; nothing is downloaded, and a config with its own code is refused. The
-            path of an MMEngine config in Python (``*.py``), **which is run**; its ``model`` is built likewise.
+            directory can be imported. ``hf:CONFIG.json``, a local Hugging Face config, or ``hf:FOLDER``, a folder
+            that ``save_pretrained`` wrote; its model is built on the meta device in its default dtype, nothing is
+            downloaded, and a config with its own code is refused. A config that names no architecture gives the model
+            without a head, with a warning. The path of an MMEngine config in Python (``*.py``), **which is run**; its
+            ``model`` is built likewise.
 
     Raises:
         ModelError: There is no such file, module or callable, or it gives no model.
@@ -156,7 +163,7 @@ def _raised(what: str, error: BaseException, hint: str = "") -> ModelError:
 def _hugging_face(model: str) -> nn.Module:
     """Build the model of a local Hugging Face config with transformers' own classes."""
     path, model = model.removeprefix(HF), printable(model)
-    data, own_code = _config(path, model)
+    data, own_code = _config(_config_file(path, model), model)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # some models fetch a backbone while they are built
     try:
         transformers: Any = importlib.import_module("transformers")
@@ -177,6 +184,8 @@ def _hugging_face(model: str) -> nn.Module:
         return transformers.AutoModel.from_config(config) if architecture is None else cls(config)
 
     module: nn.Module = _built(build, model)
+    if architecture is None:
+        warn(f"{model} names no `architectures`, so the model without a head is planned: {type(module).__name__}")
     return module
 
 
@@ -192,6 +201,26 @@ def _mmengine(model: str) -> nn.Module:
     if not isinstance(found, nn.Module):
         raise ModelError(f"the model of {model} must be a torch.nn.Module, not {shown(found)}")
     return found
+
+
+def _config_file(path: str, model: str) -> str:
+    """Return the path of the config that a path or a name of a model means.
+
+    Raises:
+        ModelError: It is a folder without a config, or the name of a model that is not on this disk.
+    """
+    if os.path.isdir(path):
+        inside = os.path.join(path, CONFIG)
+        if not os.path.isfile(inside):
+            raise ModelError(f"{model} is a folder without {CONFIG}, which `save_pretrained` writes")
+        return inside
+    if not os.path.lexists(path) and _NAME_ON_A_HUB.fullmatch(path):
+        raise ModelError(
+            f"{model}: there is no file or folder {shown(path)}, and nothing is downloaded. Where there is a network, "
+            f"save the config by `transformers.AutoConfig.from_pretrained({path!r}).save_pretrained('FOLDER')`, and "
+            "name it as hf:FOLDER"
+        )
+    return path
 
 
 def _config(path: str, model: str) -> tuple[dict[str, Any], bool]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from optimbuild.errors import MissingPackageError, RegistrationError, UnknownNameError
+from optimbuild.errors import AmbiguousNameError, MissingPackageError, RegistrationError, UnknownNameError
 from optimbuild.messages import listing, shown, suggest
 from optimbuild.registry.class_signature import parameters_of
 from optimbuild.registry.optimizer_type import OptimizerType
@@ -167,7 +167,7 @@ def find_without_prefix(name: str) -> OptimizerType | None:
     """Return the optimizer of this name in the one installed package that has it; None if none has it.
 
     Raises:
-        UnknownNameError: Several packages have one; lists the names with their prefixes.
+        AmbiguousNameError: Several packages have one; lists the names with their prefixes.
         MissingPackageError: A package that seems to have it fails to import.
     """
     if plugins_are_off():
@@ -176,7 +176,7 @@ def find_without_prefix(name: str) -> OptimizerType | None:
     found = [kind for package in asked if (kind := package.get(name)) is not None]
     if len({(kind.target, repr(kind.defaults)) for kind in found}) > 1:
         choices = ", ".join(kind.name for kind in found)
-        raise UnknownNameError(f"{shown(name)} is in {len(found)} packages. Write one of: {choices}.")
+        raise AmbiguousNameError(f"{shown(name)} is in {len(found)} packages. Write one of: {choices}.")
     return found[0] if found else None
 
 

@@ -23,6 +23,8 @@ from optimbuild.registry.scopes import fill_child
 NO_OPTIMIZERS = frozenset(("Optimizer", "ZeroRedundancyOptimizer"))
 """Names in MMEngine's registry of optimizers that a config cannot use as an optimizer."""
 
+OURS = "optimbuild"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -174,7 +176,10 @@ def origin(entry: Any) -> Origin:
 
 
 def _package_of(module: str) -> str:
-    for name in _distributions(tuple(sys.path)).get(module.partition(".")[0], ()):
+    top = module.partition(".")[0]
+    if top == OURS:
+        return f"{OURS} {sys.modules[OURS].__version__}"
+    for name in _distributions(tuple(sys.path)).get(top, ()):
         return f"{name} {metadata.version(name)}"
     return ""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from optimbuild.config.spec import Spec
-from optimbuild.model.inventory import Inventory
-from optimbuild.model.param_info import ParamInfo
-from optimbuild.registry.optimizer_type import OptimizerType
+if TYPE_CHECKING:
+    from optimbuild.config.spec import Spec
+    from optimbuild.model.inventory import Inventory
+    from optimbuild.model.param_info import ParamInfo
+    from optimbuild.registry.optimizer_type import OptimizerType
 
 
 class DecisionView(Protocol):

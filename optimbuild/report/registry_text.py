@@ -5,17 +5,25 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
-from optimbuild.config.schema import NUMERIC, Schema, optimizer_schema, rule_schema, schema_of
+from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
+
 from optimbuild.errors import OptimBuildError
 from optimbuild.messages import printable
 from optimbuild.registry import OPTIMIZERS, RULES, fill, find_optimizer, find_rule, load_plugins, origin
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.packages import PACKAGES, OptimizerPackage
 from optimbuild.registry.registry import NO_OPTIMIZERS
+from optimbuild.registry.unimported import names_from_torch
 from optimbuild.report.notation import option_text
 from optimbuild.report.table import Line, labelled
+
+Schema = dict[str, Any]
+
+MMENGINE = "mmengine"
+"""The scope of MMEngine's own registry."""
 
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 WORDS = {"boolean": "true or false", "integer": "whole number", "object": "mapping", "null": "null", "array": "list"}
@@ -39,10 +47,9 @@ def list_lines(kinds: Sequence[str]) -> list[Line]:
         lines += [
             (f"  {text}".rstrip(), "" if i % 2 == 0 else "dim") for i, (text, _) in enumerate(labelled(pairs, None))
         ]
-    if "optimizers" in kinds and OPTIMIZERS.parent is not None:
-        fill(OPTIMIZERS.parent)
-        theirs = sorted(set(OPTIMIZERS.parent.module_dict) - NO_OPTIMIZERS)
-        lines += [("", ""), *labelled([("from MMEngine", ", ".join(theirs))], 100)]
+    if "optimizers" in kinds:
+        theirs = f"{', '.join(names_from_torch())}; `optimbuild list {MMENGINE}` imports it, and lists all"
+        lines += [("", ""), *labelled([("from MMEngine", theirs)], 100)]
         lines += [("", ""), ("packages of optimizers", "bold")]
         pairs = [(f"  {prefix}.…", _installed(package)) for prefix, package in PACKAGES.items()]
         lines += [(text, "") for text, _ in labelled(pairs, None)]
@@ -64,6 +71,14 @@ def package_lines(package: OptimizerPackage) -> list[Line]:
     ]
 
 
+def _mmengine_lines() -> list[Line]:
+    """Return the lines about MMEngine's own registry, which this fills with what MMEngine finds."""
+    fill(MMENGINE_OPTIMIZERS)
+    names = [f"{MMENGINE}.{name}" for name in sorted(set(MMENGINE_OPTIMIZERS.module_dict) - NO_OPTIMIZERS)]
+    version = f"mmengine {metadata.version('mmengine')}"
+    return [(MMENGINE, "bold"), (f"  {version}", "dim"), ("", ""), *labelled([("  optimizers", ", ".join(names))], 100)]
+
+
 def _installed(package: OptimizerPackage) -> str:
     if package.version:
         return f"{package.distribution} {package.version}"
@@ -80,6 +95,8 @@ def entry_lines(kind: str, name: str) -> list[Line]:
     """
     if kind == "optimizers" and name in PACKAGES:
         return package_lines(PACKAGES[name])
+    if kind == "optimizers" and name == MMENGINE:
+        return _mmengine_lines()
     entry: Any = find_rule(name) if kind == "rules" else find_optimizer(name)
     schema = _schema(entry)
     place = origin(entry)
@@ -92,6 +109,8 @@ def entry_lines(kind: str, name: str) -> list[Line]:
 
 
 def _schema(entry: Any) -> Schema:
+    from optimbuild.config.schema import optimizer_schema, rule_schema, schema_of  # a list does not need it
+
     if not isinstance(entry, OptimizerType):
         return rule_schema(entry)
     return optimizer_schema(entry) if entry.schema is not None else schema_of(entry.options)
@@ -123,6 +142,8 @@ def type_text(schema: Schema, definitions: Mapping[str, Schema]) -> str:
     >>> type_text({"anyOf": [{"const": "auto"}, {"type": "null"}]}, {})
     'auto or null'
     """
+    from optimbuild.config.schema import NUMERIC
+
     if "$ref" in schema:
         inside = definitions.get(schema["$ref"].rpartition("/")[-1], {})
         keys = ", ".join(inside.get("properties", ()))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from optimbuild.edits import Edit, Edits
 from optimbuild.errors import ConfigError
-from optimbuild.messages import closest, listing, shown
+from optimbuild.messages import closest, counted, listing, shown
 from optimbuild.model import Inventory, ParamInfo
 from optimbuild.model.patterns import Pattern, PatternText
 from optimbuild.model.routing_kinds import ALL_KINDS, AnyKind
@@ -85,7 +85,7 @@ class Route:
     def _why(self) -> str:
         parts = [f"kinds {', '.join(self.kinds)}"] if self.kinds else []
         parts += [f"patterns {', '.join(self.patterns)}"] if self.patterns else []
-        parts += [f"at least {self.min_dims} dimensions"] if self.min_dims is not None else []
+        parts += [f"at least {counted(self.min_dims, 'dimension')}"] if self.min_dims is not None else []
         return " and ".join(parts)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,8 @@ from optimbuild.plan.apply import made_rule
 from optimbuild.registry import RULES, find_optimizer
 from optimbuild.registry.optimizer_type import OptimizerType, Options
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
 OWN = sorted(path for path in CONFIGS.glob("*.yaml") if ".yacs." not in path.name)
 ADAMW = {"type": "adamw", "lr": "1e-3"}
 
@@ -61,6 +66,21 @@ def validator() -> jsonschema.Draft202012Validator:
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_the_ready_configs_are_valid(validator, path):
     validator.validate(yaml.safe_load(path.read_text("utf-8")))
+
+
+def test_the_file_in_the_package_is_what_the_command_prints():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPTIMBUILD_PLUGINS": "none"}
+    command = [sys.executable, "-m", "optimbuild", "schema"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    told = "write it anew: OPTIMBUILD_PLUGINS=none optimbuild schema > optimbuild/config/schema.json"
+    assert (files("optimbuild") / "config" / "schema.json").read_text("utf-8") == ran.stdout, told
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_the_ready_configs_name_the_file_for_editors(path):
+    first = path.read_text("utf-8").partition("\n")[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert (path.parent / first.partition("=")[2]).resolve() == ROOT / "optimbuild" / "config" / "schema.json"
 
 
 def accepted(config: Any) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimbuild import MissingPackageError, ModelError, inventory
+from optimbuild import MissingPackageError, ModelError, OptimBuildWarning, inventory
 from optimbuild.model.by_name import inventory_named
 from tests.models import Net
 
@@ -178,7 +178,31 @@ def test_a_hugging_face_config_becomes_its_architecture(here):
 
 @pytest.mark.parametrize("architectures", [..., None, []])
 def test_without_an_architecture_it_becomes_the_bare_model(here, architectures):
-    assert inventory_named(vit(architectures=architectures)).model == "ViTModel"
+    with pytest.warns(
+        OptimBuildWarning, match="names no `architectures`, so the model without a head is planned: ViTM"
+    ):
+        assert inventory_named(vit(architectures=architectures)).model == "ViTModel"
+
+
+def test_a_folder_of_save_pretrained_is_read(here):
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {key: value for key, value in VIT.items() if isinstance(value, int)}
+    ViTForImageClassification(ViTConfig(**sizes)).save_pretrained("saved")
+    assert inventory_named("hf:saved") == inventory_named(vit())
+    Path("empty").mkdir()
+    with pytest.raises(ModelError, match=r"^hf:empty is a folder without config\.json, which `save_pretrained` writes"):
+        inventory_named("hf:empty")
+
+
+@pytest.mark.parametrize("name", ["some/model-7b", "vit"])
+def test_a_name_on_a_hub_is_an_error_that_says_what_to_do(here, name):
+    with pytest.raises(ModelError) as caught:
+        inventory_named(f"hf:{name}")
+    assert "nothing is downloaded. Where there is a network, save the config by" in str(caught.value)
+    assert f"AutoConfig.from_pretrained('{name}').save_pretrained('FOLDER')`, and name it as hf:FOLDER" in str(
+        caught.value
+    )
 
 
 def test_code_in_a_hugging_face_config_is_never_run(here):

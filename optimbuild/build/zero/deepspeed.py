@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from optimbuild.errors import ConfigError
+from optimbuild.messages import counted
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 
@@ -46,8 +47,8 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     for name, kind in kinds.items():
         if kind.dimensions is not None:
             raise ConfigError(
-                f"{name} takes tensors of {kind.dimensions} dimensions, and ZeRO of DeepSpeed hands over flat tensors: "
-                "use `zero: true`, or FSDP2"
+                f"{name} takes tensors of {counted(kind.dimensions, 'dimension')}, and ZeRO of DeepSpeed hands over "
+                "flat tensors: use `zero: true`, or FSDP2"
             )
     # any torch optimizer, whatever DeepSpeed was tested with, and under its CPU offload too
     part: dict[str, Any] = {"zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False}

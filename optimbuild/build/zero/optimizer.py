@@ -91,7 +91,7 @@ class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
         """Accept mixed dtypes: they never share a bucket here, and a tensor that is sent by itself may have any."""
         sparse = [place for place, tensor in enumerate(self._all_params) if tensor.is_sparse]
         if sparse:
-            raise ValueError(f"{len(sparse)} parameters are sparse, and only dense ones can be sharded")
+            raise ValueError(f"no sparse parameter can be sharded (given: {len(sparse)})")
 
     def _partition_parameters(self, params_per_rank: Any = None) -> list[list[dict[str, Any]]]:
         """Balance over all groups at once; a parameter keeps its rank when a group is added later."""

@@ -21,7 +21,7 @@ from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
 from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
-from optimbuild.messages import closest, listing, shown
+from optimbuild.messages import closest, counted, listing, shown
 from optimbuild.model.survey import Surveyed, survey
 from optimbuild.model.walk import unwrapped
 from optimbuild.plan.make import plan_of
@@ -210,8 +210,8 @@ def _log(prefix: str, plan: Plan) -> None:
     optimizers = " and ".join(dict.fromkeys([group.optimizer for group in plan.groups]))
     frozen = f", {len(plan.frozen)} frozen" if plan.frozen else ""
     text = (
-        f"optimbuild: {prefix}{optimizers} ({kernels}), {len(plan) - len(plan.frozen)} parameters in "
-        f"{len(plan.groups)} groups{frozen}; plan {plan.fingerprint[:12]}"
+        f"optimbuild: {prefix}{optimizers} ({kernels}), {counted(len(plan) - len(plan.frozen), 'parameter')} in "
+        f"{counted(len(plan.groups), 'group')}{frozen}; plan {plan.fingerprint[:12]}"
     )
     print_log(text, logger="current")
     for warning in plan.warnings:

@@ -1,0 +1,60 @@
+"""``optimbuild list``: rules and optimizers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from optimbuild.cli.output import print_lines
+from optimbuild.errors import ConfigError
+from optimbuild.messages import shown, suggest
+
+KINDS = ("rules", "optimizers")
+
+
+def _complete_first(incomplete: str) -> list[str]:
+    """Return the kinds, and all names, that begin like what was typed."""
+    from optimbuild.report.registry_lookup import names_of
+
+    names = dict.fromkeys([*KINDS, *(name for kind in KINDS for name in names_of(kind))])
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _complete_second(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the kind before it that begin like what was typed."""
+    from optimbuild.report.registry_lookup import names_of
+
+    kind = ctx.params.get("kind")
+    return [name for name in names_of(kind) if name.startswith(incomplete)] if kind in KINDS else []
+
+
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="rules|optimizers|NAME",
+            help="By default both; or the name of one of them.",
+            show_default=False,
+            autocompletion=_complete_first,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="One of them.", show_default=False, autocompletion=_complete_second),
+    ] = None,
+) -> None:
+    """List rules and optimizers, or the options of one.
+
+    What installed plugins register is listed with the package that it comes from.
+    """
+    from optimbuild.report.registry_lookup import lines_of_name
+    from optimbuild.report.registry_text import entry_lines, list_lines
+
+    if kind is None:
+        return print_lines(list_lines(KINDS))
+    if kind in KINDS:
+        return print_lines(list_lines((kind,)) if name is None else entry_lines(kind, name))
+    if name is None:
+        return print_lines(lines_of_name(kind, KINDS))
+    raise ConfigError(f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}")
