@@ -91,7 +91,8 @@ def learning_rate_decay(published: Published) -> Translation:
     rules = [no_decay(names=names), layer_decay(keys.decay_rate, tables, keys.num_layers)]
     if published.scope == "mmaction":
         why = f"the {published.name} of MMAction2 refuses it"
-        rules.insert(0, {"type": "require", "without": ("BatchNorm", "InstanceNorm"), "because": why, "optional": True})
+        without = ("BatchNorm", "InstanceNorm", "_NormBase")
+        rules.insert(0, {"type": "require", "without": without, "because": why, "optional": True})
     return Translation(rules, warnings=published.ignored(DecayKeys))
 
 

@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from optimbuild import CONSTRUCTORS, ConfigError, Published, RegistrationError, Translation, constructor, make_plan
+from optimbuild import (
+    CONSTRUCTORS,
+    ConfigError,
+    ModelError,
+    Published,
+    RegistrationError,
+    Translation,
+    constructor,
+    make_plan,
+)
 from optimbuild.config.constructors.yolo import decay_factor
 
 OPTIMIZER = {"type": "SGD", "lr": 0.1, "weight_decay": 5e-4}
@@ -194,6 +203,60 @@ def test_what_a_reading_of_a_plugin_gets_wrong_is_told(wrong: dict[str, Any]) ->
     constructor("TestWrong", force=True)(lambda _: Translation(**wrong))
     with pytest.raises(ConfigError, match="the reading of TestWrong must return a Translation of rules"):
         make_plan(wrapper("TestWrong", {}), net())
+
+
+def namesake(name: str, base: type[nn.Module], *args: Any) -> nn.Module:
+    """Return a module whose class is called like one of torch."""
+    return type(name, (base,), {})(*args)
+
+
+def test_yolo_takes_no_other_class_for_a_norm_because_of_its_name() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(4), namesake("InstanceNorm2d", nn.Linear, 4, 4))
+    plan = make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+    assert [group.params for group in plan.groups] == [("1.weight",), ("0.weight",), ("0.bias", "1.bias")]
+
+
+def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
+    model = nn.Sequential(net(), namesake("Linear", nn.PReLU))
+    with pytest.raises(ModelError, match=r"no place for the parameters of a Linear: 1\.weight"):
+        make_plan(wrapper("TSMOptimWrapperConstructor", {"fc_lr5": True}), model)
+
+
+def test_tsm_leaves_out_what_is_beside_modules_without_parameters() -> None:
+    gate = nn.PReLU()
+    gate.act = nn.ReLU()  # type: ignore[assignment]
+    plan = make_plan(wrapper("TSMOptimWrapperConstructor", {"fc_lr5": True}), nn.Sequential(net(), gate))
+    assert plan.frozen == ("1.weight",)
+
+
+BARE = nn.Sequential(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "why"),
+    [
+        ("YOLOv5OptimizerConstructor", None, "puts the weight of each into a group"),
+        ("YOLOv7OptimWrapperConstructor", None, "puts the weight of each into a group"),
+        (f"mmaction.{LAYERED}", {"num_layers": 6, "decay_rate": 0.5}, "refuses it"),
+    ],
+)
+def test_a_norm_without_parameters_fails_where_it_does_when_published(name: str, keys: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        make_plan(wrapper(name, keys), BARE)
+    assert "1" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("TSMOptimWrapperConstructor", {"fc_lr5": True}),
+        ("SwinOptimWrapperConstructor", {"0": {"lr_mult": 0.5}}),
+        ("ForceDefaultOptimWrapperConstructor", {"norm_decay_mult": 0.0}),
+        ("LayerDecayOptimWrapperConstructor", {"num_layers": 2, "layer_decay_rate": 0.5}),
+    ],
+)
+def test_a_norm_without_parameters_is_nothing_to_the_others(name: str, keys: Any) -> None:
+    assert not make_plan(wrapper(name, keys), BARE).frozen
 
 
 @pytest.mark.parametrize("size", ["8", 2.5, True, 0])
