@@ -74,6 +74,19 @@ def layer_decay(
     return {"type": "layer_decay", "ratio": ratio, **sizes, **more, "optional": True}
 
 
+def paths_of(published: Published, rules: Sequence[Any], rate: str, *more: str) -> dict[str, str]:
+    """Return the keys from which a rule for a depth table is read, which is the last of some rules.
+
+    Args:
+        published: What the constructor is given.
+        rules: The rules.
+        rate: The key that gives the ratio.
+        more: Keys that the rule calls the same, beside ``num_layers``.
+    """
+    keys = {"ratio": rate, "num_layers": "num_layers", **{key: key for key in more}}
+    return {f"rules[{len(rules) - 1}].{option}": join(published.cfg, key) for option, key in keys.items()}
+
+
 @constructor("LearningRateDecayOptimizerConstructor")
 def learning_rate_decay(published: Published) -> Translation:
     """Read the constructor of MMDetection, MMSegmentation and MMAction2, which have one of this name each."""
@@ -93,7 +106,8 @@ def learning_rate_decay(published: Published) -> Translation:
         why = f"the {published.name} of MMAction2 refuses it"
         without = ("BatchNorm", "InstanceNorm", "_NormBase")
         rules.insert(0, {"type": "require", "without": without, "because": why, "optional": True})
-    return Translation(rules, warnings=published.ignored(DecayKeys))
+    paths = paths_of(published, rules, "decay_rate")
+    return Translation(rules, warnings=published.ignored(DecayKeys), paths=paths)
 
 
 @constructor("LayerDecayOptimizerConstructor")
@@ -118,4 +132,5 @@ def _with_rate(
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
     rules = [no_decay(*keywords, names=names), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]
-    return Translation(rules, warnings=published.ignored(LayerDecayKeys))
+    paths = paths_of(published, rules, "layer_decay_rate")
+    return Translation(rules, warnings=published.ignored(LayerDecayKeys), paths=paths)

@@ -66,7 +66,8 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
     because = f"{published.name} puts the weight of each into a group"
     affine = {"type": "require", "affine": ("BatchNorm", "InstanceNorm", "_NormBase"), "because": because}
     rule = {"type": "groups", "order": order, "members": members, "rest": "freeze"}
-    return Translation([{**affine, "optional": True}, rule], options, warnings)
+    paths = {"rules[1].order[0].weight_decay": join(published.where, "weight_decay")}
+    return Translation([{**affine, "optional": True}, rule], options, warnings, paths)
 
 
 def decay_factor(total: int, base: float) -> float:

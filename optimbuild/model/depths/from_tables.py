@@ -125,13 +125,13 @@ def table_for(model: Inventory, tables: Mapping[str, str]) -> str:
     """
     if not model.backbone:
         raise ConfigError(
-            f"is chosen by the class of the model's `backbone`, and {model.model or 'the model'} has none. (An "
-            "inventory file of an older release does not say; write it again.)",
+            "the table is chosen by the class of the model's `backbone`, and there is none in "
+            f"{model.model or 'the model'}. (An inventory file of an older release does not say; write it again.)",
             "layers",
         )
     found = next((table for piece, table in tables.items() if piece in model.backbone), None)
     if found is None:
         raise ConfigError(
-            f"has no table for the backbone {model.backbone}: there is one for {listing(list(tables))}", "layers"
+            f"there is no table for the backbone {model.backbone}, only for {listing(list(tables))}", "layers"
         )
     return found
