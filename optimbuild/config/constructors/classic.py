@@ -32,7 +32,7 @@ HOOK_MARKS = ("fix_lr",)
 @constructor("ForceDefaultOptimWrapperConstructor")
 @constructor("MultiOptimWrapperConstructor")
 def classic(published: Published) -> Translation:
-    """Read the keys as MMEngine's default constructor does; they become one rule."""
+    """Read the keys as MMEngine's default constructor does; they are the options of the rule ``paramwise``."""
     return _translated(published, dict(published.paramwise_cfg or {}))
 
 

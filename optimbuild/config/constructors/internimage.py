@@ -35,7 +35,7 @@ class InternImageKeys(ConfigPart):
     """Give everything below the head a tenth of the LR."""
 
 
-@constructor("CustomLayerDecayOptimizerConstructor")
+@constructor("CustomLayerDecayOptimizerConstructor", keys=InternImageKeys)
 def internimage(published: Published) -> Translation:
     """Read InternImage's constructor; or InternVL's, which has the same name and no ``depths``."""
     if not published.paramwise_cfg:

@@ -87,7 +87,7 @@ def paths_of(published: Published, rules: Sequence[Any], rate: str, *more: str) 
     return {f"rules[{len(rules) - 1}].{option}": join(published.cfg, key) for option, key in keys.items()}
 
 
-@constructor("LearningRateDecayOptimizerConstructor")
+@constructor("LearningRateDecayOptimizerConstructor", keys=DecayKeys)
 def learning_rate_decay(published: Published) -> Translation:
     """Read the constructor of MMDetection, MMSegmentation and MMAction2, which have one of this name each."""
     if not published.paramwise_cfg:
@@ -110,13 +110,13 @@ def learning_rate_decay(published: Published) -> Translation:
     return Translation(rules, warnings=published.ignored(DecayKeys), paths=paths)
 
 
-@constructor("LayerDecayOptimizerConstructor")
+@constructor("LayerDecayOptimizerConstructor", keys=LayerDecayKeys)
 def layer_decay_of_vits(published: Published) -> Translation:
     """Read the older constructor of MMSegmentation, for BEiT and MAE; its ``decay_type`` counts for nothing."""
     return _with_rate(published, CONVNEXT | VITS, names=WHOLE_NAMES)  # an empty paramwise_cfg fails there too
 
 
-@constructor("LayerDecayOptimWrapperConstructor")
+@constructor("LayerDecayOptimWrapperConstructor", keys=LayerDecayKeys)
 def layer_decay_of_poses(published: Published) -> Translation:
     """Read the constructor of MMPose, for ViTPose."""
     if published.paramwise_cfg == {}:

@@ -32,7 +32,7 @@ class TsmKeys(ConfigPart):
     """Whether the last layer has groups of its own."""
 
 
-@constructor("TSMOptimWrapperConstructor")
+@constructor("TSMOptimWrapperConstructor", keys=TsmKeys)
 def tsm(published: Published) -> Translation:
     """Read the constructor of TSM."""
     if not published.paramwise_cfg:

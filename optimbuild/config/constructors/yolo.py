@@ -29,13 +29,13 @@ class YoloKeys(ConfigPart):
     """The batch size for which the weight decay is meant."""
 
 
-@constructor("YOLOv5OptimizerConstructor")
+@constructor("YOLOv5OptimizerConstructor", keys=YoloKeys)
 def yolov5(published: Published) -> Translation:
     """Read the constructor of YOLOv5, v6 and v8: weights, weights of batch norms, biases."""
     return _in_three_groups(published)
 
 
-@constructor("YOLOv7OptimWrapperConstructor")
+@constructor("YOLOv7OptimWrapperConstructor", keys=YoloKeys)
 def yolov7(published: Published) -> Translation:
     """Read the constructor of YOLOv7, whose implicit tensors are beside the weights of batch norms."""
     return _in_three_groups(published, IMPLICIT)
