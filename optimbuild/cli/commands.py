@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2
 TRACEBACK = "--traceback"
-KINDS = ("rules", "optimizers")
+KINDS = ("rules", "optimizers", "constructors")
 LARGEST_INVENTORY = 2**28
 """The limit on the size of a file that is read to see whether it is an inventory, in bytes."""
 
@@ -255,23 +255,26 @@ def diff(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(metavar="rules|optimizers", help="By default both.", show_default=False)
+        str | None,
+        typer.Argument(metavar="|".join(KINDS), help="By default all of them.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them.", show_default=False)] = None,
 ) -> None:
-    """List rules and optimizers, or the options of one.
+    """List rules, optimizers and published constructors, or the options of one.
 
     What installed plugins register is listed with the package that it comes from.
     """
     if kind is not None and kind not in KINDS:
-        raise ConfigError(
-            f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}"
-        )
+        there = f"{', '.join(KINDS[:-1])} and one of {KINDS[-1]}"
+        raise ConfigError(f"there is a list of {there}, not of {shown(kind)}.{suggest(kind, KINDS)}")
+    from optimbuild.report.constructor_text import constructor_lines, constructors_lines
     from optimbuild.report.registry_text import entry_lines, list_lines
 
-    if kind is None or name is None:
-        return print_lines(list_lines(KINDS if kind is None else (kind,)))
-    return print_lines(entry_lines(kind, name))
+    if kind is not None and name is not None:
+        return print_lines(constructor_lines(name) if kind == "constructors" else entry_lines(kind, name))
+    lines = [] if kind == "constructors" else list_lines(KINDS[:2] if kind is None else (kind,))
+    more = constructors_lines() if kind in (None, "constructors") else []
+    return print_lines([*lines, *([("", "")] if lines and more else []), *more])
 
 
 @app.command()
