@@ -35,15 +35,19 @@ class ConfigError(OptimBuildError, ValueError):
         """Return the same error with its path in another dialect.
 
         Args:
-            paths: For keys of the canonical config their paths in that dialect; the longest matching key counts.
+            paths: For keys of the canonical config their paths in that dialect; the longest matching key counts. One
+                that ends in ``.*`` is for all below it that the dialect itself has no keys for.
 
         >>> print(ConfigError("must be positive", "rules[1].ratio").moved({"rules[1]": "TRAIN.LR_LAYER_DECAY"}))
         TRAIN.LR_LAYER_DECAY.ratio: must be positive
         """
-        fitting = [ours for ours in paths if self.path == ours or self.path.startswith((f"{ours}.", f"{ours}["))]
+        stems = {ours: ours.removesuffix(".*") for ours in paths}
+        fitting = [ours for ours, at in stems.items() if self.path == at or self.path.startswith((f"{at}.", f"{at}["))]
         if not fitting:
             return self
-        ours = max(fitting, key=len)
+        ours = max(fitting, key=lambda key: (len(stems[key]), not key.endswith(".*")))
+        if ours.endswith(".*"):
+            return type(self)(f"{self.message} (at {self.path} of what it is read as)", paths[ours])
         return type(self)(self.message, paths[ours] + self.path[len(ours) :])
 
 

@@ -12,7 +12,8 @@ from optimbuild.messages import printable, shown
 from optimbuild.values import entry, keys_of, plain
 
 Keys = Mapping[str, Collection[str] | None]
-"""The top-level keys that a dialect reads; each with the keys that it reads below, or None for all."""
+"""The top-level keys that a dialect reads; each with the keys that it reads below (a mapping, if it does not read all
+below these), or None for all."""
 
 
 def readable(raw: Mapping[Any, Any], keys: Keys) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from optimbuild.config.files import Keys
@@ -53,23 +53,30 @@ def refuse_unread(overrides: Sequence[str], read: Keys) -> None:
     optimbuild.errors.ConfigError: --set 'BASE_LR=0.1' changes nothing: unknown key 'BASE_LR'. Did you mean ...
     """
     for override in overrides:
-        (key, *deeper), *_ = _split(override)
-        known: Collection[str] = read
-        unread = key
-        if key in read:
-            known = read[key] or ()
-            if not known or not deeper or deeper[0] in known:
-                continue
-            unread = deeper[0]
-        raise ConfigError(
-            f"--set {shown(override)} changes nothing: unknown key {shown(unread)}.{_suggested(unread, known, read)} "
-            f"Known: {', '.join(known)}."
-        )
+        keys, *_ = _split(override)
+        known: Collection[str] | None = read
+        for key in keys:
+            if not known:  # everything below is read
+                break
+            if key not in known:
+                raise ConfigError(
+                    f"--set {shown(override)} changes nothing: unknown key {shown(key)}.{_suggested(key, known, read)} "
+                    f"Known: {', '.join(known)}."
+                )
+            known = known[key] if isinstance(known, Mapping) else None
 
 
 def _suggested(unread: str, known: Collection[str], read: Keys) -> str:
-    whole = [join(key, name) for key, inner in read.items() for name in inner or () if name == unread]
+    whole = [path for path in _paths_of(read) if path.endswith(f".{unread}")]
     return f" Did you mean {whole[0]!r}?" if whole else suggest(unread, known)
+
+
+def _paths_of(read: Collection[str], above: str = "") -> Iterator[str]:
+    """Yield the paths of all keys that are read."""
+    for key in read:
+        yield join(above, key)
+        if isinstance(read, Mapping):
+            yield from _paths_of(read[key] or (), join(above, key))
 
 
 def _split(override: str) -> tuple[list[str], str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ class Published:
         world_size: The number of ranks.
         path: The place of the wrapper's config, for messages.
         where: The place of the optimizer's config, for messages.
+        named_at: The place that names the constructor, for messages.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Published:
     world_size: int = 1
     path: str = "optim_wrapper"
     where: str = "optim_wrapper.optimizer"
+    named_at: str = "optim_wrapper.constructor"
 
     @property
     def cfg(self) -> str:
@@ -79,23 +81,32 @@ class Translation:
         rules: The rules, as in our dialect.
         options: The optimizer's options; None leaves those of the config.
         warnings: What the user should know.
+        paths: For options of the rules, such as ``rules[1].ratio``, the paths of the keys from which they are read, for
+            messages; a mistake in another one is told of ``paramwise_cfg``, or of the constructor where there is none.
     """
 
     rules: Sequence[Mapping[str, Any]] = ()
     options: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_sound(self) -> bool:
         """Whether the fields are of their types, which a plugin may get wrong."""
-        rules, warnings = self.rules, self.warnings
-        lists = all(isinstance(found, (list, tuple)) for found in (rules, warnings))
+        rules, options, warnings, paths = map(_as_given, (self.rules, self.options, self.warnings, self.paths))
         return (
-            lists
+            isinstance(rules, (list, tuple))
+            and isinstance(warnings, (list, tuple))
+            and isinstance(paths, Mapping)
             and all(isinstance(rule, Mapping) for rule in rules)
-            and all(isinstance(text, str) for text in warnings)
-            and (self.options is None or isinstance(self.options, Mapping))
+            and all(isinstance(text, str) for text in (*warnings, *paths, *paths.values()))
+            and (options is None or isinstance(options, Mapping))
         )
+
+
+def _as_given(value: object) -> object:
+    """Return a value of which nothing is known, whatever its type is declared to be."""
+    return value
 
 
 def number_of_ranks(given: int | None = None) -> int:

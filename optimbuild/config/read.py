@@ -87,7 +87,7 @@ def _recognised(config: Any, overrides: Sequence[str]) -> tuple[ModuleType, dict
         )
     dialect = _dialect(raw)
     if dialect is not None:
-        refuse_unread(overrides, dialect.OVERRIDABLE)
+        refuse_unread(overrides, mmengine.overridable(raw) if dialect is mmengine else dialect.KEYS)
     raw = overridden(raw, overrides)
     dialect = dialect or _dialect(raw)  # overrides may give a config its first keys, and never another dialect
     if dialect is None:

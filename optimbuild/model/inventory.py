@@ -17,7 +17,7 @@ from typing import Any
 from optimbuild.errors import ModelError
 from optimbuild.messages import closest, listing, shown
 from optimbuild.model.hints import RATIOS, Hints
-from optimbuild.model.inventory_file import param_from_dict, param_to_dict, refuse_wrong_row
+from optimbuild.model.inventory_file import are_names, param_from_dict, param_to_dict, refuse_wrong_row
 from optimbuild.model.names import refuse_unreadable
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.model.patterns import Pattern
@@ -44,6 +44,9 @@ class Inventory:
         packages: The top-level packages of the model's class and its ancestors, torch's left out, such as ``timm``.
         backbone: Class name of what the model has under ``backbone``, as OpenMMLab's models do; empty for others.
         frozen: Names that other rules of the config freeze, for a rule that asks to see them; see :meth:`with_frozen`.
+        bare: Modules without parameters of which published code takes notice: norms without ``affine``, and what is
+            inside a module that has parameters of its own, where nothing else is. By name the ``torch.nn`` ancestors of
+            their class, itself included where it is one.
 
     Raises:
         ModelError: No parameters, a name twice, or a name with control characters or markup.
@@ -64,6 +67,7 @@ class Inventory:
     outputs: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     backbone: str = field(default="", compare=False, repr=False)
     frozen: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    bare: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", tuple(self.params))
@@ -270,6 +274,7 @@ class Inventory:
             outputs={own[name][0]: method for name, method in self.outputs.items() if own.get(name)},
             backbone="",
             frozen=frozenset([own[name][0] for name in self.frozen if own.get(name)]),
+            bare={name.removeprefix(start): bases for name, bases in self.bare.items() if name.startswith(start)},
         )
 
     def record(self, ratios: Iterable[float] = ()) -> None:
@@ -293,6 +298,7 @@ class Inventory:
             **({"packages": list(self.packages)} if self.packages else {}),
             **({"outputs": dict(self.outputs)} if self.outputs else {}),
             **({"backbone": self.backbone} if self.backbone else {}),
+            **({"bare": {name: list(bases) for name, bases in self.bare.items()}} if self.bare else {}),
         }
 
     @classmethod
@@ -315,7 +321,7 @@ class Inventory:
         params = tuple([param_from_dict(row, shapes) for row in rows])
         unfused, sharded = frozenset(_names_in(data, "unfused")), frozenset(_names_in(data, "sharded"))
         statistics, packages = _names_in(data, "statistics"), _names_in(data, "packages")
-        outputs = _outputs_in(data)
+        outputs, bare = _outputs_in(data), _bare_in(data)
         hints = Hints.from_dict(data)  # last: a file with several faults is told of its parameters first
         return cls(
             params,
@@ -327,6 +333,7 @@ class Inventory:
             packages=packages,
             outputs=outputs,
             backbone=backbone,
+            bare=bare,
         )
 
     @classmethod
@@ -357,3 +364,10 @@ def _outputs_in(data: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(outputs, dict) or not all(isinstance(method, str) for method in outputs.values()):
         raise ModelError(f"`outputs` must map names of parameters to methods, not {shown(outputs)}")
     return {name: method for name, method in outputs.items() if any(row["name"] == name for row in data["params"])}
+
+
+def _bare_in(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    bare = data.get("bare") or {}
+    if not isinstance(bare, dict) or not all(map(are_names, (list(bare), *bare.values()))):
+        raise ModelError(f"`bare` must map names of modules to lists of classes, not {shown(bare)}")
+    return {name: tuple(bases) for name, bases in bare.items()}

@@ -66,7 +66,8 @@ def refuse_wrong_row(row: Any, position: int) -> None:
             raise ModelError(f"params[{position}].{key} must be {form}, not {shown(row.get(key))}")
 
 
-def _are_readable(texts: Any) -> bool:
+def are_names(texts: Any) -> bool:
+    """Say whether data is a list of names."""
     return isinstance(texts, list) and all(map(is_readable, texts))
 
 
@@ -85,18 +86,18 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "dtype": ("a name, such as float32", is_readable),
     "owner": ("the name of a class", is_readable),
-    "bases": ("a list of names of classes", _are_readable),
+    "bases": ("a list of names of classes", are_names),
     "kinds": (
         f"a list of any of {', '.join(KINDS)}",
         lambda found: isinstance(found, list) and all(kind in KINDS for kind in found),
     ),
     "trainable": ("true or false", lambda found: isinstance(found, bool)),
-    "aliases": ("a list of names", _are_readable),
+    "aliases": ("a list of names", are_names),
     "marks": ("an object of names and plain data", _are_marks),
     "container": ("a name", is_readable),
     "evidence": (
         "an object of kinds and what speaks for them",
-        lambda found: isinstance(found, dict) and set(found) <= set(KINDS) and _are_readable(list(found.values())),
+        lambda found: isinstance(found, dict) and set(found) <= set(KINDS) and are_names(list(found.values())),
     ),
 }
 """What a row of an inventory file holds; everything but name and shape may be missing."""

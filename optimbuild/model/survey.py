@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
+from optimbuild.model.bare_modules import bare_modules
 from optimbuild.model.full_shapes import full_shape, shapes_before_fsdp
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
@@ -130,6 +131,7 @@ def survey(model: nn.Module) -> Surveyed:
         packages=_packages(_class_of(type(root))),
         outputs=named_outputs(modules, names),
         backbone=_backbone(root),
+        bare={name: _bases_of(type(module)) for name, module in bare_modules(modules)},
     )
     return Surveyed(made, tensors, modules)
 
@@ -262,6 +264,10 @@ def _owner(cls: Any, one_channel: bool) -> Owner:
     torch_names = [base.__name__ for base in cls.__mro__ if _is_known(base)]
     torch_names.remove("Module")
     return Owner(cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names), one_channel)
+
+
+def _bases_of(cls: Any) -> tuple[str, ...]:
+    return _owner(cls, False).bases
 
 
 def _is_known(cls: type) -> bool:

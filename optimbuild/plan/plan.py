@@ -208,6 +208,7 @@ class Plan:
             **({"statistics": list(self.inventory.statistics)} if self.inventory.statistics else {}),
             **({"outputs": dict(self.inventory.outputs)} if self.inventory.outputs else {}),
             **({"backbone": self.inventory.backbone} if self.inventory.backbone else {}),
+            **({"bare": {name: list(bases) for name, bases in bare.items()}} if (bare := self.inventory.bare) else {}),
             **({"kept_statistics": list(self.kept_statistics)} if self.kept_statistics else {}),
         }
         return {**data, "checksum": checksum(data)}

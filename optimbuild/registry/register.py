@@ -15,6 +15,7 @@ import pydantic
 
 from optimbuild.errors import RegistrationError
 from optimbuild.messages import shown
+from optimbuild.registry.constructor_type import ConstructorType
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType, State
 from optimbuild.registry.registries import CONSTRUCTORS, OPTIMIZERS, RULES
 from optimbuild.registry.rule_class import rule_class
@@ -56,7 +57,9 @@ def rule(name: str, *, force: bool = False) -> Callable[[type[T]], type[T]]:
     return register
 
 
-def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]], Callable[..., T]]:
+def constructor(
+    name: str, *, keys: type[pydantic.BaseModel] | None = None, force: bool = False
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Register a function as the reading of a constructor that runners' configs name.
 
     It gets what the constructor gets, as a :class:`~optimbuild.Published`, and returns the rules that give what the
@@ -64,10 +67,11 @@ def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]
 
     Args:
         name: The constructor's name, without its scope.
+        keys: A pydantic model of the keys that it reads, for ``optimbuild list`` and for hints.
         force: Replace a reading of the same name.
 
     Raises:
-        RegistrationError: The name is taken; the message names both owners.
+        RegistrationError: The name is taken (names both owners), or ``keys`` is no pydantic model.
 
     >>> from optimbuild import Published, Translation, constructor
     >>> @constructor("TwoSpeedsConstructor")
@@ -76,13 +80,16 @@ def constructor(name: str, *, force: bool = False) -> Callable[[Callable[..., T]
     ...     return Translation([{"type": "match", "table": {"backbone": {"lr_mult": factor}}}])
     """
     _refuse_missing_name("constructor", name)
+    declared: object = keys
+    if declared is not None and not (inspect.isclass(declared) and issubclass(declared, pydantic.BaseModel)):
+        raise RegistrationError(f"constructor {name!r}: `keys` is a pydantic model, not {shown(keys)}")
 
     def register(read: Callable[..., T]) -> Callable[..., T]:
         if not inspect.isfunction(read):
             raise RegistrationError(
                 f"constructor {name!r}: {shown(read)} must be a function that returns a Translation"
             )
-        CONSTRUCTORS.register_module(name=name, module=read, force=force)
+        CONSTRUCTORS.register_module(name=name, module=ConstructorType(read, keys), force=force)
         return read
 
     return register

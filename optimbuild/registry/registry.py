@@ -16,6 +16,7 @@ from mmengine.registry.root import OPTIMIZERS as MMENGINE_OPTIMIZERS
 
 from optimbuild.errors import ConfigError, MissingPackageError, RegistrationError, UnknownNameError
 from optimbuild.messages import listing, shown, suggest
+from optimbuild.registry.constructor_type import ConstructorType
 from optimbuild.registry.optimizer_type import OptimizerType
 from optimbuild.registry.plugins import load_plugins
 from optimbuild.registry.scopes import fill_child
@@ -160,7 +161,9 @@ class Registry(mmengine.registry.Registry):
 
 
 def origin(entry: Any) -> Origin:
-    """Return the origin of a rule, an optimizer, or any class or function."""
+    """Return the origin of a rule, an optimizer, a reading of a constructor, or any class or function."""
+    if isinstance(entry, ConstructorType):
+        return origin(entry.read)
     if isinstance(entry, OptimizerType) and not any(entry.where):
         return origin(entry.target)
     if isinstance(entry, OptimizerType):

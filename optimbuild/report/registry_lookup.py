@@ -6,15 +6,34 @@ from collections.abc import Sequence
 
 from optimbuild.errors import AmbiguousNameError, UnknownNameError
 from optimbuild.messages import shown, suggest
-from optimbuild.registry import OPTIMIZERS, RULES, load_plugins
+from optimbuild.registry import CONSTRUCTORS, OPTIMIZERS, RULES, load_plugins
 from optimbuild.registry.packages import PACKAGES
 from optimbuild.registry.unimported import names_from_torch
-from optimbuild.report.registry_text import MMENGINE, entry_lines
+from optimbuild.report.constructor_text import constructor_lines, constructors_lines
+from optimbuild.report.registry_text import MMENGINE, entry_lines, list_lines
 from optimbuild.report.table import Line
+
+CONSTRUCTOR_KIND = "constructors"
+
+
+def lines_of_kinds(kinds: Sequence[str]) -> list[Line]:
+    """Return the lines of a list of everything of some kinds: ``rules``, ``optimizers`` or ``constructors``."""
+    registered = [kind for kind in kinds if kind != CONSTRUCTOR_KIND]
+    blocks = [list_lines(registered)] if registered else []
+    return _blocks([*blocks, *[constructors_lines()] * (CONSTRUCTOR_KIND in kinds)])
+
+
+def lines_of_entry(kind: str, name: str) -> list[Line]:
+    """Return the lines about one entry of a kind.
+
+    Raises:
+        UnknownNameError: Nothing of this kind has the name; lists close names.
+    """
+    return constructor_lines(name) if kind == CONSTRUCTOR_KIND else entry_lines(kind, name)
 
 
 def names_of(kind: str) -> list[str]:
-    """Return the names of rules or optimizers, those of plugins included, for which nothing else must be imported.
+    """Return the names of a kind, those of plugins included, for which nothing else must be imported.
 
     Of optimizers these are ours, those of torch, and the names of packages that have more.
 
@@ -24,11 +43,13 @@ def names_of(kind: str) -> list[str]:
     load_plugins()
     if kind == "rules":
         return RULES.names()
+    if kind == CONSTRUCTOR_KIND:
+        return CONSTRUCTORS.names()
     return [*OPTIMIZERS.names(), *names_from_torch(), MMENGINE, *PACKAGES]
 
 
 def lines_of_name(name: str, kinds: Sequence[str]) -> list[Line]:
-    """Return the lines about everything that has a name: a rule, an optimizer, or both.
+    """Return the lines about everything that has a name: a rule, an optimizer or a constructor.
 
     Args:
         name: The name.
@@ -43,7 +64,7 @@ def lines_of_name(name: str, kinds: Sequence[str]) -> list[Line]:
         if found and name.lower() not in map(str.lower, names_of(kind)):
             continue
         try:
-            found[kind] = entry_lines(kind, name)
+            found[kind] = lines_of_entry(kind, name)
         except AmbiguousNameError:
             raise
         except UnknownNameError:
@@ -52,9 +73,12 @@ def lines_of_name(name: str, kinds: Sequence[str]) -> list[Line]:
         known = [*kinds, *(known for kind in kinds for known in names_of(kind))]
         raise UnknownNameError(
             f"nothing that can be listed has the name {shown(name)}.{suggest(name, known)} "
-            "`optimbuild list` shows all rules and optimizers."
+            "`optimbuild list` shows all that can."
         )
     if len(found) == 1:
         return next(iter(found.values()))
-    blocks = [[(kind, "bold"), *lines] for kind, lines in found.items()]
+    return _blocks([[(kind, "bold"), *lines] for kind, lines in found.items()])
+
+
+def _blocks(blocks: Sequence[list[Line]]) -> list[Line]:
     return [line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -54,7 +55,8 @@ class Members(BaseModel):
     params: tuple[Keyword, ...] = ()
     """What its module calls a parameter, such as ``weight``: the last piece of its name, letter by letter."""
     classes: tuple[Keyword, ...] = ()
-    """Classes of the module, by their own name or that of a ``torch.nn`` class that they derive from."""
+    """Classes of the module, by their own name or that of a ``torch.nn`` class that they derive from. ``torch.nn.NAME``
+    is that class of torch and what derives from it, and no other class of the same name."""
     no_classes: tuple[Keyword, ...] = ()
     """Classes that the module must not be of."""
     pick: Literal["all", "of_first_module", "last"] = "all"
@@ -79,7 +81,7 @@ class Members(BaseModel):
         return found[-1:] if self.pick == "last" else found
 
     def _is_of_class(self, param: ParamInfo) -> bool:
-        classes = {param.owner, *param.bases}
+        classes = _classes(param.owner, param.bases)
         return (not self.classes or not classes.isdisjoint(self.classes)) and classes.isdisjoint(self.no_classes)
 
     @property
@@ -90,6 +92,12 @@ class Members(BaseModel):
         parts += [f"not of {listing(self.no_classes, 4)}"] * bool(self.no_classes)
         parts += {"all": [], "of_first_module": ["of the first such module"], "last": ["the last one"]}[self.pick]
         return ", ".join(parts) or "all others"
+
+
+@lru_cache(maxsize=4096)
+def _classes(owner: str, bases: tuple[str, ...]) -> frozenset[str]:
+    """Return the names by which an entry may mean the class of a module."""
+    return frozenset((owner, *bases, *[f"torch.nn.{base}" for base in bases]))
 
 
 def _is_called(param: ParamInfo, names: Collection[str]) -> bool:
@@ -161,9 +169,9 @@ def _module(param: ParamInfo) -> str:
 
 
 def _refuse_leaves(model: Inventory, left: Mapping[str, ParamInfo]) -> None:
-    """Raise a ModelError for a module that has parameters which no group takes, and no modules with parameters."""
+    """Raise a ModelError for a module that has parameters which no group takes, and no modules inside."""
     modules = {name[:at] for name in model.names for at, letter in enumerate(name) if letter == "."}
-    above = {module.rpartition(".")[0] for module in modules}
+    above = {module.rpartition(".")[0] for module in (*modules, *model.bare)}
     strange = [param for param in left.values() if _module(param) not in above]
     if strange:
         raise ModelError(

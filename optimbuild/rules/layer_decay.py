@@ -15,7 +15,7 @@ from optimbuild.model.depths import Depths
 from optimbuild.model.depths.from_hints import Part, depths_of, idle_keywords, outside, parts
 from optimbuild.model.depths.from_names import from_names
 from optimbuild.model.depths.from_patterns import from_patterns
-from optimbuild.model.depths.from_tables import from_table, table_for
+from optimbuild.model.depths.from_tables import from_table, refuse_unread, table_for
 from optimbuild.model.depths.internimage_levels import PLACES, blocks_of_levels, placed_otherwise
 from optimbuild.model.depths.tables import TABLES
 from optimbuild.model.keywords import first_keywords, keyword_in
@@ -192,6 +192,7 @@ class LayerDecay:
 
     def _by_table(self, edits: Edits, table: str) -> Edits:
         """Take the layers of a published project, by the first name of each parameter."""
+        refuse_unread(edits.model, table, self.below)
         depths = from_table(edits.model, table, self.depths, self.num_layers, self.below)
         made: dict[tuple[int, tuple[int, ...]], Edit] = {}
         for param in edits.model:

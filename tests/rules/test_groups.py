@@ -140,6 +140,23 @@ def test_a_module_that_no_group_has_a_place_for_is_refused_on_demand() -> None:
     assert made.frozen == ("token",)
 
 
+def test_a_module_with_others_inside_is_no_leaf_whatever_these_hold() -> None:
+    block = nn.PReLU()
+    block.drop = nn.Dropout()  # type: ignore[assignment]
+    model = nn.Sequential(nn.Linear(2, 2), block)
+    entries = [{"group": "weights", "classes": ["Linear"]}]
+    for seen in (model, Inventory.from_dict(survey(model).inventory.to_dict())):
+        assert plan(model=seen, members=entries, refuse_other_modules=True, rest="freeze").frozen == ("1.weight",)
+
+
+def test_a_class_of_torch_is_told_from_another_of_its_name() -> None:
+    namesake = type("Linear", (nn.Bilinear,), {})(2, 2, 2)
+    model = nn.Sequential(nn.Linear(2, 2), namesake, type("Own", (nn.Linear,), {})(2, 2))
+    torchs = plan(model=model, members=[{"group": "weights", "classes": ["torch.nn.Linear"]}], rest="freeze")
+    assert torchs.frozen == ("1.weight", "1.bias")
+    assert not plan(model=model, members=[{"group": "weights", "classes": ["Linear"]}], rest="freeze").frozen
+
+
 def test_an_entry_that_is_needed_must_find_something() -> None:
     entries = [{"group": "weights", "params": ["kernel"], "needed": True}]
     with pytest.raises(ModelError, match="has no parameter for the group 'weights': called kernel"):

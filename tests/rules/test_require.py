@@ -27,7 +27,21 @@ def test_any_other_model_is_planned_as_without_the_rule() -> None:
     assert plan(model).fingerprint == make_plan({"optimizer": {"type": "sgd"}}, model).fingerprint
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(2, affine=False), nn.InstanceNorm2d(2)])
+def test_a_norm_without_parameters_is_refused_on_demand(norm: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), norm)
+    with pytest.raises(ConfigError, match=r"norms without parameters \(affine=False\)\. It has: 1") as caught:
+        plan(model, without=[], affine=["BatchNorm", "InstanceNorm"])
+    assert caught.value.path == "rules[0].affine"
+    assert plan(model, without=[], affine=["LayerNorm"])
+
+
+def test_another_class_that_is_called_the_same_is_no_such_module() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), type("BatchNorm2d", (nn.PReLU,), {})())
+    assert plan(model, affine=["BatchNorm"])
+
+
 def test_a_rule_that_requires_nothing_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="at least 1 item") as caught:
+    with pytest.raises(ConfigError, match="needs `without`, `affine`, or both") as caught:
         plan(nn.Linear(2, 2), without=[])
-    assert caught.value.path == "rules[0].without"
+    assert caught.value.path == "rules[0]"

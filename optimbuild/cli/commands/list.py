@@ -1,4 +1,4 @@
-"""``optimbuild list``: rules and optimizers."""
+"""``optimbuild list``: rules, optimizers and published constructors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optimbuild.cli.output import print_lines
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown, suggest
 
-KINDS = ("rules", "optimizers")
+KINDS = ("rules", "optimizers", "constructors")
 
 
 def _complete_first(incomplete: str) -> list[str]:
@@ -33,8 +33,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="rules|optimizers|NAME",
-            help="By default both; or the name of one of them.",
+            metavar=f"{'|'.join(KINDS)}|NAME",
+            help="By default all of them; or the name of one.",
             show_default=False,
             autocompletion=_complete_first,
         ),
@@ -44,17 +44,17 @@ def list_(
         typer.Argument(metavar="NAME", help="One of them.", show_default=False, autocompletion=_complete_second),
     ] = None,
 ) -> None:
-    """List rules and optimizers, or the options of one.
+    """List rules, optimizers and published constructors, or the options of one.
 
     What installed plugins register is listed with the package that it comes from.
     """
-    from optimbuild.report.registry_lookup import lines_of_name
-    from optimbuild.report.registry_text import entry_lines, list_lines
+    from optimbuild.report.registry_lookup import lines_of_entry, lines_of_kinds, lines_of_name
 
     if kind is None:
-        return print_lines(list_lines(KINDS))
+        return print_lines(lines_of_kinds(KINDS))
     if kind in KINDS:
-        return print_lines(list_lines((kind,)) if name is None else entry_lines(kind, name))
+        return print_lines(lines_of_kinds((kind,)) if name is None else lines_of_entry(kind, name))
     if name is None:
         return print_lines(lines_of_name(kind, KINDS))
-    raise ConfigError(f"there is a list of {' and one of '.join(KINDS)}, not of {shown(kind)}.{suggest(kind, KINDS)}")
+    there = f"{', '.join(KINDS[:-1])} and one of {KINDS[-1]}"
+    raise ConfigError(f"there is a list of {there}, not of {shown(kind)}.{suggest(kind, KINDS)}")

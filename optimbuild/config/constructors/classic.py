@@ -32,7 +32,7 @@ HOOK_MARKS = ("fix_lr",)
 @constructor("ForceDefaultOptimWrapperConstructor")
 @constructor("MultiOptimWrapperConstructor")
 def classic(published: Published) -> Translation:
-    """Read the keys as MMEngine's default constructor does; they become one rule."""
+    """Read the keys as MMEngine's default constructor does; they are the options of the rule ``paramwise``."""
     return _translated(published, dict(published.paramwise_cfg or {}))
 
 
@@ -63,7 +63,10 @@ def _split(given: Mapping[str, Any], known: Collection[str], path: str) -> tuple
 def layered(published: Published) -> Translation:
     """Read the keys as MMPretrain's constructor does, which decays the LR by layer."""
     keys = dict(published.paramwise_cfg or {})
-    return _translated(published, {"layer_decay_rate": 1.0, **keys} if keys else keys)
+    made = _translated(published, {"layer_decay_rate": 1.0, **keys} if keys else keys)
+    if "layer_decay_rate" in keys:
+        return made
+    return replace(made, paths={**made.paths, "rules[0].layer_decay_rate.*": published.cfg})
 
 
 def _translated(published: Published, keys: dict[str, Any]) -> Translation:
@@ -72,7 +75,8 @@ def _translated(published: Published, keys: dict[str, Any]) -> Translation:
     keys = _with_marks(keys)
     _refuse_wrong(published, keys)
     keys, warnings = _effective(published, keys)
-    return Translation([{"type": "paramwise", "optional": True, **keys}], warnings=warnings)
+    rule = {"type": "paramwise", "optional": True, **keys}
+    return Translation([rule], warnings=warnings, paths={"rules[0]": published.cfg})
 
 
 def _with_marks(keys: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from optimbuild.config.constructors.layer_wise import WHOLE_NAMES, LayerDecayKeys, layer_decay, no_decay
+from optimbuild.config.constructors.layer_wise import WHOLE_NAMES, LayerDecayKeys, layer_decay, no_decay, paths_of
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.registry import constructor
@@ -35,7 +35,7 @@ class InternImageKeys(ConfigPart):
     """Give everything below the head a tenth of the LR."""
 
 
-@constructor("CustomLayerDecayOptimizerConstructor")
+@constructor("CustomLayerDecayOptimizerConstructor", keys=InternImageKeys)
 def internimage(published: Published) -> Translation:
     """Read InternImage's constructor; or InternVL's, which has the same name and no ``depths``."""
     if not published.paramwise_cfg:
@@ -58,7 +58,8 @@ def internimage(published: Published) -> Translation:
             f"{published.cfg}: num_layers is {keys.num_layers}, and depths are {sum(keys.depths)} blocks; "
             "the published code believes both"
         )
-    return Translation([no_decay(*NOT_DECAYED), rule], warnings=warnings)
+    rules = [no_decay(*NOT_DECAYED), rule]
+    return Translation(rules, warnings=warnings, paths=paths_of(published, rules, "layer_decay_rate", "depths"))
 
 
 def _factors(keys: InternImageKeys) -> tuple[dict[str, Any], ...]:
@@ -78,4 +79,5 @@ def _internvl(published: Published) -> Translation:
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
     rules = [no_decay(names=WHOLE_NAMES), layer_decay(keys.layer_decay_rate, "internvit", keys.num_layers)]
-    return Translation(rules, warnings=published.ignored(LayerDecayKeys))
+    paths = paths_of(published, rules, "layer_decay_rate")
+    return Translation(rules, warnings=published.ignored(LayerDecayKeys), paths=paths)

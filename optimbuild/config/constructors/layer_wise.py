@@ -74,7 +74,20 @@ def layer_decay(
     return {"type": "layer_decay", "ratio": ratio, **sizes, **more, "optional": True}
 
 
-@constructor("LearningRateDecayOptimizerConstructor")
+def paths_of(published: Published, rules: Sequence[Any], rate: str, *more: str) -> dict[str, str]:
+    """Return the keys from which a rule for a depth table is read, which is the last of some rules.
+
+    Args:
+        published: What the constructor is given.
+        rules: The rules.
+        rate: The key that gives the ratio.
+        more: Keys that the rule calls the same, beside ``num_layers``.
+    """
+    keys = {"ratio": rate, "num_layers": "num_layers", **{key: key for key in more}}
+    return {f"rules[{len(rules) - 1}].{option}": join(published.cfg, key) for option, key in keys.items()}
+
+
+@constructor("LearningRateDecayOptimizerConstructor", keys=DecayKeys)
 def learning_rate_decay(published: Published) -> Translation:
     """Read the constructor of MMDetection, MMSegmentation and MMAction2, which have one of this name each."""
     if not published.paramwise_cfg:
@@ -91,17 +104,19 @@ def learning_rate_decay(published: Published) -> Translation:
     rules = [no_decay(names=names), layer_decay(keys.decay_rate, tables, keys.num_layers)]
     if published.scope == "mmaction":
         why = f"the {published.name} of MMAction2 refuses it"
-        rules.insert(0, {"type": "require", "without": ("BatchNorm", "InstanceNorm"), "because": why, "optional": True})
-    return Translation(rules, warnings=published.ignored(DecayKeys))
+        without = ("BatchNorm", "InstanceNorm", "_NormBase")
+        rules.insert(0, {"type": "require", "without": without, "because": why, "optional": True})
+    paths = paths_of(published, rules, "decay_rate")
+    return Translation(rules, warnings=published.ignored(DecayKeys), paths=paths)
 
 
-@constructor("LayerDecayOptimizerConstructor")
+@constructor("LayerDecayOptimizerConstructor", keys=LayerDecayKeys)
 def layer_decay_of_vits(published: Published) -> Translation:
     """Read the older constructor of MMSegmentation, for BEiT and MAE; its ``decay_type`` counts for nothing."""
     return _with_rate(published, CONVNEXT | VITS, names=WHOLE_NAMES)  # an empty paramwise_cfg fails there too
 
 
-@constructor("LayerDecayOptimWrapperConstructor")
+@constructor("LayerDecayOptimWrapperConstructor", keys=LayerDecayKeys)
 def layer_decay_of_poses(published: Published) -> Translation:
     """Read the constructor of MMPose, for ViTPose."""
     if published.paramwise_cfg == {}:
@@ -117,4 +132,5 @@ def _with_rate(
     keys = published.read(LayerDecayKeys)
     published.require_options("lr", "weight_decay")
     rules = [no_decay(*keywords, names=names), layer_decay(keys.layer_decay_rate, tables, keys.num_layers)]
-    return Translation(rules, warnings=published.ignored(LayerDecayKeys))
+    paths = paths_of(published, rules, "layer_decay_rate")
+    return Translation(rules, warnings=published.ignored(LayerDecayKeys), paths=paths)

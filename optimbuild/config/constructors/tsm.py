@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from optimbuild.config.constructors.torch_classes import in_dimensions
+from optimbuild.config.constructors.torch_classes import in_dimensions, of_torch
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.registry import constructor
 from optimbuild.values import Switch
 
-CONVOLUTIONS = (*in_dimensions("Conv", "ConvTranspose"), "_ConvNd")
-LAYERS = (*CONVOLUTIONS, "Linear", "LazyLinear")
-NORMS = (*in_dimensions("BatchNorm"), "_BatchNorm", "SyncBatchNorm", "GroupNorm")
+CONVOLUTIONS = (*in_dimensions("Conv", "ConvTranspose"), *of_torch("_ConvNd"))
+LAYERS = (*CONVOLUTIONS, *of_torch("Linear", "LazyLinear"))
+NORMS = (*in_dimensions("BatchNorm"), *of_torch("_BatchNorm", "SyncBatchNorm", "GroupNorm"))
 ORDER: tuple[dict[str, Any], ...] = (
     {"name": "first_conv_weight"},
     {"name": "first_conv_bias", "lr_mult": 2.0, "weight_decay": 0.0},
@@ -32,7 +32,7 @@ class TsmKeys(ConfigPart):
     """Whether the last layer has groups of its own."""
 
 
-@constructor("TSMOptimWrapperConstructor")
+@constructor("TSMOptimWrapperConstructor", keys=TsmKeys)
 def tsm(published: Published) -> Translation:
     """Read the constructor of TSM."""
     if not published.paramwise_cfg:

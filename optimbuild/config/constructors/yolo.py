@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from optimbuild.config.constructors.torch_classes import in_dimensions
+from optimbuild.config.constructors.torch_classes import in_dimensions, of_torch
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.errors import ConfigError
 from optimbuild.registry import constructor
 from optimbuild.values import NonNegative, Positive, Whole, join, validated
 
-NORMS = (*in_dimensions("BatchNorm", "InstanceNorm"), "SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "_NormBase")
+NORMS = (
+    *in_dimensions("BatchNorm", "InstanceNorm"),
+    *of_torch("SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "_NormBase"),
+)
 """The norms whose weights are not decayed; a layer norm is none of them."""
 IMPLICIT = ("ImplicitA", "ImplicitM")
 BATCH = "batch_size_per_gpu"
@@ -26,13 +29,13 @@ class YoloKeys(ConfigPart):
     """The batch size for which the weight decay is meant."""
 
 
-@constructor("YOLOv5OptimizerConstructor")
+@constructor("YOLOv5OptimizerConstructor", keys=YoloKeys)
 def yolov5(published: Published) -> Translation:
     """Read the constructor of YOLOv5, v6 and v8: weights, weights of batch norms, biases."""
     return _in_three_groups(published)
 
 
-@constructor("YOLOv7OptimWrapperConstructor")
+@constructor("YOLOv7OptimWrapperConstructor", keys=YoloKeys)
 def yolov7(published: Published) -> Translation:
     """Read the constructor of YOLOv7, whose implicit tensors are beside the weights of batch norms."""
     return _in_three_groups(published, IMPLICIT)
@@ -46,13 +49,13 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
         base, warnings = published.read(YoloKeys).base_total_batch_size, published.ignored(YoloKeys)
     options = dict(published.optimizer.options)
     decay = validated(NonNegative, options.pop("weight_decay", 0.0), join(published.where, "weight_decay"))
-    because = {}
+    scaled = {}
     if BATCH in options:
         batch = validated(Annotated[Whole, Field(gt=0)], options.pop(BATCH), join(published.where, BATCH))
         total = published.world_size * batch
-        because = {"because": f"weight decay {decay} x {decay_factor(total, base)}, for a batch size of {total}"}
+        scaled = {"because": f"weight decay {decay} x {decay_factor(total, base)}, for a batch size of {total}"}
         decay *= decay_factor(total, base)
-    order = [{"name": "weights", "weight_decay": decay, **because}, {"name": "norms"}, {"name": "biases"}]
+    order = [{"name": "weights", "weight_decay": decay, **scaled}, {"name": "norms"}, {"name": "biases"}]
     members: list[dict[str, Any]] = [
         {"group": "norms", "params": ("weight",), "classes": NORMS},
         {"group": "weights", "params": ("weight",), "no_classes": (*NORMS, *implicit)},
@@ -60,8 +63,11 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
     ]
     if implicit:
         members.append({"group": "norms", "params": ("implicit",), "classes": implicit})
+    because = f"{published.name} puts the weight of each into a group"
+    affine = {"type": "require", "affine": ("BatchNorm", "InstanceNorm", "_NormBase"), "because": because}
     rule = {"type": "groups", "order": order, "members": members, "rest": "freeze"}
-    return Translation([rule], options, warnings)
+    paths = {"rules[1].order[0].weight_decay": join(published.where, "weight_decay")}
+    return Translation([{**affine, "optional": True}, rule], options, warnings, paths)
 
 
 def decay_factor(total: int, base: float) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import OwnKeys, constructor_named, plain_wrapper, spec_of
+from optimbuild.config.dialects.mmengine import constructor_named, plain_wrapper
 from optimbuild.config.dialects.mmengine_optimizer import found_optimizer
+from optimbuild.config.dialects.translated import OwnKeys, spec_of
 from optimbuild.config.published import Published
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError
@@ -23,8 +24,6 @@ BESIDE = ("optimizer_config", "lr_config")
 """Keys that configs of mmcv 1.x have beside it; they are not read."""
 KEYS: Mapping[str, None] = {KEY: None}
 """The keys that are read."""
-OVERRIDABLE = KEYS
-"""The keys that an override may change."""
 DEFAULT = "DefaultOptimizerConstructor"
 
 
@@ -74,11 +73,12 @@ def read(raw: Mapping[str, Any], world_size: int = 1) -> Reading:
     """
     given = plain(raw[KEY], KEY)
     named = given.get("constructor")
-    scope, name = constructor_named(DEFAULT if named is None else named, f"{KEY}.constructor")
+    named_at = f"{KEY}.constructor"
+    scope, name = constructor_named(DEFAULT if named is None else named, named_at)
     paramwise = given.get("paramwise_cfg")
     if paramwise is not None and not isinstance(paramwise, Mapping):
         raise ConfigError(f"must be a mapping or null, not {shown(paramwise)}", f"{KEY}.paramwise_cfg")
     options = {key: value for key, value in given.items() if key not in INSIDE}
     optimizer, kind = found_optimizer(options, KEY)
-    published = Published(name, optimizer, kind, paramwise, scope, frozenset(), world_size, KEY, KEY)
+    published = Published(name, optimizer, kind, paramwise, scope, frozenset(), world_size, KEY, KEY, named_at)
     return spec_of(published, OwnKeys())

@@ -6,25 +6,25 @@ file in Python is a program. It is run only where somebody names it by its path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmengine.config import Config
-from pydantic import Field
 
 from optimbuild.config.dialects.mmengine_modules import restriction
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer, scope_of_runner
 from optimbuild.config.dialects.published_keys import reader_of
-from optimbuild.config.published import Published, Translation
+from optimbuild.config.dialects.translated import OwnKeys, spec_of
+from optimbuild.config.files import Keys
+from optimbuild.config.published import Published
 from optimbuild.config.reading import Reading
-from optimbuild.config.spec import ConfigPart, Optimizers, ResumeSpec, RuleSpec, Spec, Zero
-from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import closest, listing, place_raised, printable, shown, suggest
+from optimbuild.errors import ConfigError
+from optimbuild.messages import closest, listing, printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.registry import CONSTRUCTORS, find_rule
 from optimbuild.registry.mmengine_names import name_of_class
 from optimbuild.registry.scopes import import_scope
-from optimbuild.values import Switch, entry, fields, join, keys_of, plain, validated
+from optimbuild.values import entry, fields, join, keys_of, plain, validated
 
 KEY = "optim_wrapper"
 SCOPE = "default_scope"
@@ -32,35 +32,14 @@ KEYS = {KEY: None, SCOPE: None, "_base_": None}
 """The keys that are read."""
 READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
-OVERRIDABLE = {KEY: READ, SCOPE: None}
-"""The keys that an override may change."""
+SHARED = ("paramwise_cfg", "constructor")
+"""The keys beside several wrappers that serve those without their own."""
 OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
 MULTI = "MultiOptimWrapperConstructor"
 CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, "ForceDefaultOptimWrapperConstructor")
 """The constructors that read the classic keys."""
-
-
-class OwnKeys(ConfigPart):
-    """Our own keys under ``paramwise_cfg``, beside MMEngine's."""
-
-    optimizers: Optimizers = Field(default_factory=dict)
-    """``optimizers`` of our dialect."""
-    like: str | None = None
-    """The constructor as which to read the keys beside ours, such as ``YOLOv5OptimizerConstructor``."""
-    rules: tuple[RuleSpec, ...] = ()
-    """Rules, as in our dialect; they apply after the classic keys."""
-    zero: Zero = False
-    """``zero`` of our dialect."""
-    implementation: Literal["auto", "fused", "foreach", "for-loop"] = "auto"
-    """``implementation`` of our dialect."""
-    strict: Switch = True
-    """``strict`` of our dialect."""
-    watch: Switch = True
-    """``watch`` of our dialect."""
-    resume: ResumeSpec = ResumeSpec()
-    """``resume`` of our dialect."""
 
 
 def recognises(raw: Mapping[str, Any]) -> bool:
@@ -82,6 +61,17 @@ def wrappers_inside(config: object) -> list[str]:
     if not isinstance(config, Mapping) or "optimizer" in config:
         return []
     return [str(key) for key, value in config.items() if is_wrapper(value)]
+
+
+def overridable(raw: Mapping[str, Any]) -> Keys:
+    """Return the keys that an override may change: those of the wrapper, or of each of several.
+
+    >>> overridable({"optim_wrapper": {"critic": {"optimizer": {}}}})["optim_wrapper"]["critic"]
+    ('optimizer', 'paramwise_cfg', 'constructor')
+    """
+    several = wrappers_inside(raw.get(KEY))
+    each = {**dict.fromkeys(several, ("optimizer", *SHARED)), **dict.fromkeys(SHARED)}
+    return {KEY: each if several else READ, SCOPE: None}
 
 
 def owns(config: object) -> bool:
@@ -167,11 +157,13 @@ def plain_wrapper(wrapper: Any, path: str) -> Any:
 
 
 def _other(wrapper: Mapping[str, Any], key: Any, path: str) -> Any:
-    """Return None for what is the wrapper's own, whose name is kept to find misspelt keys; or a wrapper inside."""
+    """Return a wrapper inside, or the name of the wrapper's type; None for what is its own and is not read."""
     try:
         value = entry(wrapper, key, path)
     except ConfigError:  # what is not read needs no value
         return None
+    if key == "type" and isinstance(value, str):
+        return value
     return plain_wrapper(value, join(path, key)) if is_wrapper(value) else None
 
 
@@ -249,7 +241,8 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
     optimizer, kind = found_optimizer(wrapper["optimizer"], where, scope)
     named = constructor_named(wrapper.get("constructor"), join(path, "constructor"))
     own, keys, warnings = _own_keys(wrapper.get("paramwise_cfg"), named, cfg)
-    named = named if own.like is None else constructor_named(own.like, join(cfg, "like"))
+    named_at = join(path, "constructor") if own.like is None else join(cfg, "like")
+    named = named if own.like is None else constructor_named(own.like, named_at)
     published = Published(
         named[1],
         optimizer,
@@ -260,71 +253,9 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         world_size,
         path,
         where,
+        named_at,
     )
     return spec_of(published, own, warnings, restriction(wrapper, path))
-
-
-def spec_of(
-    published: Published,
-    own: OwnKeys,
-    warnings: Sequence[str] = (),
-    restricted: Sequence[Mapping[str, Any]] = (),
-) -> Reading:
-    """Return what the reading of a constructor makes of its keys, with our own keys behind.
-
-    Args:
-        published: What the constructor is given.
-        own: Our own keys.
-        warnings: What the user should know.
-        restricted: Rules that restrict the optimizer to some modules.
-
-    Raises:
-        ConfigError: A wrong value, with its path.
-    """
-    translation = _translated(published)
-    options = published.optimizer.options if translation.options is None else translation.options
-    spec = Spec.of(
-        {
-            "optimizer": {"type": published.optimizer.type, **options},
-            **own.model_dump(exclude={"like"}),
-            "optimizers": {
-                name: found_optimizer(each.model_dump(), join(published.cfg, "optimizers", name), published.scope)[
-                    0
-                ].model_dump()
-                for name, each in own.optimizers.items()
-            },
-            "rules": [*translation.rules, *(rule.model_dump() for rule in own.rules), *restricted],
-        }
-    )
-    paths = _paths(published, len(translation.rules), len(own.rules))
-    last = f"rules[{len(translation.rules) + len(own.rules)}]"
-    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".patterns")}
-    return Reading(spec, (*warnings, *translation.warnings), paths)
-
-
-def _translated(published: Published) -> Translation:
-    """Return what the reading of a constructor makes of its keys; whatever a plugin raises becomes a ConfigError."""
-    try:
-        translation = CONSTRUCTORS.get(published.name)(published)
-    except OptimBuildError:
-        raise
-    except Exception as error:
-        place = place_raised(error) or str(CONSTRUCTORS.origin(published.name))
-        raised = f"{type(error).__name__}: {shown(str(error), 200)}"
-        raise ConfigError(f"the reading of {published.name} raised {raised} ({place})", published.cfg) from error
-    if not isinstance(translation, Translation) or not translation.is_sound:
-        message = f"the reading of {published.name} must return a Translation of rules, not {shown(translation)}"
-        raise ConfigError(message, join(published.path, "constructor"))
-    return translation
-
-
-def _paths(published: Published, translated: int, rules: int) -> dict[str, str]:
-    """Return for keys of the spec their paths in this dialect; the rules of the constructor come first."""
-    cfg = published.cfg
-    paths = {key: join(cfg, key) for key in fields(OwnKeys)}
-    paths |= {"optimizer": published.where, "": published.path}
-    paths |= {f"rules[{i}]": cfg for i in range(translated)}
-    return paths | {f"rules[{translated + i}]": join(cfg, "rules", i) for i in range(rules)}
 
 
 def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:

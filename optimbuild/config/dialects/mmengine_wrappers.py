@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import KEY, default_scope, is_wrapper, of_wrapper
+from optimbuild.config.dialects.mmengine import KEY, MULTI, OURS, SHARED, default_scope, is_wrapper, of_wrapper
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
 from optimbuild.values import join
 
-SHARED = ("paramwise_cfg", "constructor")
-"""The keys beside the wrappers that serve those without their own."""
 BARE = ("OptimWrapper", "OptimWrapperDict")
 """The types that may be beside the wrappers, where some strategies put them."""
 
@@ -28,11 +26,32 @@ def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or a key beside the wrappers that is none.
     """
-    wrappers, readings = raw[KEY], dict[str, Reading]()
+    scope = default_scope(raw)
+    return {
+        name: replace(of_wrapper(wrapper, join(KEY, name), scope, world_size), module=name)
+        for name, wrapper in each_wrapper(raw[KEY]).items()
+    }
+
+
+def each_wrapper(wrappers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the configs of several wrappers, by the names of their modules, with what is beside them for all.
+
+    Args:
+        wrappers: The ``optim_wrapper`` of a config, as plain data or not.
+
+    Raises:
+        ConfigError: A key beside the wrappers is none, or a wrapper has a key that is for a single one.
+
+    >>> each_wrapper({"paramwise_cfg": {}, "critic": {"optimizer": {"type": "sgd"}}})
+    {'critic': {'paramwise_cfg': {}, 'optimizer': {'type': 'sgd'}}}
+    """
     shared = {key: wrappers[key] for key in SHARED if wrappers.get(key) is not None}
+    outer, found = _called(shared.get("constructor")), dict[str, dict[str, Any]]()
+    if outer == MULTI and "paramwise_cfg" in shared:
+        raise ConfigError(f"{MULTI} takes none beside several wrappers, but one in each", join(KEY, "paramwise_cfg"))
     for name, wrapper in wrappers.items():
         path = join(KEY, name)
-        if name in SHARED or (name == "type" and wrapper in (None, *BARE)):
+        if name in SHARED or (name == "type" and isinstance(wrapper, str) and wrapper in BARE and outer != MULTI):
             continue
         if not is_wrapper(wrapper):
             raise ConfigError(
@@ -40,11 +59,26 @@ def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]
                 f"this is {shown(wrapper)}",
                 path,
             )
-        if "modules" in wrapper:
-            raise ConfigError(
-                f"is read where there is one optimizer; here {name!r} is for the module of its name",
-                join(path, "modules"),
-            )
         own = {key: value for key, value in wrapper.items() if value is not None or key not in SHARED}
-        readings[name] = replace(of_wrapper({**shared, **own}, path, default_scope(raw), world_size), module=name)
-    return readings
+        _refuse_misplaced(name, own, outer, path)
+        found[name] = {**shared, **own}
+    return found
+
+
+def _called(constructor: Any) -> str:
+    """Return the name of a constructor, without its scope."""
+    return str(getattr(constructor, "__name__", constructor)).rpartition(".")[2]
+
+
+def _refuse_misplaced(name: str, wrapper: Mapping[str, Any], outer: str, path: str) -> None:
+    """Raise a ConfigError for a key that one of several wrappers cannot have."""
+    if "modules" in wrapper:
+        told = f"is read where there is one optimizer; here {name!r} is for the module of its name"
+        raise ConfigError(told, join(path, "modules"))
+    inner = _called(wrapper.get("constructor"))
+    if "constructor" in wrapper and outer in (OURS, MULTI) and inner != OURS:
+        raise ConfigError(
+            f"{shown(inner)} is not asked inside of several optimizers. With {OURS} beside them write "
+            f"paramwise_cfg=dict(like={inner!r}, …) in its place",
+            join(path, "constructor"),
+        )

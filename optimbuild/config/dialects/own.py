@@ -9,8 +9,6 @@ from optimbuild.config.spec import Spec
 
 KEYS = dict.fromkeys(Spec.model_fields)
 """The keys that are read."""
-OVERRIDABLE = KEYS
-"""The keys that an override may change."""
 
 
 def recognises(raw: dict[str, Any]) -> bool:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-from optimbuild.config.constructors.internimage import InternImageKeys
-from optimbuild.config.constructors.layer_wise import DecayKeys, LayerDecayKeys
-from optimbuild.config.constructors.tsm import TsmKeys
-from optimbuild.config.constructors.yolo import YoloKeys
+from optimbuild.registry import CONSTRUCTORS
 from optimbuild.values import fields
-
-KEYS: Mapping[str, Sequence[str]] = {
-    "CustomLayerDecayOptimizerConstructor": fields(InternImageKeys),
-    "LearningRateDecayOptimizerConstructor": fields(DecayKeys),
-    "LayerDecayOptimWrapperConstructor": fields(LayerDecayKeys),
-    "TSMOptimWrapperConstructor": fields(TsmKeys),
-    "YOLOv5OptimizerConstructor": fields(YoloKeys),
-}
-"""By constructor the keys that it reads."""
 
 
 def reader_of(key: str, given: Iterable[str]) -> str:
@@ -33,8 +21,9 @@ def reader_of(key: str, given: Iterable[str]) -> str:
     ''
     """
     keys = set(given)
-    readers = [name for name, known in KEYS.items() if key in known]
+    known = {name: fields(found) for name in CONSTRUCTORS.names() if (found := CONSTRUCTORS.get(name).keys) is not None}
+    readers = [name for name, read in known.items() if key in read]
     if not readers:
         return ""
-    name = max(readers, key=lambda reader: (len(keys.intersection(KEYS[reader])), -len(KEYS[reader])))
+    name = max(readers, key=lambda reader: (len(keys.intersection(known[reader])), -len(known[reader])))
     return f" {name} reads it: name that as `constructor`, or as `like` with ours."

@@ -106,8 +106,6 @@ class TrainKeys(ConfigPart):
 
 KEYS = {"TRAIN": tuple(TrainKeys.model_fields)}
 """The keys that are read."""
-OVERRIDABLE = KEYS
-"""The keys that an override may change."""
 
 
 def defaults() -> CfgNode:

@@ -16,8 +16,9 @@ from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
-from optimbuild.config.dialects.mmengine import KEY, OURS, READ, is_wrapper, of_wrapper, plain_wrapper, wrappers_inside
+from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper, wrappers_inside
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
+from optimbuild.config.dialects.mmengine_wrappers import each_wrapper
 from optimbuild.config.published import number_of_ranks
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrapper_class
@@ -123,25 +124,10 @@ class OptimBuildConstructor:
     def _plan_wrappers(self, model: nn.Module) -> dict[str, _PlannedWrapper]:
         """Plan the optimizer of each module that the config names."""
         planned: dict[str, _PlannedWrapper] = {}
-        for name, config in self._config.items():
+        config = {**dict(self._config.items()), "paramwise_cfg": self._paramwise, "constructor": OURS}
+        for name, wrapper in each_wrapper(config).items():
             path = join(KEY, name)
-            if name == "type" and config in ("OptimWrapper", "OptimWrapperDict"):
-                continue  # some strategies put it there
-            if not is_wrapper(config):
-                raise ConfigError(
-                    "beside wrappers for several optimizers, each key must name a module and hold its `optimizer`; "
-                    f"this is {shown(config)}",
-                    path,
-                )
-            inner = config.get("constructor")
-            if inner is not None and str(inner).rpartition(".")[2] != OURS:
-                raise ConfigError(
-                    f"{shown(inner)} is not asked inside of several optimizers. Write "
-                    f"paramwise_cfg=dict(like={str(inner).rpartition('.')[2]!r}, …) in its place",
-                    join(path, "constructor"),
-                )
-            shared = {} if config.get("paramwise_cfg") is not None else {"paramwise_cfg": self._paramwise}
-            planned[name] = _plan_wrapper(_module(model, name, path), {**dict(config.items()), **shared}, path)
+            planned[name] = _plan_wrapper(_module(model, name, path), wrapper, path)
         _refuse_shared(planned)
         _warn_of_rest(model, planned)
         return planned

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
 from optimbuild.model.depths.depths import Depths
-from optimbuild.model.depths.tables import TABLES, Sizes, Table
+from optimbuild.model.depths.tables import TABLES, Row, Sizes, Table
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 
 
 def from_table(
@@ -26,7 +27,7 @@ def from_table(
         below: Modules in which the backbone may be, the first that the model has; an empty text is the model itself.
 
     Raises:
-        ConfigError: The table needs ``depths`` or ``num_layers``, and it is not given.
+        ConfigError: The table needs ``depths`` or ``num_layers``, and it is not given, or has too few numbers.
     """
     table = TABLES[name]
     if table.needs == "depths" and not depths:
@@ -46,11 +47,45 @@ def from_table(
         layer_of[param.name] = sizes.num_layers + 1
         if found is not None:
             match, row = found
-            layer_of[param.name] = row.layer(sizes._replace(numbers=tuple(map(int, match.groups()))))
+            numbers = sizes._replace(numbers=tuple(map(int, match.groups())))
+            layer_of[param.name] = _layer(row, numbers, param, sizes.num_layers + 1)
         if found is not None and param.name.startswith(place):
             placed.append(param)
     asked = [("layers", f"the table {name!r}", placed)]
     return Depths(layer_of, sizes.num_layers + 2, f"the table {name!r}", asked)
+
+
+def _layer(row: Row, sizes: Sizes, param: ParamInfo, top: int) -> int:
+    """Return the layer that a row gives; a frozen parameter of a stage that ``depths`` does not have is at the top."""
+    try:
+        return row.layer(sizes)
+    except IndexError as error:
+        if not param.trainable:
+            return top
+        told = f"has {len(sizes.depths)} numbers, and the layer of {param.name!r} needs the first {error}"
+        raise ConfigError(told, "depths") from None
+
+
+def refuse_unread(model: Inventory, name: str, below: Sequence[str]) -> None:
+    """Raise a ConfigError for trainable parameters in whose names the published code finds no numbers, and so fails.
+
+    Args:
+        model: The model.
+        name: The table's name.
+        below: Modules in which the backbone may be.
+    """
+    table, place = TABLES[name], place_of_backbone(model, below)
+    beginnings = tuple([f"{place}{beginning}" for beginning in table.numbered])
+    patterns = [re.compile(row.pattern.replace("@", re.escape(place))) for row in table.rows]
+    reads = [(param.name, as_read(param.name, table)) for param in model.trainable] if beginnings else []
+    if stumbling := [
+        name for name, read in reads if read.startswith(beginnings) and not any(row.search(read) for row in patterns)
+    ]:
+        raise ConfigError(
+            f"the published code reads the layer from numbers in a name, and fails at those that have none where it "
+            f"looks: {listing(stumbling, 5)}. Frozen parameters are passed over",
+            "layers",
+        )
 
 
 def as_read(name: str, table: Table) -> str:
@@ -90,13 +125,13 @@ def table_for(model: Inventory, tables: Mapping[str, str]) -> str:
     """
     if not model.backbone:
         raise ConfigError(
-            f"is chosen by the class of the model's `backbone`, and {model.model or 'the model'} has none. (An "
-            "inventory file of an older release does not say; write it again.)",
+            "the table is chosen by the class of the model's `backbone`, and there is none in "
+            f"{model.model or 'the model'}. (An inventory file of an older release does not say; write it again.)",
             "layers",
         )
     found = next((table for piece, table in tables.items() if piece in model.backbone), None)
     if found is None:
         raise ConfigError(
-            f"has no table for the backbone {model.backbone}: there is one for {listing(list(tables))}", "layers"
+            f"there is no table for the backbone {model.backbone}, only for {listing(list(tables))}", "layers"
         )
     return found

@@ -20,7 +20,13 @@ class Sizes(NamedTuple):
     num_layers: int
 
     def before(self, stage: int) -> int:
-        """Return the number of blocks in the stages before one."""
+        """Return the number of blocks in the stages before one.
+
+        Raises:
+            IndexError: There are fewer stages.
+        """
+        if stage > len(self.depths):
+            raise IndexError(stage)
         return sum(self.depths[:stage])
 
 
@@ -46,12 +52,15 @@ class Table(NamedTuple):
         needs: The option that gives its sizes: ``depths`` or ``num_layers``.
         cut: Pieces that are taken out of a name first.
         spelt: Pieces of a name that are read as another.
+        numbered: Beginnings of names below the backbone in which the published code reads numbers: it fails at a name
+            that begins so and that no row is about.
     """
 
     rows: tuple[Row, ...]
     needs: str = "num_layers"
     cut: tuple[str, ...] = ()
     spelt: Mapping[str, str] = {}
+    numbered: tuple[str, ...] = ()
 
 
 def _input(_: Sizes) -> int:
@@ -105,28 +114,31 @@ def _last(sizes: Sizes) -> int:
 
 _TOKENS = (Row(r"^@(?:cls_token|mask_token|pos_embed)$", _input), Row(r"^@patch_embed", _input))
 
-_VIT = Table((*_TOKENS, Row(r"^@layers\.(\d+)", _block)))
+_VIT = Table((*_TOKENS, Row(r"^@layers\.(\d+)(?![^.])", _block)), numbered=("layers",))
 
 TABLES: Mapping[str, Table] = {
     "vit": _VIT,
     "beit": _VIT,
-    "mvit": Table((*_TOKENS, Row(r"^@blocks\.(\d+)", _block))),
+    "mvit": Table((*_TOKENS, Row(r"^@blocks\.(\d+)(?![^.])", _block)), numbered=("blocks",)),
     "internvit": Table(
-        (*_TOKENS, Row(r"^@visual_embed", _input), Row(r"^@(?:blocks|layers)\.(\d+)", _block)),
+        (*_TOKENS, Row(r"^@visual_embed", _input), Row(r"^@(?:blocks|layers)\.(\d+)(?![^.])", _block)),
         cut=("cb_modules.0.", "cb_modules.1."),
         spelt={"levels.": "layers."},
+        numbered=("blocks", "layers"),
     ),
     "convnext": Table(
         (
             _TOKENS[0],
-            Row(r"^@downsample_layers\.([0-3])(?!\d)", _downsampling),
-            Row(r"^@stages\.([01])(?!\d)", _stage),
-            Row(r"^@stages\.2\.(\d+)", _three_blocks),
-            Row(r"^@stages\.3(?!\d)", _last),
-        )
+            Row(r"^@downsample_layers\.([0-3])(?![^.])", _downsampling),
+            Row(r"^@stages\.([01])\.\d+(?![^.])", _stage),
+            Row(r"^@stages\.2\.(\d+)(?![^.])", _three_blocks),
+            Row(r"^@stages\.3\.\d+(?![^.])", _last),
+        ),
+        numbered=("downsample_layers", "stages"),
     ),
     "convnext_stages": Table(
-        (_TOKENS[0], Row(r"^@downsample_layers(?![^.])", _input), Row(r"^@stages\.(\d+)", _stage))
+        (_TOKENS[0], Row(r"^@downsample_layers", _input), Row(r"^@stages\.(\d+)(?![^.])", _stage)),
+        numbered=("stages",),
     ),
     "internimage": Table(
         (
@@ -135,9 +147,10 @@ TABLES: Mapping[str, Table] = {
             Row(r"^@cb_modules\.0\.patch_embed", _input, only_with="decode_head."),
             Row(r"level_embeds", _input),
             Row(r"^@(?:levels|layers)\.(\d+)\.(?:norm|downsample)(?![^.])", _end_of_level),
-            Row(r"^@(?:levels|layers)\.(\d+)\.[^.]+\.(\d+)", _block_of_level),
+            Row(r"^@(?:levels|layers)\.(\d+)\.[^.]+\.(\d+)(?![^.])", _block_of_level),
         ),
         needs="depths",
+        numbered=("levels", "layers"),
     ),
     "swin": Table(
         (

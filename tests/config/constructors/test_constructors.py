@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from optimbuild import CONSTRUCTORS, ConfigError, Published, RegistrationError, Translation, constructor, make_plan
+from optimbuild import (
+    CONSTRUCTORS,
+    ConfigError,
+    ModelError,
+    Published,
+    RegistrationError,
+    Translation,
+    constructor,
+    make_plan,
+)
 from optimbuild.config.constructors.yolo import decay_factor
 
 OPTIMIZER = {"type": "SGD", "lr": 0.1, "weight_decay": 5e-4}
@@ -36,7 +45,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     (wrapper(LAYERED, {"decay_rate": 0.5}), "paramwise_cfg.num_layers", "is required"),
     (wrapper(LAYERED, {"num_layers": 6}), "paramwise_cfg.decay_rate", "is required"),
     (wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5, "decay_type": "x"}), "paramwise_cfg.decay_type", "not 'x'"),
-    (wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5}), "paramwise_cfg.layers", "model's `backbone`"),
+    (wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5}), "paramwise_cfg", "model's `backbone`"),
     (
         wrapper(LAYERED, {"num_layers": 6, "decay_rate": 0.5}, {"type": "SGD", "lr": 0.1}),
         "optimizer.weight_decay",
@@ -44,16 +53,16 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         wrapper("mmaction.LearningRateDecayOptimizerConstructor", {"num_layers": 6, "decay_rate": 0.5}),
-        "paramwise_cfg.without",
+        "paramwise_cfg",
         "of MMAction2 refuses it",
     ),
     (wrapper("LayerDecayOptimizerConstructor"), "paramwise_cfg", "fails without it"),
-    (wrapper("LayerDecayOptimizerConstructor", {}), "paramwise_cfg", "is required"),
+    (wrapper("LayerDecayOptimizerConstructor", {}), "paramwise_cfg.num_layers", "is required"),
     (wrapper("LayerDecayOptimWrapperConstructor"), "paramwise_cfg", "fails without it"),
     (wrapper("YOLOv5OptimizerConstructor", {}), "paramwise_cfg.base_total_batch_size", "is required"),
     (
         wrapper("YOLOv5OptimizerConstructor", None, {**OPTIMIZER, "batch_size_per_gpu": 0}),
-        "optimizer.batch_siz",
+        "optimizer.batch_size_per_gpu",
         "greater than 0",
     ),
     (wrapper("TSMOptimWrapperConstructor", {"fc": True}), "paramwise_cfg.fc_lr5", "is required"),
@@ -62,7 +71,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "optimizer.weight_decay",
         "computes with it",
     ),
-    (wrapper("SwinOptimWrapperConstructor", {"0": 5}), "paramwise_cfg", "must be a mapping with lr_mult"),
+    (wrapper("SwinOptimWrapperConstructor", {"0": 5}), "paramwise_cfg['0']", "must be a mapping with lr_mult"),
+    (wrapper("SwinOptimWrapperConstructor", {"0": {"lr_mult": -1}}), "paramwise_cfg['0'].lr_mult", "must be greater"),
+    (wrapper("YOLOv5OptimizerConstructor", None, {"type": "Rprop", "lr": 0.1}), "constructor", "takes no option"),
+    (wrapper("LearningRateDecayOptimWrapperConstructor", {"norm_decay_mult": 0}), "paramwise_cfg", "get_layer_depth"),
     (wrapper("YOLOv6OptimizerConstructor"), "constructor", "Did you mean 'YOLOv5OptimizerConstructor'"),
 ]
 
@@ -71,7 +83,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
 def test_where_the_published_constructor_fails_a_plan_does(config: Any, path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         make_plan(config, net())
-    assert caught.value.path.startswith(f"optim_wrapper.{path}")
+    assert caught.value.path == f"optim_wrapper.{path}"
 
 
 def test_a_yolo_config_without_the_wrappers_type_fails_as_published() -> None:
@@ -149,6 +161,24 @@ def test_what_a_step_reads_from_a_group_is_taken_as_an_option() -> None:
         make_plan(config, net())
 
 
+def test_a_mistake_in_a_rule_of_a_project_is_told_of_the_keys_it_has() -> None:
+    @constructor("HalfConstructor", force=True)
+    def half(published: Published) -> Translation:
+        factor = (published.paramwise_cfg or {}).get("factor", -1)
+        rules = [{"type": "match", "table": {"0": {"lr_mult": factor}}}]
+        paths = {"rules[0].table['0'].lr_mult": f"{published.cfg}.factor"}
+        return Translation(rules, paths=paths if published.paramwise_cfg else {})
+
+    for keys, path, told in (
+        ({"factor": -2}, "paramwise_cfg.factor", "must be greater than or equal to 0 (given: -2)"),
+        (None, "constructor", "(given: -1) (at rules[0].table['0'].lr_mult of what it is read as)"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make_plan(wrapper("HalfConstructor", keys), net())
+        assert caught.value.path == f"optim_wrapper.{path}"
+        assert caught.value.message.endswith(told)
+
+
 def test_a_project_registers_the_reading_of_its_own_constructor() -> None:
     @constructor("SlowStemConstructor", force=True)
     def slow_stem(published: Published) -> Translation:
@@ -188,12 +218,76 @@ def test_tokens_of_the_model_itself_are_spared_by_their_whole_names(scope: str) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rules": None}, {"rules": 5}, {"rules": [5]}, {"options": 5}, {"warnings": None}, {"warnings": "abc"}]
+    "wrong",
+    [
+        {"rules": None},
+        {"rules": 5},
+        {"rules": [5]},
+        {"options": 5},
+        {"warnings": None},
+        {"warnings": "abc"},
+        {"paths": 5},
+    ],
 )
 def test_what_a_reading_of_a_plugin_gets_wrong_is_told(wrong: dict[str, Any]) -> None:
     constructor("TestWrong", force=True)(lambda _: Translation(**wrong))
     with pytest.raises(ConfigError, match="the reading of TestWrong must return a Translation of rules"):
         make_plan(wrapper("TestWrong", {}), net())
+
+
+def namesake(name: str, base: type[nn.Module], *args: Any) -> nn.Module:
+    """Return a module whose class is called like one of torch."""
+    return type(name, (base,), {})(*args)
+
+
+def test_yolo_takes_no_other_class_for_a_norm_because_of_its_name() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(4), namesake("InstanceNorm2d", nn.Linear, 4, 4))
+    plan = make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+    assert [group.params for group in plan.groups] == [("1.weight",), ("0.weight",), ("0.bias", "1.bias")]
+
+
+def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
+    model = nn.Sequential(net(), namesake("Linear", nn.PReLU))
+    with pytest.raises(ModelError, match=r"no place for the parameters of a Linear: 1\.weight"):
+        make_plan(wrapper("TSMOptimWrapperConstructor", {"fc_lr5": True}), model)
+
+
+def test_tsm_leaves_out_what_is_beside_modules_without_parameters() -> None:
+    gate = nn.PReLU()
+    gate.act = nn.ReLU()  # type: ignore[assignment]
+    plan = make_plan(wrapper("TSMOptimWrapperConstructor", {"fc_lr5": True}), nn.Sequential(net(), gate))
+    assert plan.frozen == ("1.weight",)
+
+
+BARE = nn.Sequential(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4), nn.Conv2d(4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "why"),
+    [
+        ("YOLOv5OptimizerConstructor", None, "puts the weight of each into a group"),
+        ("YOLOv7OptimWrapperConstructor", None, "puts the weight of each into a group"),
+        (f"mmaction.{LAYERED}", {"num_layers": 6, "decay_rate": 0.5}, "refuses it"),
+    ],
+)
+def test_a_norm_without_parameters_fails_where_it_does_when_published(name: str, keys: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        make_plan(wrapper(name, keys), BARE)
+    assert "It has: 1" in caught.value.message
+    assert caught.value.path == f"optim_wrapper.{'constructor' if keys is None else 'paramwise_cfg'}"
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("TSMOptimWrapperConstructor", {"fc_lr5": True}),
+        ("SwinOptimWrapperConstructor", {"0": {"lr_mult": 0.5}}),
+        ("ForceDefaultOptimWrapperConstructor", {"norm_decay_mult": 0.0}),
+        ("LayerDecayOptimWrapperConstructor", {"num_layers": 2, "layer_decay_rate": 0.5}),
+    ],
+)
+def test_a_norm_without_parameters_is_nothing_to_the_others(name: str, keys: Any) -> None:
+    assert not make_plan(wrapper(name, keys), BARE).frozen
 
 
 @pytest.mark.parametrize("size", ["8", 2.5, True, 0])

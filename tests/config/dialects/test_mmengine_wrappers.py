@@ -104,6 +104,87 @@ def test_a_mistake_in_one_of_several_is_an_error_with_its_path(wrapper: Any, pat
     assert caught.value.path == path
 
 
+MULTI = "MultiOptimWrapperConstructor"
+MISPLACED: list[tuple[dict[str, Any], str]] = [
+    ({"critic": {**CRITIC, "modules": ["head"]}}, "critic.modules"),
+    ({"critic": {**CRITIC, "constructor": "TSMOptimWrapperConstructor"}}, "critic.constructor"),
+    ({"critic": {**CRITIC, "constructor": "DefaultOptimWrapperConstructor"}}, "critic.constructor"),
+    ({"type": "AmpOptimWrapper"}, "type"),
+    ({"type": None}, "type"),
+    ({"critic": None}, "critic"),
+    ({"clip_grad": {"max_norm": 1.0}}, "clip_grad"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "path"), MISPLACED, ids=[path for _, path in MISPLACED])
+def test_what_is_misplaced_beside_or_in_several_is_one_mistake_everywhere(wrong: dict[str, Any], path: str) -> None:
+    config = {**BOTH, **wrong}
+    with pytest.raises(ConfigError) as read:
+        read_configs({"optim_wrapper": config})
+    with pytest.raises(ConfigError) as built:
+        build_optim_wrapper(Gan(), config)
+    assert read.value.path == built.value.path == f"optim_wrapper.{path}"
+    assert read.value.message.partition("this is")[0] == built.value.message.partition("this is")[0]
+
+
+@pytest.mark.parametrize("kind", ["OptimWrapper", "OptimWrapperDict"])
+def test_the_type_that_a_strategy_puts_beside_several_is_passed_over(kind: str) -> None:
+    config = {**BOTH, "type": kind, "critic": {**CRITIC, "constructor": OURS, "type": "AmpOptimWrapper"}}
+    assert list(read_configs({"optim_wrapper": config})) == ["generator", "critic"]
+    logging.disable()
+    assert len(build_optim_wrapper(Gan(), {**BOTH, "type": kind})) == 2
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"paramwise_cfg": {}}, "paramwise_cfg"),
+        ({"type": "OptimWrapperDict"}, "type"),
+        ({"critic": {**CRITIC, "constructor": "DefaultOptimWrapperConstructor"}}, "critic.constructor"),
+    ],
+)
+def test_where_mmagics_constructor_fails_with_several_a_plan_does(wrong: dict[str, Any], path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_configs({"optim_wrapper": {**BOTH, "constructor": f"mmagic.{MULTI}", **wrong}})
+    assert caught.value.path == f"optim_wrapper.{path}"
+
+
+# --- overrides -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["optim_wrapper.critic.optimizer.lr=0.5", "optim_wrapper['critic'].optimizer={type: AdamW, lr: 0.5}"],
+)
+def test_an_override_reaches_one_of_several_optimizers(override: str) -> None:
+    readings = read_configs({"optim_wrapper": BOTH}, [override])
+    assert [reading.spec.optimizer.options["lr"] for reading in readings.values()] == [1e-4, 0.5]
+
+
+def test_an_override_of_one_of_several_works_at_the_command_line(tmp_path: Path, capsys: Any) -> None:
+    arguments = write(tmp_path, BOTH)
+    override = "optim_wrapper.critic.paramwise_cfg={rules: [{type: no_decay}]}"
+    assert main(["plan", *arguments, "--set", override, "--optimizer", "critic", "--json"]) == 0
+    assert {group["options"]["weight_decay"] for group in json.loads(capsys.readouterr().out)["groups"]} == {0.0, 0.01}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim_wrapper.optimizer.lr=1", "unknown key 'optimizer'. Did you mean 'optim_wrapper.generator.optimizer'?"),
+        ("optim_wrapper.critik.optimizer.lr=1", "unknown key 'critik'. Did you mean 'critic'?"),
+        ("optim_wrapper.critic.clip_grad=1", "unknown key 'clip_grad'. Known: optimizer, paramwise_cfg, constructor."),
+        ("optim_wrapper.modules=[a]", "unknown key 'modules'. Known: generator, critic, paramwise_cfg, constructor."),
+        ("critic.optimizer.lr=1", "unknown key 'critic'. Did you mean 'optim_wrapper.critic'?"),
+    ],
+)
+def test_an_override_of_no_key_of_several_says_what_there_is(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_configs({"optim_wrapper": BOTH}, [override])
+    assert message in caught.value.message
+
+
 def test_what_no_optimizer_has_is_told() -> None:
     plans = plans_of(read_configs({"optim_wrapper": {"critic": CRITIC, "generator.head": CRITIC}}), inventory(Gan()))
     (warning,) = plans["critic"].warnings

@@ -73,6 +73,47 @@ def test_a_backbone_is_found_where_it_is(place: str) -> None:
     distances("internimage", names, depths=[1, 1, 1, 1])
 
 
+STUMBLING = [
+    ("vit", "backbone.layers.gamma"),
+    ("vit", "backbone.layers_norm.w"),
+    ("vit", "backbone.layers.0a.w"),
+    ("mvit", "backbone.blocks"),
+    ("internvit", "backbone.levels.norm.w"),
+    ("convnext", "backbone.stages.0.gamma"),
+    ("convnext", "backbone.stages.4.0.w"),
+    ("convnext", "backbone.downsample_layers.4.0.w"),
+    ("convnext_stages", "backbone.stages.norm.w"),
+    ("internimage", "backbone.levels.2.gamma"),
+    ("internimage", "backbone.levels_norm.w"),
+    ("internimage", "backbone.layers.0.blocks.last.w"),
+]
+
+
+@pytest.mark.parametrize(("table", "name"), STUMBLING)
+def test_a_name_at_which_the_published_code_fails_is_refused(table: str, name: str) -> None:
+    known = {"mvit": "blocks.0", "vit": "layers.0", "internvit": "layers.0", "internimage": "levels.0.blocks.0"}
+    sizes = {"depths": [1, 1, 1, 1]} if table == "internimage" else {"num_layers": 6}
+    names = [f"backbone.{known.get(table, 'stages.0.0')}.w", name]
+    with pytest.raises(ConfigError, match=f"fails at those that have none where it looks: {name}") as caught:
+        plan(names, layers=table, **sizes)
+    assert caught.value.path == "rules[0].layers"
+    rule = {"type": "layer_decay", "ratio": RATE, "layers": table, **sizes}
+    params = [ParamInfo(names[0], (2, 2)), ParamInfo(name, (2, 2), trainable=False)]
+    assert make_plan({"optimizer": {"type": "adamw"}, "rules": [rule]}, Inventory(params)).frozen == (name,)
+
+
+def test_every_downsampling_of_convnexts_stages_is_at_the_input() -> None:
+    names = {"backbone.stages.0.0.w": 6, "backbone.downsample_layers_norm.w": 7}
+    distances("convnext_stages", names, num_layers=6)
+
+
+@pytest.mark.parametrize("name", ["backbone.levels.2.blocks.0.w", "backbone.levels.1.downsample.w"])
+def test_depths_must_have_the_levels_of_the_model(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"has 1 numbers, and the layer of '{name}' needs the first 2") as caught:
+        plan([name], layers="internimage", depths=[1])
+    assert caught.value.path == "rules[0].depths"
+
+
 def test_blocks_beyond_the_number_of_layers_are_above_the_top() -> None:
     made = plan(["backbone.layers.4.w"], layers="vit", num_layers=2)
     assert made["backbone.layers.4.w"].lr == RATE**-2
@@ -88,9 +129,9 @@ def test_the_class_of_the_backbone_chooses_the_table() -> None:
     tables = {"ConvNeXt": "convnext", "BEiT": "beit"}
     made = plan(["backbone.layers.1.w"], backbone="MyBEiTAdapter", layers=tables, num_layers=2)
     assert made["backbone.layers.1.w"].lr == RATE
-    with pytest.raises(ConfigError, match="no table for the backbone ResNet: there is one for ConvNeXt, BEiT"):
+    with pytest.raises(ConfigError, match="no table for the backbone ResNet, only for ConvNeXt, BEiT"):
         plan(["backbone.layers.1.w"], backbone="ResNet", layers=tables, num_layers=2)
-    with pytest.raises(ConfigError, match="and the model has none"):
+    with pytest.raises(ConfigError, match="and there is none in the model"):
         plan(["backbone.layers.1.w"], layers=tables, num_layers=2)
 
 
