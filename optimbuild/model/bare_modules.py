@@ -8,7 +8,7 @@ from torch import nn
 
 
 def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield modules without parameters, by name: those that might have some, and those inside one that has.
+    """Yield modules without own parameters, by name: those that might have some, and those inside one that has.
 
     The first are norms without ``affine``. The others are children of a module that has parameters of its own, where
     no module inside it has any, such as an activation: they show that it is no leaf.
@@ -28,8 +28,7 @@ def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str
         if not own:
             continue
         if all(tensor is None for tensor in own.values()):
-            if next(module.parameters(), None) is None:
-                yield prefix[:-1], module
+            yield prefix[:-1], module
         elif module._modules:
             children = [(key, child) for key, child in module._modules.items() if child is not None]
             if all(next(child.parameters(), None) is None for _, child in children):

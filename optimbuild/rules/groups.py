@@ -124,7 +124,8 @@ class Groups:
     rest: Literal["keep", "freeze"] = "keep"
     """What becomes of a parameter that no entry takes: it stays as it is, in a group behind; or it is frozen."""
     refuse_other_modules: Switch = False
-    """Refuse a model with a module of which no entry takes a parameter, and that has no modules inside."""
+    """Refuse a model with a module of which no entry takes a parameter, and that has no modules inside; and one with a
+    module of which an entry takes a parameter, and that has others with parameters inside."""
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.order]
@@ -154,7 +155,7 @@ class Groups:
         edits.order_groups({group.name: group.edit("an empty group") for group in self.order})
         edits.note(f"the groups are, in this order: {listing([group.name for group in self.order], 20)}")
         if self.refuse_other_modules:
-            _refuse_leaves(model, left)
+            _refuse_modules(model, left)
         if self.rest == "freeze":
             edits.give(left.values(), Edit(freeze=True, why="no group takes it"))
             modules = {_module(param) for param in left.values()}
@@ -168,13 +169,25 @@ def _module(param: ParamInfo) -> str:
     return param.name.rpartition(".")[0]
 
 
-def _refuse_leaves(model: Inventory, left: Mapping[str, ParamInfo]) -> None:
-    """Raise a ModelError for a module that has parameters which no group takes, and no modules inside."""
-    modules = {name[:at] for name in model.names for at, letter in enumerate(name) if letter == "."}
-    above = {module.rpartition(".")[0] for module in (*modules, *model.bare)}
-    strange = [param for param in left.values() if _module(param) not in above]
-    if strange:
+def _refuse_modules(model: Inventory, left: Mapping[str, ParamInfo]) -> None:
+    """Raise a ModelError for a leaf that no group takes, or for a module that one takes and that is no leaf.
+
+    Args:
+        model: The model.
+        left: The parameters that no group takes, by name.
+    """
+    names = [name for param in model for name in param.names]
+    modules = {name[:at] for name in names for at, letter in enumerate(name) if letter == "."}
+    parents = {module.rpartition(".")[0] for module in modules}
+    above = parents | {module.rpartition(".")[0] for module in model.bare}
+    leaves = [param for param in left.values() if _module(param) not in above]
+    if leaves:
         raise ModelError(
-            f"the groups have no place for the parameters of a {strange[0].owner}: "
-            f"{listing([param.name for param in strange], 5)}"
+            f"the groups have no place for the parameters of a {leaves[0].owner}: "
+            f"{listing([param.name for param in leaves], 5)}"
+        )
+    if nested := [param for param in model if param.name not in left and _module(param) in parents]:
+        raise ModelError(
+            f"the groups take the parameters of a {nested[0].owner}, and are not for one with further modules inside: "
+            f"{listing([param.name for param in nested], 5)}"
         )

@@ -135,7 +135,7 @@ def test_a_module_that_no_group_has_a_place_for_is_refused_on_demand() -> None:
     entries = [{"group": "weights", "params": ["weight"]}]
     with pytest.raises(ModelError, match=r"no place for the parameters of a .*: a\.table, b\.tail\.gain"):
         plan(model=leaves, members=entries, refuse_other_modules=True)
-    above = Inventory((ParamInfo("a.weight", (2, 2)), ParamInfo("token", (2,)), ParamInfo("a.b.weight", (2,))))
+    above = Inventory((ParamInfo("a.weight", (2, 2)), ParamInfo("token", (2,)), ParamInfo("b.weight", (2,))))
     made = plan(model=above, members=entries, refuse_other_modules=True, rest="freeze")
     assert made.frozen == ("token",)
 
@@ -147,6 +147,22 @@ def test_a_module_with_others_inside_is_no_leaf_whatever_these_hold() -> None:
     entries = [{"group": "weights", "classes": ["Linear"]}]
     for seen in (model, Inventory.from_dict(survey(model).inventory.to_dict())):
         assert plan(model=seen, members=entries, refuse_other_modules=True, rest="freeze").frozen == ("1.weight",)
+
+
+def test_a_shared_module_inside_shows_that_another_is_no_leaf() -> None:
+    block = nn.PReLU()
+    model = nn.Sequential(nn.Linear(2, 2), block)
+    block.inner = model[0]  # type: ignore[assignment]
+    entries = [{"group": "weights", "classes": ["Linear"]}]
+    assert plan(model=model, members=entries, refuse_other_modules=True, rest="freeze").frozen == ("1.weight",)
+
+
+def test_a_module_of_a_group_that_is_no_leaf_is_refused_on_demand() -> None:
+    outer = nn.Linear(2, 2)
+    outer.inner = nn.Linear(2, 2)  # type: ignore[assignment]
+    entries = [{"group": "weights", "classes": ["Linear"]}]
+    with pytest.raises(ModelError, match=r"not for one with further modules inside: weight, bias$"):
+        plan(model=outer, members=entries, refuse_other_modules=True)
 
 
 def test_a_class_of_torch_is_told_from_another_of_its_name() -> None:

@@ -58,7 +58,7 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
     order = [{"name": "weights", "weight_decay": decay, **scaled}, {"name": "norms"}, {"name": "biases"}]
     members: list[dict[str, Any]] = [
         {"group": "norms", "params": ("weight",), "classes": NORMS},
-        {"group": "weights", "params": ("weight",), "no_classes": (*NORMS, *implicit)},
+        {"group": "weights", "params": ("weight",)},
         {"group": "biases", "params": ("bias",)},
     ]
     if implicit:

@@ -114,14 +114,14 @@ def _last(sizes: Sizes) -> int:
 
 _TOKENS = (Row(r"^@(?:cls_token|mask_token|pos_embed)$", _input), Row(r"^@patch_embed", _input))
 
-_VIT = Table((*_TOKENS, Row(r"^@layers\.(\d+)(?![^.])", _block)), numbered=("layers",))
+_VIT = Table((*_TOKENS, Row(r"^@layers[^.]*\.(\d+)(?![^.])", _block)), numbered=("layers",))
 
 TABLES: Mapping[str, Table] = {
     "vit": _VIT,
     "beit": _VIT,
-    "mvit": Table((*_TOKENS, Row(r"^@blocks\.(\d+)(?![^.])", _block)), numbered=("blocks",)),
+    "mvit": Table((*_TOKENS, Row(r"^@blocks[^.]*\.(\d+)(?![^.])", _block)), numbered=("blocks",)),
     "internvit": Table(
-        (*_TOKENS, Row(r"^@visual_embed", _input), Row(r"^@(?:blocks|layers)\.(\d+)(?![^.])", _block)),
+        (*_TOKENS, Row(r"^@visual_embed", _input), Row(r"^@(?:blocks|layers)[^.]*\.(\d+)(?![^.])", _block)),
         cut=("cb_modules.0.", "cb_modules.1."),
         spelt={"levels.": "layers."},
         numbered=("blocks", "layers"),
@@ -129,15 +129,15 @@ TABLES: Mapping[str, Table] = {
     "convnext": Table(
         (
             _TOKENS[0],
-            Row(r"^@downsample_layers\.([0-3])(?![^.])", _downsampling),
-            Row(r"^@stages\.([01])\.\d+(?![^.])", _stage),
-            Row(r"^@stages\.2\.(\d+)(?![^.])", _three_blocks),
-            Row(r"^@stages\.3\.\d+(?![^.])", _last),
+            Row(r"^@downsample_layers[^.]*\.([0-3])(?![^.])", _downsampling),
+            Row(r"^@stages[^.]*\.([01])\.\d+(?![^.])", _stage),
+            Row(r"^@stages[^.]*\.2\.(\d+)(?![^.])", _three_blocks),
+            Row(r"^@stages[^.]*\.3\.\d+(?![^.])", _last),
         ),
         numbered=("downsample_layers", "stages"),
     ),
     "convnext_stages": Table(
-        (_TOKENS[0], Row(r"^@downsample_layers", _input), Row(r"^@stages\.(\d+)(?![^.])", _stage)),
+        (_TOKENS[0], Row(r"^@downsample_layers", _input), Row(r"^@stages[^.]*\.(\d+)(?![^.])", _stage)),
         numbered=("stages",),
     ),
     "internimage": Table(
@@ -146,8 +146,8 @@ TABLES: Mapping[str, Table] = {
             Row(r"^decode_head\.(?:mask_embed|cls_embed|level_embed|query_embed|query_feat)", _input),
             Row(r"^@cb_modules\.0\.patch_embed", _input, only_with="decode_head."),
             Row(r"level_embeds", _input),
-            Row(r"^@(?:levels|layers)\.(\d+)\.(?:norm|downsample)(?![^.])", _end_of_level),
-            Row(r"^@(?:levels|layers)\.(\d+)\.[^.]+\.(\d+)(?![^.])", _block_of_level),
+            Row(r"^@(?:levels|layers)[^.]*\.(\d+)\.(?:norm|downsample)(?![^.])", _end_of_level),
+            Row(r"^@(?:levels|layers)[^.]*\.(\d+)\.[^.]+\.(\d+)(?![^.])", _block_of_level),
         ),
         needs="depths",
         numbered=("levels", "layers"),

@@ -244,6 +244,8 @@ def test_yolo_takes_no_other_class_for_a_norm_because_of_its_name() -> None:
     model = nn.Sequential(nn.BatchNorm2d(4), namesake("InstanceNorm2d", nn.Linear, 4, 4))
     plan = make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
     assert [group.params for group in plan.groups] == [("1.weight",), ("0.weight",), ("0.bias", "1.bias")]
+    plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), nn.Sequential(namesake("ImplicitA", nn.PReLU), net()))
+    assert plan.groups[0].params == ("0.weight", "1.0.weight", "1.2.weight")
 
 
 def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
@@ -286,6 +288,13 @@ def test_a_norm_without_parameters_fails_where_it_does_when_published(name: str,
         ("LayerDecayOptimWrapperConstructor", {"num_layers": 2, "layer_decay_rate": 0.5}),
     ],
 )
+def test_a_norm_without_parameters_fails_whatever_is_inside_of_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+    model[1].inner = nn.PReLU()
+    with pytest.raises(ConfigError, match=r"It has: 1 "):
+        make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+
+
 def test_a_norm_without_parameters_is_nothing_to_the_others(name: str, keys: Any) -> None:
     assert not make_plan(wrapper(name, keys), BARE).frozen
 

@@ -102,6 +102,22 @@ def test_a_name_at_which_the_published_code_fails_is_refused(table: str, name: s
     assert make_plan({"optimizer": {"type": "adamw"}, "rules": [rule]}, Inventory(params)).frozen == (name,)
 
 
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("vit", "backbone.layers_norm.1.w"),
+        ("mvit", "backbone.blocks2.1.w"),
+        ("internvit", "backbone.layers_norm.1.w"),
+        ("convnext", "backbone.stages_norm.1.0.w"),
+        ("convnext_stages", "backbone.stages_norm.1.w"),
+        ("internimage", "backbone.levels_norm.1.x.0.w"),
+    ],
+)
+def test_the_beginning_of_a_name_is_enough_as_in_the_published_code(table: str, name: str) -> None:
+    sizes = {"depths": [1, 1, 1, 1]} if table == "internimage" else {"num_layers": 4}
+    distances(table, {name: 3}, **sizes)
+
+
 def test_every_downsampling_of_convnexts_stages_is_at_the_input() -> None:
     names = {"backbone.stages.0.0.w": 6, "backbone.downsample_layers_norm.w": 7}
     distances("convnext_stages", names, num_layers=6)
