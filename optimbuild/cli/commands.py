@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optimbuild.cli.output import print_lines, print_message, print_text, report_width, show_warning
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width, show_warning, shows_unicode
 from optimbuild.cli.plans import inventory_for, plan_of_file, plans_of_file
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown, suggest
@@ -152,7 +152,8 @@ def plan(
     config: Config,
     model: Model = None,
     overrides: Overrides = None,
-    params: Annotated[bool, typer.Option("--params", help="One row per parameter.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="One row per group.")] = False,
+    params: Annotated[bool, typer.Option("--params", help="One row per parameter, in a tree of modules.")] = False,
     world_size: Annotated[
         int | None,
         typer.Option(
@@ -162,7 +163,13 @@ def plan(
     optimizer: Optimizer = None,
     as_json: Json = False,
 ) -> None:
-    """Show what every parameter gets, one row per group; one table per optimizer, if there are several."""
+    """Show what every parameter gets; one table per optimizer, if there are several.
+
+    Parameters of equal structure share a row, if their settings differ by a factor per layer.
+    """
+    if groups and params:
+        raise ConfigError("--groups and --params are two views; give one of them")
+    view = "groups" if groups else "params" if params else "folded"
     plans = plans_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
     several = len(plans) > 1
     if as_json:
@@ -171,7 +178,7 @@ def plan(
     else:
         for i, (name, made) in enumerate(plans.items()):
             print_lines([("", "")] * bool(i) + [(f"{name}:", "bold")] * several)
-            _print_plan(made, params, world_size)
+            _print_plan(made, view, world_size)
     for name, made in plans.items():
         for warning in made.warnings:
             print_message("Warning", f"{name}: {warning}" if several else warning)
@@ -182,11 +189,11 @@ def _as_data(made: Plan, world_size: int | None) -> dict[str, Any]:
     return {**made.to_dict(), **more}
 
 
-def _print_plan(made: Plan, params: bool, world_size: int | None) -> None:
+def _print_plan(made: Plan, view: str, world_size: int | None) -> None:
     from optimbuild.report.plan_text import plan_lines
 
     memory = None if world_size is None else made.memory(world_size)
-    print_lines(plan_lines(made, params, width=report_width(), warnings=False))
+    print_lines(plan_lines(made, view, width=report_width(), warnings=False, unicode=shows_unicode()))
     if memory is not None:
         print_lines((line, "") for line in ["", *str(memory).splitlines()])
 
