@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 
 Pair = tuple[float, float]
@@ -41,22 +41,23 @@ def rung_of(lr: float, ratio: float, other: float) -> float:
 
 
 def longest_monotone(values: Sequence[float]) -> set[int]:
-    """Return the places of the longest subsequence that never falls, or never rises.
+    """Return the places of the longest subsequence that never falls, or never rises; of equals, one without repeats.
 
-    >>> sorted(longest_monotone([1, 2, 0, 3, 3]))
-    [0, 1, 3, 4]
+    >>> sorted(longest_monotone([1, 2, 0, 3, 3])), sorted(longest_monotone([1, 2, 3, 2, 4]))
+    ([0, 1, 3, 4], [0, 1, 2, 4])
     """
-    rising, falling = _longest_rising(values), _longest_rising([-value for value in values])
-    return set(rising if len(rising) >= len(falling) else falling)
+    negative = [-value for value in values]
+    found: list[list[int]] = [_longest_rising(some, place) for place in (bisect_left, bisect_right) for some in (values, negative)]
+    return set(max(found, key=len))
 
 
-def _longest_rising(values: Sequence[float]) -> list[int]:
-    """Return the places of the longest subsequence that never falls (patience sorting)."""
+def _longest_rising(values: Sequence[float], place_in: Callable[[list[float], float], int]) -> list[int]:
+    """Return the places of the longest subsequence that rises, or never falls (patience sorting)."""
     ends: list[float] = []
     places: list[int] = []
     before: list[int] = []
     for place, value in enumerate(values):
-        length = bisect_right(ends, value)
+        length = place_in(ends, value)
         before.append(places[length - 1] if length else -1)
         ends[length : length + 1] = [value]
         places[length : length + 1] = [place]

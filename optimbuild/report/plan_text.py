@@ -48,6 +48,15 @@ def plan_text(
     model        Tiny: 100 parameters in 10 tensors
     optimizer    sgd, fused, 10 groups; momentum 0.9, dampening 0.0, nesterov true
     <BLANKLINE>
+             lr (× per layer)  by depth    wd  tensors  elements  parameters
+              3.1e-03          ▁            0        1         4  embed
+    6.3e-03 … 5.0e-02 (× 0.5)  ▂▄▅▇      0.01        4        64  blocks.{0..3}.weight
+    6.3e-03 … 5.0e-02 (× 0.5)  ▂▄▅▇         0        4        16  blocks.{0..3}.bias
+              1.0e-01          █         0.01        1        16  head.weight
+    <BLANKLINE>
+    note         layer_decay: depths from names: 6 layers around blocks.{n}; the first is embed; the
+                 last is head.weight
+    fingerprint  ...
     """
     if view not in VIEWS:
         raise OptimBuildError(f"there is no view {shown(view)}.{suggest(view, VIEWS)} There are: {listing(VIEWS)}")
