@@ -15,6 +15,8 @@ from optimbuild.messages import printable
 if TYPE_CHECKING:
     from optimbuild.report.table import Line
 
+NARROWEST = 40
+"""The least width that is filled, in characters."""
 BROKEN_PIPE = 141
 """The exit status of a program whose reader has gone."""
 
@@ -41,8 +43,8 @@ def print_message(label: str, message: str) -> None:
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Write lines to stdout; with their styles if it is a terminal."""
-    if not sys.stdout.isatty():
+    """Write lines to stdout; with their styles if it is a terminal, unless ``NO_COLOR`` is set."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return print_text("".join(f"{text}\n" for text, _ in lines))
     from rich.console import Console
     from rich.text import Text
@@ -68,7 +70,12 @@ def print_text(text: str) -> None:
 
 
 def report_width() -> int:
-    """Return the width to fill, in characters: that of the terminal, or a fixed one without a terminal."""
+    """Return the width to fill, in characters: that of the terminal, ``COLUMNS`` if it is set, or a fixed one."""
     from optimbuild.report.table import WIDTH
 
-    return min(max(shutil.get_terminal_size().columns, 60), 160) if sys.stdout.isatty() else WIDTH
+    return max(shutil.get_terminal_size((WIDTH, 24)).columns, NARROWEST)
+
+
+def shows_unicode() -> bool:
+    """Say whether stdout can show every character."""
+    return "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()

@@ -58,8 +58,11 @@ def diff_lines(
             },
             left=("option",),
         )
-        names, room = NamePatterns(tuple([decision.name for decision in before])), table.room(width)
-        lines += [("", ""), *table.lines("parameters", [names.summary(found, room) for *_, found in changes])]
+        names, room = NamePatterns.of(before.inventory.params), table.room(width)
+        lines += [
+            ("", ""),
+            *table.lines("parameters", [names.summary(found, room) for *_, found in changes], width=width),
+        ]
     only = [
         ("only before", difference.removed),
         ("only after", difference.added),

@@ -6,7 +6,7 @@ from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import RULES
 from optimbuild.report.interfaces import PlanView
 from optimbuild.report.notation import option_text, shape_text
-from optimbuild.report.plan_text import setting_text
+from optimbuild.report.option_columns import setting_text
 from optimbuild.report.table import Line, labelled, text_of
 
 

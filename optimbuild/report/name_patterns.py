@@ -1,152 +1,146 @@
-"""Patterns that cover exactly the parameters of a group, to show many names in few words."""
+"""Patterns for some parameters of a model, to show many names in few words."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from optimbuild.model.patterns import REGEX, Pattern
+from optimbuild.messages import counted
+from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.patterns import REGEX
+from optimbuild.report.braces import Path, braced, is_accepted
+from optimbuild.report.cover import Parts, cover
+from optimbuild.report.families import Families, Family, Indices
+
+TRIES = 20
+"""How many patterns that do not fit are passed over before no other is tried."""
 
 
-@dataclass(frozen=True)
 class NamePatterns:
     """Finds patterns for sets of parameters of one model.
 
     The patterns are those of the rules, and each matches no other parameter, so that it can be copied into a config.
 
     Args:
-        all: The names of all parameters of the model.
+        names: The names of all parameters of the model, in model order.
+        aliases: The other names of some of them.
 
     >>> names = NamePatterns(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
     >>> names.summary(["blocks.0.bias", "blocks.1.bias"])
-    'blocks.*.bias'
-    >>> names.summary(["stem.weight", "blocks.0.weight", "blocks.1.weight"], width=24)
+    'blocks.{0..1}.bias'
+    >>> names.summary(["stem.weight", "blocks.0.weight", "blocks.1.weight"])
     '**.weight'
     >>> names.summary(["stem.weight", "blocks.0.weight", "blocks.1.bias"], width=24)
-    'stem.weight, +2 more'
-    >>> names.summary(["blocks.0.bias", "blocks.1.weight"], width=20)
-    'blocks.{2 of 4}'
+    'stem, +2 tensors'
     """
 
-    all: tuple[str, ...]
+    def __init__(self, names: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.names, self.aliases = tuple(names), aliases or {}
+
+    @classmethod
+    def of(cls, params: Iterable[ParamInfo]) -> NamePatterns:
+        """Return the patterns for the parameters of a model."""
+        found = list(params)
+        return cls([param.name for param in found], {param.name: param.aliases for param in found if param.aliases})
 
     @cached_property
-    def _patterns(self) -> dict[str, tuple[str, ...]]:
-        return {name: _candidates(name) for name in self.all}
-
-    @cached_property
-    def _counts(self) -> Counter[str]:
-        return Counter(pattern for patterns in self._patterns.values() for pattern in patterns)
+    def families(self) -> Families:
+        """The families of all names."""
+        return Families(self.names, self.aliases)
 
     def summary(self, names: Sequence[str], width: int = 60) -> str:
-        """Return patterns that cover the names, as many as fit, and the number of names left.
+        """Return one pattern that covers the names, or as many as fit, and the number of tensors left.
 
         Args:
             names: Some of all names, at least one.
-            width: The width to fill, in characters. No name is cut: where not even one pattern fits, the text is the
-                common module and a count.
+            width: The width to fill, in characters. No name is cut: a single pattern may be longer.
         """
-        if len(names) == len(self.all):
-            return "**"
-        stem = _common_module(names) if len(names) > 1 else ""
-        module = stem[:-1]
-        if module and self._counts[module] == len(names):
-            return self._widest(module)
-        text, parts, left = "", [], len(names)
-        for pattern, count in self.cover(names, stem):
-            parts.append(pattern.removeprefix(stem))
-            left -= count
-            more = [f"+{left} more"] if left else []
-            longer = ", ".join([*parts, *more])
-            if stem and len(parts) + len(more) > 1:
-                longer = f"{{{longer}}}"
-            if len(stem + longer) > width and (text or stem):
-                return text or f"{stem}{{{len(names)} of {self._counts[module]}}}"
-            text = stem + longer
-        return text
+        return self.covered(names).text(width)
 
-    def cover(self, names: Sequence[str], stem: str = "") -> Iterator[tuple[str, int]]:
-        """Yield patterns with the number of names that each adds; each time the pattern that covers most of the rest.
+    def covered(self, names: Sequence[str]) -> Covered:
+        """Return the patterns for some of all names, at least one."""
+        parts: dict[Family, list[Indices]] = {}
+        for name in names:
+            place = self.families.places[name]
+            parts.setdefault(place.family, []).append(place.indices)
+        return Covered(self.families, parts)
+
+
+class Covered:
+    """Patterns for some names, in the order in which they are shown while there is room.
+
+    Args:
+        families: All names of the model.
+        parts: For some families the numbers of some members, at least one.
+        stem: How many segments every pattern begins with.
+    """
+
+    def __init__(self, families: Families, parts: Parts, stem: int = 0) -> None:
+        self.parts, self.total = parts, sum(map(len, parts.values()))
+        if self.total == 1:
+            stem = len(next(iter(parts)).path())  # the name itself, and not a module that has nothing else
+        self._more = cover(families, parts, stem)
+        if self.total == len(families.places) and all(family.segment for family in families.root.below.values()):
+            self._more = iter([(("**",), self.total)])
+        self._found: list[tuple[Path, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[Path, int]]:
+        """Yield patterns, each with the number of names that it adds; they are computed once."""
+        yield from self._found
+        for found in self._more:
+            self._found.append(found)
+            yield found
+
+    def text(self, width: int) -> str:
+        """Return the patterns as one, as many as fit, and the number of tensors left.
 
         Args:
-            names: Some of all names.
-            stem: The beginning of every pattern.
+            width: The width to fill, in characters. No name is cut: a single pattern may be longer.
         """
-        covered: dict[str, list[str]] = {}
-        for name in names:
-            for pattern in self._patterns[name]:
-                if pattern.startswith(stem):
-                    covered.setdefault(pattern, []).append(name)
-        pure = [
-            pattern
-            for pattern, found in covered.items()
-            if len(found) == self._counts[pattern] and (len(found) > 1 or pattern == found[0])
-        ]
-        heap = [(*_rank(pattern, len(covered[pattern])), order, pattern) for order, pattern in enumerate(pure)]
-        heapq.heapify(heap)
-        ours, left = set(names), dict.fromkeys(names)
-        while heap and left:
-            *_, order, pattern = heapq.heappop(heap)
-            new = [name for name in covered[pattern] if name in left]
-            if not new or not self._is_exact(pattern, ours):
-                continue
-            entry = (*_rank(pattern, len(new)), order, pattern)
-            if (
-                heap and heap[0] < entry
-            ):  # it covers fewer names than when it was ranked, and another pattern is now first
-                heapq.heappush(heap, entry)
-                continue
-            for name in new:
-                del left[name]
-            yield pattern, len(new)
-        yield from ((name, 1) for name in left)
-
-    def _widest(self, module: str) -> str:
-        """Return the outermost module that has the same parameters as this one."""
-        while "." in module and self._counts[module.rpartition(".")[0]] == self._counts[module]:
-            module = module.rpartition(".")[0]
-        return module
-
-    def _is_exact(self, pattern: str, ours: set[str]) -> bool:
-        if not set(pattern) & set("*?{") and not pattern.startswith(REGEX):
-            return True  # a module, whose parameters were counted
-        try:
-            found = Pattern(pattern)
-        except ValueError:
-            return False
-        return not any(found.matches(name) for name in self.all if name not in ours)
+        chosen: list[tuple[Path, int]] = []
+        first: tuple[Path, int] | None = None
+        misses = 0
+        for path, count in self:
+            text = braced([*[path for path, _ in chosen], path])
+            if len(text) <= width and is_accepted(text):
+                chosen.append((path, count))
+            elif (misses := misses + 1) == TRIES:
+                break
+            elif first is None and is_accepted(text):
+                first = path, count
+        while len(chosen) > 1 and len(_summary(chosen, self.total)) > width:
+            chosen.pop()
+        if not chosen and first is not None:
+            chosen = [first]
+        if chosen:
+            return _summary(chosen, self.total)
+        return _expression(self.parts, self.total, width)
 
 
-def _rank(pattern: str, count: int) -> tuple[int, int, int]:
-    """Return the sort key of patterns: most names first, then fewest stars, then fewest segments."""
-    return (-count, pattern.count("*"), pattern.count("."))
+def _summary(chosen: Sequence[tuple[Path, int]], total: int) -> str:
+    """Return patterns as one, and the number of tensors that they leave out."""
+    return _with_rest(braced([path for path, _ in chosen]), total - sum([count for _, count in chosen]))
 
 
-def _common_module(names: Sequence[str]) -> str:
-    """Return the innermost module that holds all names, with a dot at its end, or an empty string."""
-    first, last = min(names).split("."), max(names).split(".")
-    length = 0
-    while length < min(len(first), len(last)) - 1 and first[length] == last[length]:
-        length += 1
-    return ".".join(first[:length]) + "." if length else ""
+def _with_rest(pattern: str, left: int) -> str:
+    return f"{pattern}, +{counted(left, 'tensor')}" if left else pattern
 
 
-def _candidates(name: str) -> tuple[str, ...]:
-    """Return patterns that match a name, the name itself included."""
-    segments = name.split(".")
-    numbered = [i for i, segment in enumerate(segments) if segment.isdigit()]
-    found: dict[str, None] = {}
-    for starred in ((), numbered, numbered[1:], numbered[-1:]):
-        shape = ["*" if i in starred else segment for i, segment in enumerate(segments)]
-        for length in range(1, len(segments) + 1):
-            found[".".join(shape[:length])] = None
-    for tail in range(1, len(segments)):
-        if not segments[tail].isdigit():
-            for length in (1, 2):
-                end = ".".join(segments[tail : tail + length])
-                for start in range(tail):
-                    found[".".join([*segments[:start], "**", end])] = None
-    return tuple(found)
+def _expression(parts: Parts, total: int, width: int) -> str:
+    """Return a regular expression of names that no glob can write."""
+    chosen: list[str] = []
+    for family, members in parts.items():
+        for indices in members:
+            numbers = iter(indices)
+            segments = [str(next(numbers)) if branch.numbered else branch.segment for branch in family.path()]
+            longer = [*chosen, re.escape(".".join(segments))]
+            if chosen and len(_with_rest(_any_of(longer), total - len(longer))) > width:
+                return _with_rest(_any_of(chosen), total - len(chosen))
+            chosen = longer
+    return _any_of(chosen)
+
+
+def _any_of(expressions: Sequence[str]) -> str:
+    inner = expressions[0] if len(expressions) == 1 else f"(?:{'|'.join(expressions)})"
+    return f"{REGEX}^{inner}$"

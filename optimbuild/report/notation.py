@@ -46,11 +46,27 @@ def option_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def column_texts(values: Sequence[Any]) -> list[str]:
+PLAIN = str.maketrans({"…": "..", "×": "x", "→": ">", "≥": ">="})
+
+
+def plain_text(text: str) -> str:
+    """Return a text with the signs of our notation in ASCII.
+
+    >>> plain_text("64×3"), plain_text("1e-05 … 1e-03")
+    ('64x3', '1e-05 .. 1e-03')
+    """
+    return text.translate(PLAIN)
+
+
+def column_texts(values: Sequence[Any], digits: int = 3) -> list[str]:
     """Return the values of one option, in one notation, short but never ambiguous.
 
     Numbers that differ read differently. Where the short forms are not exact, all numbers get
     the same scientific notation.
+
+    Args:
+        values: The values.
+        digits: How many digits are enough where they tell the numbers apart.
 
     >>> column_texts([0.001, 0.05, 0.0]), column_texts([0.0001, 0.00002])
     (['0.001', '0.05', '0'], ['1e-04', '2e-05'])
@@ -60,7 +76,7 @@ def column_texts(values: Sequence[Any]) -> list[str]:
     ['6.1231e-04', '6.1232e-04']
     """
     numbers = {v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    texts = _decimal(numbers) or _scientific(numbers)
+    texts = _decimal(numbers) or _scientific(numbers, digits)
     return [texts[v] if v in numbers and not isinstance(v, bool) else option_text(v) for v in values]
 
 
@@ -71,11 +87,11 @@ def _decimal(numbers: set[float]) -> dict[float, str]:
     return texts if exact and len(notations) < 2 and all(len(text) <= 7 for text in texts.values()) else {}
 
 
-def _scientific(numbers: set[float]) -> dict[float, str]:
+def _scientific(numbers: set[float], enough: int) -> dict[float, str]:
     texts: dict[float, str] = {}
     for digits in range(17):
         texts = {number: f"{number:.{digits}e}" if number else "0" for number in numbers}
         exact = all(float(text) == number for number, text in texts.items())
-        if exact or (digits > 1 and len(set(texts.values())) == len(numbers)):
+        if exact or (digits + 1 >= enough and len(set(texts.values())) == len(numbers)):
             break
     return texts

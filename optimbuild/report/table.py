@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.cells import cell_len
 
 from optimbuild.messages import printable
 
 GAP = "  "
+INDENT = "    "
+"""The beginning of lines that go on with a row."""
 WIDTH = 100
 """The width of a report that does not go to a terminal, in characters."""
 
@@ -50,6 +54,21 @@ def labelled(
     return lines
 
 
+def broken(text: str, width: int) -> list[str]:
+    """Return a text in pieces that are no wider than asked, broken behind dots and commas.
+
+    >>> broken("blocks.{0..3}.norm1.weight", 14)
+    ['blocks.{0..3}.', 'norm1.weight']
+    """
+    pieces = re.findall(r"(?:[^.,]|\.\.)+(?:\.|, ?)?|[.,] ?", text) or [text]
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and cell_len(lines[-1]) + cell_len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns of short cells, followed by one column of long cells.
@@ -61,7 +80,7 @@ class Table:
     >>> table = Table({"group": ["0", "1"], "lr": ["0.1", "0.02"]})
     >>> table.room(40)
     27
-    >>> print(text_of(table.lines("parameters", ["fc.weight", "fc.bias"])))
+    >>> print(text_of(table.lines("parameters", ["fc.weight", "fc.bias"], width=40)))
     group    lr  parameters
         0   0.1  fc.weight
         1  0.02  fc.bias
@@ -70,33 +89,47 @@ class Table:
     columns: Mapping[str, Sequence[str]]
     left: Sequence[str] = ()
 
-    def _widths(self) -> dict[str, int]:
+    @cached_property
+    def _widths(self) -> Mapping[str, int]:
         return {title: max(map(cell_len, [title, *map(printable, cells)])) for title, cells in self.columns.items()}
 
     def room(self, width: int) -> int:
         """Return how many characters are left for the last column."""
-        return width - sum(column + len(GAP) for column in self._widths().values())
+        return width - sum(column + len(GAP) for column in self._widths.values())
 
-    def lines(self, title: str, last: Sequence[str], styles: Sequence[str] = ()) -> list[Line]:
-        """Return the heading and the rows.
+    def lines(self, title: str, last: Sequence[str], styles: Sequence[str] = (), *, width: int) -> list[Line]:
+        """Return the heading and the rows. What does not fit beside the other cells is on the next lines, indented.
 
         Args:
             title: The heading of the last column.
             last: Its cells.
             styles: The style of each row.
+            width: The width to fill, in characters. A word is never cut, so a line may be longer.
         """
-        widths = self._widths()
+        lines = [(line, "bold") for line in self._row([*self.columns, title], width)]
         rows = zip(*self.columns.values(), last, strict=True)
-        head = self._row([*self.columns, title], widths)
-        shown = [self._row(row, widths) for row in rows]
-        return [(head, "bold"), *zip(shown, styles or [""] * len(shown), strict=True)]
+        for row, style in zip(rows, styles or [""] * len(last), strict=True):
+            lines += [(line, style) for line in self._row(row, width)]
+        return lines
 
-    def _row(self, cells: Sequence[str], widths: Mapping[str, int]) -> str:
-        padded = [
-            _padded(cell, width) if title in self.left else f"{' ' * (width - cell_len(cell))}{cell}"
-            for (title, width), cell in zip(widths.items(), map(printable, cells), strict=False)
-        ]
-        return GAP.join([*padded, printable(cells[-1])]).rstrip()
+    def _row(self, cells: Sequence[str], width: int) -> list[str]:
+        """Return the lines of one row."""
+        lines = [""]
+        for (title, column), cell in zip(self._widths.items(), map(printable, cells), strict=False):
+            space = " " * (column - cell_len(cell))
+            padded = f"{cell}{space}" if title in self.left else f"{space}{cell}"
+            if not lines[-1]:
+                lines[-1] = padded
+            elif cell_len(lines[-1]) + len(GAP) + column <= width:
+                lines[-1] += GAP + padded
+            else:
+                lines.append(INDENT + padded)
+        text = printable(cells[-1])
+        if not lines[-1] or cell_len(lines[-1]) + len(GAP) + cell_len(text) <= width:
+            lines[-1] += f"{GAP if lines[-1] else ''}{text}"
+        else:
+            lines += [INDENT + piece for piece in broken(text, width - len(INDENT))]
+        return [line.rstrip() for line in lines]
 
 
 def _padded(text: str, width: int) -> str:

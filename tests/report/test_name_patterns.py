@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimbuild import Inventory, ParamInfo
 from optimbuild.model.patterns import Pattern
 from optimbuild.report.name_patterns import NamePatterns
 
@@ -13,28 +16,58 @@ BLOCKS = ("levels.0.blocks.0", "levels.0.blocks.1", "levels.1.blocks.0")
 LAYERS = ("norm.weight", "norm.bias", "fc.weight", "fc.bias", "gamma")
 NAMES = (*(f"{block}.{layer}" for block in BLOCKS for layer in LAYERS), "head.weight", "head.bias", "pos_embed")
 
-segments = st.sampled_from(["a", "b", "0", "1", "norm", "weight", "x*", "re:y", "{n}", ""])
+SEGMENTS = [
+    "a",
+    "b",
+    "0",
+    "1",
+    "2",
+    "11",
+    "norm",
+    "weight",
+    "x*",
+    "re:y",
+    "{n}",
+    "{0..1}",
+    "a,b",
+    "c d",
+    "01",
+    "",
+    "größe",
+]
+segments = st.sampled_from(SEGMENTS)
 names = st.lists(
-    st.lists(segments, min_size=1, max_size=4).map(".".join).filter(bool), min_size=1, max_size=12, unique=True
+    st.lists(segments, min_size=1, max_size=5).map(".".join).filter(bool), min_size=1, max_size=14, unique=True
 )
+widths = st.one_of(st.integers(1, 80), st.just(10**6))
 
 
-@given(names, st.data())
-def test_a_cover_covers_each_name_once_and_its_globs_match_no_other_name(everything, data):
-    ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
-    cover = list(NamePatterns(tuple(everything)).cover(ours))
-    assert sum(count for _, count in cover) == len(ours)
-    for pattern, _ in cover:
-        if pattern not in everything and "*" in pattern:
-            assert not any(Pattern(pattern).matches(name) for name in everything if name not in ours)
+@st.composite
+def models(draw: st.DrawFn) -> Inventory:
+    """Draw a model, some of whose parameters have other names too."""
+    found = draw(names)
+    own = draw(st.integers(1, len(found)))
+    aliases: dict[str, list[str]] = {}
+    for name in found[own:]:
+        aliases.setdefault(draw(st.sampled_from(found[:own])), []).append(name)
+    return Inventory([ParamInfo(name, (2,), aliases=tuple(aliases.get(name, ()))) for name in found[:own]])
+
+
+@given(models(), st.data(), widths)
+def test_a_summary_pasted_as_a_pattern_catches_all_but_the_rest_it_tells(model, data, width):
+    ours = data.draw(st.lists(st.sampled_from(model.names), min_size=1, unique=True))
+    summary = NamePatterns.of(model).summary(ours, width)
+    pattern, rest = re.fullmatch(r"(.*?)(?:, \+(\d+) tensors?)?", summary).groups()
+    caught = {param.name for param in model.matching(Pattern(pattern))}
+    assert caught <= set(ours)
+    assert len(ours) - len(caught) == int(rest or 0)
 
 
 @given(names, st.data(), st.integers(1, 80))
 def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data, width):
     ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
-    summary = NamePatterns(tuple(everything)).summary(ours, width)
-    assert summary
-    assert len(summary) <= width or summary.count(", ") <= summary.count("more")
+    pattern, *rest = NamePatterns(everything).summary(ours, width).split(", +")
+    assert len(", +".join([pattern, *rest])) <= width or not re.search(r"\{[^{}]*,|\|", pattern)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +76,15 @@ def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data,
         (NAMES, 60, "**"),
         ([n for n in NAMES if n.startswith("levels.0")], 60, "levels.0"),
         ([n for n in NAMES if n.endswith("bias")], 60, "**.bias"),
-        ([n for n in NAMES if "norm" in n or "gamma" in n], 60, "levels.{**.norm, **.gamma}"),
+        ([n for n in NAMES if "norm" in n or "gamma" in n], 60,
+         "levels.{0..1}.blocks.{0..1}.{norm,gamma}"),
         ([n for n in NAMES if n.startswith("levels.0.blocks.1") and "weight" in n], 60,
          "levels.0.blocks.1.**.weight"),
         ([n for n in NAMES if n.startswith("levels.0.blocks.1") and "norm" not in n], 60,
-         "levels.0.blocks.1.{fc, gamma}"),
-        ([n for n in NAMES if n.startswith("levels.0.blocks.1") and "norm" not in n], 20, "levels.0.blocks.1.{3 of 5}"),
-        (["head.weight", "pos_embed", "levels.0.blocks.1.gamma"], 30, "pos_embed, +2 more"),
+         "levels.0.blocks.1.{fc,gamma}"),
+        ([n for n in NAMES if n.startswith("levels.0.blocks.1") and "norm" not in n], 20,
+         "levels.0.blocks.1.fc, +1 tensor"),
+        (["head.weight", "pos_embed", "levels.0.blocks.1.gamma"], 30, "pos_embed, +2 tensors"),
         (["pos_embed"], 3, "pos_embed"),
     ],
 )  # fmt: skip
@@ -57,18 +92,40 @@ def test_a_summary_is_short_and_exact(chosen, width, summary):
     assert NamePatterns(NAMES).summary(chosen, width) == summary
 
 
-def test_a_star_replaces_numbers_only_where_it_matches_nothing_else():
-    names = NamePatterns(("blocks.0.w", "blocks.1.w", "blocks.shared.w"))
-    assert names.summary(["blocks.0.w", "blocks.1.w"]) == "blocks.{0.w, 1.w}"
+@pytest.mark.parametrize(
+    ("left_out", "summary"),
+    [
+        ((), "blocks.{0..11}.fc"),
+        ((5,), "blocks.{{0..4},{6..11}}.fc"),
+        ((0, 11), "blocks.{1..10}.fc"),
+        (range(1, 12), "blocks.0.fc.w"),
+    ],
+)
+def test_numbers_are_ranges(left_out, summary):
+    everything = [f"blocks.{i}.{layer}.w" for i in range(12) for layer in ("fc", "norm")]
+    ours = [f"blocks.{i}.fc.w" for i in range(12) if i not in left_out]
+    assert NamePatterns(everything).summary(ours) == summary
 
 
-plain = st.lists(st.sampled_from(["a", "b", "0", "1", "norm", "weight"]), min_size=1, max_size=4).map(".".join)
+def test_a_range_may_go_over_numbers_that_no_such_name_has():
+    everything = [*[f"layers.{i}.mlp" for i in range(8)], *[f"layers.{i}.router" for i in (1, 3, 5, 7)]]
+    assert NamePatterns(everything).summary(everything[8:11]) == "layers.{1..5}.router"
 
 
-@given(st.lists(plain, min_size=1, max_size=12, unique=True), st.data())
-def test_a_summary_can_be_copied_into_a_config(everything, data):
-    params = [name for name in everything if not any(other.startswith(f"{name}.") for other in everything)]
-    ours = data.draw(st.lists(st.sampled_from(params), min_size=1, unique=True))
-    summary = NamePatterns(tuple(params)).summary(ours, width=10**6)
-    pattern = Pattern(summary if ", " not in summary or summary.endswith("}") else f"{{{summary}}}")
-    assert [name for name in params if pattern.matches(name)] == [name for name in params if name in ours]
+def test_a_range_of_two_numbers_fits_levels_of_different_depth():
+    everything = [
+        f"levels.{i}.blocks.{j}.{leaf}" for i, n in enumerate((2, 3, 9, 2)) for j in range(n) for leaf in "wb"
+    ]
+    names = NamePatterns(everything)
+    assert names.summary([n for n in everything if n.endswith("w")]) == "levels.{0..3}.blocks.{0..8}.w"
+    assert names.summary([n for n in everything if n.startswith(("levels.2", "levels.3"))]) == "levels.{2..3}"
+
+
+def test_a_name_that_no_glob_can_write_becomes_a_regular_expression():
+    assert NamePatterns(("x*.w", "xy.w")).summary(["x*.w"]) == r"re:^x\*\.w$"
+
+
+def test_a_pattern_that_matches_an_alias_of_another_parameter_is_not_used():
+    model = Inventory([ParamInfo("a.bias", (2,)), ParamInfo("b.bias", (2,)), ParamInfo("c", (2,), aliases=("d.bias",))])
+    assert NamePatterns.of(model).summary(["a.bias", "b.bias"]) == "{a,b}"
+    assert NamePatterns.of(model).summary(["a.bias", "b.bias", "c"]) == "**"

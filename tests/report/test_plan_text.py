@@ -30,6 +30,10 @@ def plan(*rules: dict[str, Any], inventory: Any = TINY, **config: Any) -> Plan:
     return make_plan({"optimizer": ADAMW, "rules": list(rules), **config}, inventory)
 
 
+def group_text(made: Plan, **options: Any) -> str:
+    return plan_text(made, view="groups", **options)
+
+
 def rows(text: str) -> list[list[str]]:
     """Return the cells of the table's rows, its heading first."""
     table = text.split("\n\n")[1]
@@ -45,7 +49,7 @@ def test_the_heading_has_model_optimizer_and_shared_options():
 
 
 def test_a_group_has_a_row_with_its_settings_size_and_names():
-    assert rows(plan_text(plan({"type": "no_decay"}))) == [
+    assert rows(group_text(plan({"type": "no_decay"}))) == [
         ["group", "lr", "weight_decay", "tensors", "elements", "parameters"],
         ["0", "0.001", "0.05", "2", "8.03k", "**.weight"],
         ["1", "0.001", "0", "2", "1.01k", "**.bias"],
@@ -53,14 +57,14 @@ def test_a_group_has_a_row_with_its_settings_size_and_names():
 
 
 def test_frozen_parameters_have_the_last_row_and_a_line_in_the_heading():
-    text = plan_text(plan({"type": "freeze", "patterns": ["stem"]}))
+    text = group_text(plan({"type": "freeze", "patterns": ["stem"]}))
     assert "frozen       40 parameters in 2 tensors" in text
     assert rows(text)[-1] == ["frozen", "2", "40", "stem"]
     assert "frozen" not in plan_text(plan())
 
 
 def test_an_option_that_differs_between_groups_has_a_column():
-    text = plan_text(plan({"type": "match", "table": {"head": {"betas": [0.5, 0.9], "amsgrad": True}}}))
+    text = group_text(plan({"type": "match", "table": {"head": {"betas": [0.5, 0.9], "amsgrad": True}}}))
     assert rows(text)[0] == ["group", "lr", "weight_decay", "betas", "amsgrad", "tensors", "elements", "parameters"]
     assert rows(text)[2][3:5] == ["[0.5, 0.9]", "true"]
     assert "betas" not in text.split("\n\n")[0]
@@ -71,7 +75,7 @@ def test_an_implementation_that_differs_has_a_column():
     together = plan_text(plan(inventory=inventory))
     assert "adamw, foreach, 1 group" in together
     assert "implementation" not in together
-    apart = rows(plan_text(plan({"type": "match", "table": {"real": {"lr": 1}}}, inventory=inventory)))
+    apart = rows(group_text(plan({"type": "match", "table": {"real": {"lr": 1}}}, inventory=inventory)))
     assert [row[3] for row in apart] == ["implementation", "fused", "foreach"]
 
 
@@ -84,7 +88,7 @@ class ToSgd:
 
 
 def test_rows_of_two_optimizers_have_their_own_options():
-    text = plan_text(plan({"type": "to_sgd"}))
+    text = group_text(plan({"type": "to_sgd"}))
     assert re.findall(r"^optimizer .*", text, re.MULTILINE) == [
         "optimizer    adamw, fused, 1 group; betas [0.9, 0.999], eps 1e-08",
         "optimizer    sgd, fused, 1 group; momentum 0.9, dampening 0.0, nesterov true",
@@ -116,29 +120,51 @@ def test_two_hundred_groups_have_a_line_each_and_no_name_is_cut(width):
         {"type": "no_decay"}, {"type": "layer_decay", "ratio": 0.9}, {"type": "dcn_lr", "factor": 0.1},
     ]}  # fmt: skip
     golden = make_plan(config, GOLDEN / "internimage_h.json")
-    table = plan_text(golden, width=width).split("\n\n")[1].splitlines()
-    assert len(table) == 1 + len(golden.groups) == 201
+    table = group_text(golden, width=width).split("\n\n")[1].splitlines()
     known = {piece for p in golden for piece in p.name.split(".")}
+    assert len([line for line in table if re.match(r" {,4}\d+ +\d", line)]) == len(golden.groups) == 200
+    assert max(map(len, table)) <= width
     for line in table[1:]:
-        text = re.split(r"\s{2,}", line.strip())[-1]
-        pieces = re.sub(r"\+\d+ more|\d+ of \d+|[{},*]", " ", text).replace(".", " ").split()
+        if re.search(r" [\d.]+[kM]?$", line):
+            continue  # its names are on the next line
+        text = re.split(r"\s{2,}", line.rstrip())[-1]
+        pieces = re.sub(r"\+\d+ tensors?|\d+\.\.\d+|[{},*]", " ", text).replace(".", " ").split()
         assert set(pieces) <= known
 
 
 def test_numbers_that_differ_read_differently():
-    text = plan_text(plan({"type": "match", "table": {"stem": {"lr": 1.000001e-3}}}))
+    text = group_text(plan({"type": "match", "table": {"stem": {"lr": 1.000001e-3}}}))
     assert [row[1] for row in rows(text)[1:]] == ["1.000001e-03", "1.000000e-03"]
 
 
-def test_params_have_a_row_each_in_model_order_with_every_name_whole():
-    long = "a" * 300
-    inventory = Inventory((ParamInfo(f"{long}.weight", (2, 3), aliases=("tied.weight",)), ParamInfo("scale", ())))
+def test_params_are_a_tree_of_modules_with_every_name_whole():
+    long = "a" * 50
+    blocks = [ParamInfo(f"b.c.{i}.fc.{leaf}", (2,)) for i in (0, 1) for leaf in ("weight", "bias")]
+    tied = ParamInfo(f"{long}.weight", (2, 3), aliases=("tied.weight",))
+    inventory = Inventory((tied, *blocks, ParamInfo("scale", ())))
     text = plan_text(plan({"type": "freeze", "patterns": ["scale"]}, inventory=inventory), params=True)
-    assert rows(text) == [
-        ["group", "lr", "weight_decay", "shape", "parameter"],
-        ["0", "0.001", "0.05", "2×3", f"{long}.weight = tied.weight"],
-        ["frozen", "scalar", "scale"],
+    table = text.split("\n\n")[1].splitlines()
+    indent = table[0].index("parameter")
+    assert [line[indent:] for line in table[2:]] == [
+        "  weight = tied.weight",
+        "b.c",
+        "  0.fc",
+        "    weight",
+        "    bias",
+        "  1.fc",
+        "    weight",
+        "    bias",
+        "scale",
     ]
+    assert table[1].split() == [long]
+    assert table[2].split()[:4] == ["0", "0.001", "0.05", "2×3"]
+    assert table[-1].split() == ["frozen", "scalar", "scale"]
+
+
+@pytest.mark.parametrize("names", [("a", "a.b", "a.b.c"), ("a.b.c", "a.b", "a"), ("x", "a..b", ".a", "a.")])
+def test_a_tree_has_a_row_for_every_name_however_odd(names):
+    inventory = Inventory([ParamInfo(name, (2,)) for name in names])
+    assert len(re.findall(r"^ +0 ", plan_text(plan(inventory=inventory), params=True), re.MULTILINE)) == len(names)
 
 
 def test_control_characters_in_an_option_are_escaped():

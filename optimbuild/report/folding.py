@@ -1,0 +1,228 @@
+"""Folding a plan over depth: parameters whose settings differ by a factor per layer share one row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from optimbuild.report.depth_ladders import longest_monotone, rung_of, step_ratios
+from optimbuild.report.families import Families, Family, Indices
+from optimbuild.report.interfaces import GroupView
+
+Points = list[tuple[Indices, int, int]]
+"""For members of a family their numbers, the index of their group, and their position in model order."""
+
+
+@dataclass
+class Row:
+    """One row of the folded view.
+
+    Args:
+        groups: The groups of its parameters: one, or one per step of its ladder, by depth.
+        ratio: The factor per layer; None where all have one setting.
+        stem: How many segments its names share, numbers included.
+
+    Attributes:
+        parts: For each family of names the numbers of its parameters.
+        positions: Their positions in model order.
+    """
+
+    groups: list[int]
+    ratio: float | None = None
+    stem: int = 0
+    parts: dict[Family, list[Indices]] = field(default_factory=dict)
+    positions: list[int] = field(default_factory=list)
+
+    def add(self, family: Family, points: Points) -> None:
+        """Add parameters of a family."""
+        self.parts.setdefault(family, []).extend([indices for indices, _, _ in points])
+        self.positions += [position for _, _, position in points]
+
+
+@dataclass
+class _Ladder:
+    """Groups by depth.
+
+    Args:
+        branch: The branch of names whose last number is the depth.
+        dims: The places of the numbers that make the depth.
+        ratio: The factor per layer.
+        at: The group of each depth.
+
+    Attributes:
+        row: What it becomes.
+    """
+
+    branch: Family
+    dims: tuple[int, ...]
+    ratio: float
+    at: dict[Indices, int] = field(default_factory=dict)
+    row: Row = field(default_factory=lambda: Row([]))
+
+    def takes(self, points: Points) -> bool:
+        """Say whether the groups of all points are those of this ladder at their depths."""
+        at, dims = self.at, self.dims
+        return all(at.get(tuple([indices[d] for d in dims])) == group for indices, group, _ in points)
+
+    def finished(self) -> Row:
+        """Return its row."""
+        self.row.groups = [self.at[depth] for depth in sorted(self.at)]
+        self.row.ratio, self.row.stem = self.ratio, len(self.branch.path())
+        return self.row
+
+
+def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list[Row]:
+    """Return the rows of the folded view, in model order.
+
+    Args:
+        groups: The groups of the plan.
+        families: The families of all names.
+        whole: Whether a ladder may go over several numbers, as in ``levels.*.blocks.*``; else over the last of them.
+    """
+    kinds: dict[tuple[object, ...], list[int]] = {}
+    for index, group in enumerate(groups):
+        kinds.setdefault(_kind(group), []).append(index)
+    rows: list[Row] = []
+    for members in kinds.values():
+        points: dict[Family, Points] = {}
+        for index in members:
+            for name in groups[index].params:
+                family, indices, position = families.places[name]
+                points.setdefault(family, []).append((indices, index, position))
+        rows += _Fold({index: lr_of(groups[index]) for index in members}, whole).rows(points)
+        rows += [Row([index]) for index in members if not groups[index].params]
+    return sorted(rows, key=lambda row: min(row.positions, default=len(families.places)))
+
+
+def lr_of(group: GroupView) -> float:
+    """Return the learning rate of a group; 0 where it has none that can be a step of a ladder."""
+    lr = group.options.get("lr")
+    return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) and lr > 0 else 0.0
+
+
+def _kind(group: GroupView) -> tuple[object, ...]:
+    """Return what groups have in common whose settings differ in a factor of the learning rate only."""
+    options = {key: value for key, value in group.options.items() if key != "lr" or not lr_of(group)}
+    return group.optimizer, re.sub(r"\d+", "#", group.name), repr(sorted(options.items())), group.implementation
+
+
+class _Fold:
+    """Folds the groups of one kind.
+
+    Args:
+        lrs: The learning rates of the groups.
+        whole: As for :func:`folded`.
+    """
+
+    def __init__(self, lrs: Mapping[int, float], whole: bool) -> None:
+        self.lrs, self.whole = lrs, whole
+        self.ladders: dict[Family, list[_Ladder]] = {}
+        self.loose: list[tuple[Family, Points]] = []
+
+    def rows(self, points: Mapping[Family, Points]) -> list[Row]:
+        """Return the rows of parameters: those of ladders, and one for each group of the others."""
+        ratios: Sequence[float] = ()
+        if len(self.lrs) > 1:
+            for found in points.values():
+                found.sort()
+            ratios = step_ratios(self._neighbours(points.values()), set(self.lrs.values()))
+        for family, found in points.items():
+            self._fold(family, found, ratios)
+        single: dict[int, Row] = {}
+        for family, found in self.loose:
+            group = found[0][1]
+            ladder = self._ladder_with(family, found)
+            (ladder.row if ladder else single.setdefault(group, Row([group]))).add(family, found)
+        return [*[ladder.finished() for some in self.ladders.values() for ladder in some], *single.values()]
+
+    def _neighbours(self, points: Iterable[Points]) -> set[tuple[float, float]]:
+        pairs = {
+            (before, after) for found in points for (_, before, _), (_, after, _) in pairwise(found) if before != after
+        }
+        found = [sorted((self.lrs[before], self.lrs[after])) for before, after in pairs]
+        return {(low, high) for low, high in found}
+
+    def _fold(self, family: Family, points: Points, ratios: Sequence[float]) -> None:
+        """Give the members of a family to ladders, or leave them loose."""
+        if not ratios or len({group for _, group, _ in points}) == 1:
+            return self._leave(family, points)
+        own = [ratio for ratio in step_ratios(self._neighbours([points])) if ratio in ratios]
+        ratio = (own or ratios)[0]
+        rungs: dict[float, Points] = {}
+        for point in points:
+            rungs.setdefault(rung_of(self.lrs[point[1]], ratio, self.lrs[points[0][1]]), []).append(point)
+        for found in rungs.values():
+            dims = _relevant(found)
+            if not dims:
+                self._leave(family, found)
+                continue
+            outer: dict[Indices, Points] = {}
+            for point in found:
+                key = () if self.whole else tuple([point[0][d] for d in dims[:-1]])
+                outer.setdefault(key, []).append(point)
+            for some in outer.values():
+                self._climb(family, some, dims, ratio)
+        return None
+
+    def _climb(self, family: Family, points: Points, dims: tuple[int, ...], ratio: float) -> None:
+        """Give the members of a family to one ladder, but for those that break it."""
+        at = {tuple([indices[d] for d in dims]): group for indices, group, _ in points}
+        depths = sorted(at)
+        kept = longest_monotone([self.lrs[at[depth]] for depth in depths])
+        at = {depth: at[depth] for place, depth in enumerate(depths) if place in kept}
+        taken = [point for point in points if tuple([point[0][d] for d in dims]) in at]
+        if len(taken) < len(points):
+            self._leave(family, [point for point in points if tuple([point[0][d] for d in dims]) not in at])
+        if len(set(at.values())) == 1:
+            return self._leave(family, taken)
+        branch = _numbers(family)[dims[-1]]
+        ladders = self.ladders.setdefault(branch, [])
+        ladder = next((ladder for ladder in ladders if ladder.dims == dims and self._fits(ladder, at)), None)
+        if ladder is None:
+            ladder = _Ladder(branch, dims, ratio)
+            ladders.append(ladder)
+        ladder.at |= at
+        ladder.row.add(family, taken)
+        return None
+
+    def _fits(self, ladder: _Ladder, at: Mapping[Indices, int]) -> bool:
+        """Say whether groups by depth continue a ladder."""
+        if not self.whole and next(iter(at))[:-1] != next(iter(ladder.at))[:-1]:
+            return False
+        if not all(ladder.at.get(depth, group) == group for depth, group in at.items()):
+            return False
+        both = {**ladder.at, **at}
+        return len(longest_monotone([self.lrs[both[depth]] for depth in sorted(both)])) == len(both)
+
+    def _leave(self, family: Family, points: Points) -> None:
+        """Leave members of a family loose, by their groups."""
+        by_group: dict[int, Points] = {}
+        for point in points:
+            by_group.setdefault(point[1], []).append(point)
+        self.loose += [(family, found) for found in by_group.values()]
+
+    def _ladder_with(self, family: Family, points: Points) -> _Ladder | None:
+        """Return the ladder on which members of a family are, those of one layer for example."""
+        for branch in reversed(_numbers(family)):
+            for ladder in self.ladders.get(branch, ()):
+                if ladder.takes(points):
+                    return ladder
+        return None
+
+
+def _relevant(points: Points) -> tuple[int, ...]:
+    """Return the places of the numbers that decide the group."""
+    dims = list(range(len(points[0][0])))
+    for d in reversed(range(len(dims))):
+        others = [other for other in dims if other != d]
+        at: dict[Indices, int] = {}
+        if all(at.setdefault(tuple([indices[o] for o in others]), group) == group for indices, group, _ in points):
+            dims = others
+    return tuple(dims)
+
+
+def _numbers(family: Family) -> list[Family]:
+    """Return the branches around a family that are numbers, itself included."""
+    return [branch for branch in family.path() if branch.numbered]
