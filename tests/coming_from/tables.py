@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,17 +17,18 @@ from tests.golden_cases import ROOT
 FOLDER = ROOT / "docs/coming-from"
 
 
-def rows(page: str, head: str) -> Iterator[tuple[str, str]]:
-    """Yield the first code of both cells of each row of a table.
+def rows(page: str, head: str) -> list[tuple[str, str]]:
+    """Return the first code of both cells of each row of a table.
 
     Args:
         page: A page's name.
         head: What stands in the first cell of the table's head.
     """
     table = (FOLDER / f"{page}.md").read_text("utf-8").partition(f"\n| {head} |")[2].partition("\n\n")[0]
-    for line in table.splitlines()[2:]:
-        codes = [re.findall("`(.+?)`", cell) for cell in line.strip("| ").split(" | ")]
-        yield codes[0][0], codes[1][0] if codes[1:] and codes[1] else ""
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    assert lines, f"{page} has no table that begins with {head}"
+    found = [re.fullmatch(r"\| `(.+?)`.* \|(?: `(.+?)`.*)? \|", line) for line in lines]
+    return [(match[1], match[2] or "") for match in found if match]
 
 
 def base(page: str) -> dict[str, Any]:
