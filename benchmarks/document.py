@@ -53,8 +53,8 @@ def _opening(step: Result, folder: Path) -> str:
     draw_speedup(found, folder / OPENING)
     low, high = min(found.values()), max(found.values())
     sentence = (
-        f"One step of AdamW is **{low:.1f} to {high:.1f} times as fast** as with one parameter group per tensor, which is "
-        "what most builders make: equal settings share a group, and a step handles a group at once."
+        f"One step of AdamW is **{low:.1f} to {high:.1f} times as fast** as with one parameter group per tensor, as "
+        "MMEngine and InternVL make them: equal settings share a group, and a step handles a group at once."
     )
     picture = "![How many times faster a step is, one bar per model; the dashed line is one group per tensor]"
     return f"{picture}({FOLDER}/{OPENING})\n\n{sentence}"

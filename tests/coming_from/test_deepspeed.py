@@ -29,7 +29,7 @@ BATCH = torch.linspace(-1, 1, 32).reshape(4, 8)
 
 
 def trained(deepspeed: Any, config: dict[str, Any], **options: Any) -> Weights:
-    engine, *_ = deepspeed.initialize(config={**training(1), **config}, **options)
+    engine, *_ = deepspeed.initialize(config={**training(1), "zero_allow_untested_optimizer": True, **config}, **options)
     for _ in range(3):
         engine.backward(engine(BATCH).square().mean())
         engine.step()
@@ -43,11 +43,14 @@ def both_sides() -> tuple[list[bool], list[str]]:
     net, alike, told = Net(depth=1), [], []
     for theirs, here in ROWS:
         model = copy.deepcopy(net)
-        there = trained(deepspeed, {"optimizer": json.loads(theirs)}, model=model, model_parameters=model.parameters())
+        part = json.loads(theirs)
+        if part["type"].startswith("Adam"):  # torch's, where DeepSpeed would compile one of its own first
+            part["params"]["torch_adam"] = True
+        there = trained(deepspeed, {"optimizer": part}, model=model, model_parameters=model.parameters())
         model = copy.deepcopy(net)
         built = build_optimizer(yaml.safe_load(here), model)
         found = trained(deepspeed, deepspeed_config(built.plan), model=model, optimizer=built)
-        alike.append(all(torch.allclose(there[name], found[name], atol=1e-6) for name in there))
+        alike.append(all(torch.allclose(there[name], found[name], rtol=1e-6) for name in there))
     for scheduler, _ in SCHEDULERS:
         model = copy.deepcopy(net)
         rules = [{"type": "layer_decay", "ratio": 0.5}]
@@ -61,6 +64,6 @@ def both_sides() -> tuple[list[bool], list[str]]:
 
 
 def test_a_row_for_deepspeed_trains_what_its_own_optimizer_trains() -> None:
-    ((alike, told),) = run(1, both_sides, timeout=120)
+    ((alike, told),) = run(1, both_sides, timeout=300)
     assert alike == [True] * len(ROWS)
     assert all("no longer have the ratios of the plan" in text for text in told)
