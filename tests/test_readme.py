@@ -30,4 +30,7 @@ def test_the_first_screens_say_how_much_faster_a_step_was_measured():
     stored = json.loads((ROOT / "docs/benchmarks/results.json").read_text("utf-8"))["results"]["step"]
     measured = f"**{speedups(Result.from_dict(stored))['ViT-B']:.1f} times as fast**"
     for page in ("README.md", "docs/index.md"):
-        assert f"The optimizer's step of ViT-B, on a CPU, is {measured}" in (ROOT / page).read_text("utf-8"), (page, measured)
+        assert f"The optimizer's step of ViT-B, on a CPU, is {measured}" in (ROOT / page).read_text("utf-8"), (
+            page,
+            measured,
+        )

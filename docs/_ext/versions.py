@@ -45,7 +45,10 @@ class Versions(Generated):
             ("newest", newest, _release(NEWEST, "torchvision"), "all but the tests that take longest, without a skip"),
         ]
         packages = [(name, _release(PINNED, name), what) for name, what in PACKAGES.items()]
-        packages += [(name, _release(OPENMMLAB, name), "its constructors, live, beside the newest torch") for name in CONSTRUCTORS]
+        packages += [
+            (name, _release(OPENMMLAB, name), "its constructors, live, beside the newest torch")
+            for name in CONSTRUCTORS
+        ]
         return "\n".join(
             [
                 f"Python {python} and torch {oldest} are the oldest. CI runs on Python {python} and Linux:",

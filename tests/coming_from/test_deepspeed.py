@@ -29,7 +29,9 @@ BATCH = torch.linspace(-1, 1, 32).reshape(4, 8)
 
 
 def trained(deepspeed: Any, config: dict[str, Any], **options: Any) -> Weights:
-    engine, *_ = deepspeed.initialize(config={**training(1), "zero_allow_untested_optimizer": True, **config}, **options)
+    engine, *_ = deepspeed.initialize(
+        config={**training(1), "zero_allow_untested_optimizer": True, **config}, **options
+    )
     for _ in range(3):
         engine.backward(engine(BATCH).square().mean())
         engine.step()
