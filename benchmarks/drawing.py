@@ -36,7 +36,7 @@ def draw_speedup(ratios: Mapping[str, float], path: Path) -> None:
         path: The file to write.
     """
     plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(7.5, 0.3 * len(ratios) + 0.6))
+    figure, axis = plt.subplots(figsize=(5.5, 0.3 * len(ratios) + 0.6))
     bars = axis.barh([*ratios], [*ratios.values()], color=OURS, height=0.6)
     axis.bar_label(bars, [f" {ratio:.1f} ×" for ratio in ratios.values()], padding=2)
     axis.set_title("times as fast as one group per tensor (dashed)", loc="left", fontsize=9)

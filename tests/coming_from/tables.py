@@ -18,17 +18,17 @@ FOLDER = ROOT / "docs/coming-from"
 
 
 def rows(page: str, head: str) -> list[tuple[str, str]]:
-    """Return the first code of both cells of each row of a table.
+    """Return the first code of both cells of each row of a table; where the second has none, an empty text.
 
     Args:
         page: A page's name.
-        head: What stands in the first cell of the table's head.
+        head: What is in the first cell of the table's head.
     """
     table = (FOLDER / f"{page}.md").read_text("utf-8").partition(f"\n| {head} |")[2].partition("\n\n")[0]
-    lines = [line for line in table.splitlines() if line.startswith("| `")]
-    assert lines, f"{page} has no table that begins with {head}"
-    found = [re.fullmatch(r"\| `(.+?)`.* \|(?: `(.+?)`.*)? \|", line) for line in lines]
-    return [(match[1], match[2] or "") for match in found if match]
+    cells = [line.removeprefix("| ").split(" |") for line in table.splitlines()[2:]]
+    assert cells, f"{page} has no table that begins with {head}"
+    codes = [[re.findall("`(.+?)`", cell) for cell in row[:2]] for row in cells]
+    return [(theirs[0], here[0] if here else "") for theirs, here in codes]
 
 
 def base(page: str) -> dict[str, Any]:

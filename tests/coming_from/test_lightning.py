@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,8 @@ from tests.coming_from.tables import Weights, differing, on_cpu, rows
 lightning: Any = pytest.importorskip("pytorch_lightning")
 
 DATA = [(torch.linspace(-1, 1, 8) * i, torch.tensor(i % 2)) for i in range(16)]
-CONFIG = {"optimizer": {"type": "adamw", "lr": 1e-3}, "rules": [{"type": "no_decay"}]}
+ADAMW, ROW = "AdamW(self.parameters(), lr=1e-3)", {"optimizer": {"type": "adamw", "lr": 1e-3, "weight_decay": 0.01}}
+"""The first row."""
 Make = Callable[[Any], Any]
 
 
@@ -38,8 +38,8 @@ class Classifier(lightning.LightningModule):  # type: ignore[misc]
         return self.make(self)
 
 
-def fitted(make: Make, folder: Path, **options: Any) -> Weights:
-    module = Classifier(make)
+def fitted(make: Make, folder: Path, kind: type[Classifier] = Classifier, **options: Any) -> Weights:
+    module = kind(make)
     quiet = dict.fromkeys(["enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about workers of the loader, and what Lightning calls of torch
@@ -77,10 +77,30 @@ def test_a_setting_of_the_trainer_works_with_ours_as_with_theirs(setting: str, t
             "optimizer": (optimizer := make(module)),
             "lr_scheduler": torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10),
         }
-        for make in (ours({"optimizer": {"type": "adamw", "lr": 1e-3, "weight_decay": 0.01}}), theirs(ADAMW))
+        for make in (ours(ROW), theirs(ADAMW))
     ]
-    here, there = [fitted(make, tmp_path, **copy.copy(options)) for make in scheduled]
+    here, there = [fitted(make, tmp_path, **options) for make in scheduled]
     assert differing(here, there) == []
 
 
-ADAMW = "AdamW(self.parameters(), lr=1e-3)"
+class ByHand(Classifier):
+    """Two optimizers that step in turn."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__(make)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, index: int) -> None:  # type: ignore[override]
+        optimizer = self.optimizers()[index % 2]
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, index))
+        optimizer.step()
+
+
+def test_two_optimizers_step_by_hand(tmp_path: Path) -> None:
+    def both(make: Callable[[nn.Module], torch.optim.Optimizer]) -> Make:
+        return lambda module: [make(module.backbone), make(module.head)]
+
+    here = fitted(both(ours(ROW)), tmp_path, ByHand)
+    there = fitted(both(lambda part: torch.optim.AdamW(part.parameters(), lr=1e-3)), tmp_path, ByHand)
+    assert differing(here, there) == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from tests.coming_from.tables import base, changed, differing, on_cpu, ours, rows, trained
@@ -15,6 +16,7 @@ from tests.coming_from.tables import base, changed, differing, on_cpu, ours, row
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about torch's own modules that timm imports
     timm: Any = pytest.importorskip("timm")
+    import timm.utils
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
 
@@ -37,6 +39,19 @@ def timms(options: str) -> Callable[[nn.Module], torch.optim.Optimizer]:
         return optimizer
 
     return make
+
+
+@pytest.mark.parametrize(("call", "rule"), rows("timm", "`timm.utils`"))
+def test_a_freezing_of_timm_is_a_rule(call: str, rule: str, model: nn.Module) -> None:
+    def theirs(model: nn.Module) -> torch.optim.Optimizer:
+        eval(call, {"freeze": timm.utils.freeze, "model": model})
+        return timms("")(model)
+
+    config = on_cpu(base("timm"))
+    config["rules"] = [yaml.safe_load(rule), *config["rules"]]
+    found = trained(model, ours(config), BATCH)
+    assert differing(found, trained(model, theirs, BATCH)) == []
+    assert torch.equal(found["blocks.0.mlp.fc1.weight"], dict(model.named_parameters())["blocks.0.mlp.fc1.weight"])
 
 
 @pytest.mark.parametrize(("theirs", "here"), [("", "{}"), *rows("timm", "timm")])
