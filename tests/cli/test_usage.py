@@ -21,7 +21,7 @@ MISTAKES = [
     (("inventory", "model.json", "--ratio", "x"), "--ratio must be a number, not 'x'. "),
     ((*PLAN, "more", "yet"), "optimbuild plan takes no further argument: more yet. "),
     (("plan",), "optimbuild plan needs CONFIG. A config file of any dialect. See `optimbuild plan --help`."),
-    ((*PLAN, "--params", "--json"), "--params is about the table; --json has every parameter without it. "),
+    ((*PLAN, "--params", "--json"), "--params and --json are two views of the plan, and --json has all. "),
 ]
 
 
