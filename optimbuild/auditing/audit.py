@@ -84,7 +84,5 @@ def audit_of(found: Found) -> Audit:
     """Return the audit of groups, wherever they were found."""
     rates = base_rates(found)
     examined = Examined(found, plan_of_groups(found, rates), rates)
-    told = [
-        Finding(id_, message, tuple(names)) for id_, find in FINDINGS.items() for message, names in find(examined)
-    ]
+    told = [Finding(id_, message, tuple(names)) for id_, find in FINDINGS.items() for message, names in find(examined)]
     return Audit(examined.plan, tuple(told))

@@ -10,6 +10,7 @@ from optimbuild.plan.plan import Plan
 from optimbuild.report.plan_text import plan_lines
 from optimbuild.report.table import WIDTH, Line, labelled, text_of
 
+
 def audit_text(plan: Plan, findings: Sequence[Finding], *, width: int = WIDTH) -> str:
     """Return an audit as text.
 

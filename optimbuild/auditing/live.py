@@ -34,9 +34,7 @@ def found_live(optimizer: Any, model: Any) -> Found:
     several = optimizers_in(optimizer)
     positions = {id(tensor): position for position, tensor in enumerate(surveyed.tensors)}
     groups = [
-        group
-        for number, (name, each) in enumerate(several.items())
-        for group in _groups(number, name, each, positions)
+        group for number, (name, each) in enumerate(several.items()) for group in _groups(number, name, each, positions)
     ]
     if not any(group.positions for group in groups):
         raise ModelError(

@@ -46,8 +46,7 @@ def plan_of_groups(found: Found, rates: Sequence[float | None]) -> Plan:
 def _settings_of_groups(found: Found, rates: Sequence[float | None]) -> list[Setting]:
     reader = SettingReader()
     return [
-        reader.setting(group, rate, _planned(found, group))
-        for group, rate in zip(found.groups, rates, strict=True)
+        reader.setting(group, rate, _planned(found, group)) for group, rate in zip(found.groups, rates, strict=True)
     ]
 
 

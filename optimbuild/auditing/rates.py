@@ -43,7 +43,10 @@ def base_rates(found: Found) -> list[float | None]:
     noted = [number(group.entries.get("initial_lr")) for group in found.groups]
     if scales_are_applied(found.groups):
         scales = [number(group.entries.get(SCALE)) for group in found.groups]
-        noted = [None if lr is None else lr * (1.0 if scale is None else scale) for lr, scale in zip(noted, scales, strict=True)]
+        noted = [
+            None if lr is None else lr * (1.0 if scale is None else scale)
+            for lr, scale in zip(noted, scales, strict=True)
+        ]
     current = [number(group.entries.get("lr")) for group in found.groups]
     return [now if first is None else first for first, now in zip(noted, current, strict=True)]
 

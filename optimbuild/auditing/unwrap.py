@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from optimbuild.errors import ModelError
@@ -42,7 +41,7 @@ def optimizers_in(given: Any) -> dict[str, Unwrapped]:
     Raises:
         ModelError: There is none.
 
-    >>> weight = nn.Parameter(torch.zeros(2))
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> list(optimizers_in([torch.optim.SGD([weight], lr=0.1), torch.optim.SGD([weight], lr=0.1)]))
     ['0', '1']
     """
@@ -88,9 +87,7 @@ def _of_deepspeed(wrapper: Any) -> list[list[torch.Tensor]] | None:
     """Return the model's tensors by group as an optimizer of DeepSpeed keeps them; None for all others."""
     if not type(wrapper).__module__.startswith("deepspeed."):
         return None
-    found: Iterable[Any] | None = next(
-        filter(None, [getattr(wrapper, key, None) for key in SIXTEEN_BIT_GROUPS]), None
-    )
+    found: Iterable[Any] | None = next(filter(None, [getattr(wrapper, key, None) for key in SIXTEEN_BIT_GROUPS]), None)
     return None if found is None else [list(group) for group in found]
 
 

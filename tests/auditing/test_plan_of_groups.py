@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from torch import nn
 
 from optimbuild import Inventory, OptimBuildError, Plan, audit, build_optimizer, make_plan
 from tests.golden_cases import ROOT, module_of
-from tests.models import CONFIG, Net, Tied
 from tests.random_plans import CONFIGS, inventories
 
 SHIPPED = {
@@ -60,7 +58,13 @@ def settings_of(plan: Plan) -> dict[str, Any]:
 
 def test_every_shipped_config_with_an_inventory_is_tried_here():
     others = {path.name for path in (ROOT / "configs").glob("*.yaml")} - set(SHIPPED)
-    assert others == {"digits_vit.yaml", "digits_vit_muon.yaml", "digits_vit_zero.yaml", "language.yaml", "language_muon.yaml"}
+    assert others == {
+        "digits_vit.yaml",
+        "digits_vit_muon.yaml",
+        "digits_vit_zero.yaml",
+        "language.yaml",
+        "language_muon.yaml",
+    }
 
 
 @pytest.mark.parametrize("config", SHIPPED)

@@ -97,7 +97,10 @@ def on_marked(examined: Examined) -> Iterator[Answer]:
     }
     if hinted:
         reasons = listing(list(dict.fromkeys(hinted.values())), 2)
-        yield f"weight decay on {counted(len(hinted), 'parameter')} that the model asks to spare ({reasons})", list(hinted)
+        yield (
+            f"weight decay on {counted(len(hinted), 'parameter')} that the model asks to spare ({reasons})",
+            list(hinted),
+        )
 
 
 def _spares_itself(param: ParamInfo) -> bool:

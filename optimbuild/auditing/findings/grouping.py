@@ -19,17 +19,14 @@ def equal_groups(examined: Examined) -> Iterator[Answer]:
     groups = [group for _, group in examined.numbered()]
     different = {settings_key(group) for group in groups}
     if len(groups) - len(different) > FEW and not _is_named_by_plan(examined):
-        yield (
-            f"{len(groups)} groups, {len(different)} different settings: equal groups can be one, which makes a step "
-            "shorter",
-            (),
-        )
+        yield f"{len(groups)} groups, {len(different)} different settings: equal ones as one make a step shorter", ()
 
 
 def settings_key(group: FoundGroup) -> str:
     """Return a key that is the same for groups of one optimizer whose entries are equal, but for names."""
     entries: list[tuple[str, Any]] = sorted(
-        [(key, value) for key, value in group.entries.items() if key == "optimizer" or key not in SERVICE], key=lambda e: e[0]
+        [(key, value) for key, value in group.entries.items() if key == "optimizer" or key not in SERVICE],
+        key=lambda e: e[0],
     )
     return repr((group.optimizer, entries))
 

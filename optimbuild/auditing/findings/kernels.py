@@ -20,10 +20,10 @@ def unused_fused_kernel(examined: Examined) -> Iterator[Answer]:
     if groups:
         positions = [position for group in groups for position in group.positions]
         name = type(groups[0].stepper).__name__
-        yield (
-            f"{places(groups)} of {name} could run fused, and torch does not choose that by itself: {name}(…, fused=True)",
-            examined.found.names(sorted(positions)),
+        text = (
+            f"{places(groups)} of {name} could run fused, which torch does not choose by itself: {name}(…, fused=True)"
         )
+        yield text, examined.found.names(sorted(positions))
 
 
 def _is_open(group: FoundGroup) -> bool:

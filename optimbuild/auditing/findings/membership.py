@@ -14,7 +14,9 @@ def in_no_group(examined: Examined) -> Iterator[Answer]:
     """A trainable parameter that no optimizer steps: it keeps its first value."""
     found = examined.found
     names = [
-        param.name for param, groups in zip(found.inventory, found.groups_of, strict=True) if param.trainable and not groups
+        param.name
+        for param, groups in zip(found.inventory, found.groups_of, strict=True)
+        if param.trainable and not groups
     ]
     if names:
         yield f"{counted(len(names), 'trainable parameter')} in no group, so never trained", names
@@ -52,7 +54,9 @@ def frozen_in_group(examined: Examined) -> Iterator[Answer]:
     """A parameter without gradient that is in a group."""
     found = examined.found
     names = [
-        param.name for param, groups in zip(found.inventory, found.groups_of, strict=True) if groups and not param.trainable
+        param.name
+        for param, groups in zip(found.inventory, found.groups_of, strict=True)
+        if groups and not param.trainable
     ]
     if names:
         yield f"{counted(len(names), 'parameter')} with requires_grad False in a group: it does nothing there", names
@@ -64,8 +68,6 @@ def not_in_model(examined: Examined) -> Iterator[Answer]:
     groups = [group for group in examined.found.groups if group.strangers]
     shapes = [str(shape) for group in groups for shape in group.strangers]
     if shapes:
-        yield (
-            f"{counted(len(shapes), 'tensor')} in {listing([group.place for group in groups], 3)} that the model does not "
-            f"have (of shape {listing(shapes, 3)}): was a part of it replaced after the optimizer was made?",
-            (),
-        )
+        where = listing([group.place for group in groups], 3)
+        what = f"{counted(len(shapes), 'tensor')} in {where} that the model does not have ({listing(shapes, 3)})"
+        yield f"{what}: was a part of it replaced after the optimizer was made?", ()

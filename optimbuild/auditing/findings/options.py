@@ -14,7 +14,7 @@ from optimbuild.auditing.found import FoundGroup
 from optimbuild.auditing.rates import SCALE
 from optimbuild.auditing.settings import is_option
 from optimbuild.checkpoint.group_options import IMPLEMENTATION
-from optimbuild.messages import closest, counted, listing
+from optimbuild.messages import closest, listing
 
 
 @finding("unread-option")
@@ -27,20 +27,15 @@ def unread_options(examined: Examined) -> Iterator[Answer]:
     for (cls, key), groups in groups_of.items():
         close = closest(key, groups[0].stepper.defaults, n=1)
         hint = f". Did you mean {close[0]!r}?" if close else ""
-        where = listing([group.place for group in groups], 3)
-        yield (
-            f"{cls} never reads {key!r}, which {where} "
-            f"{'holds' if len(groups) == 1 else 'hold'}{hint}"
-            f" ({counted(sum(len(group.positions) for group in groups), 'parameter')})",
-            (),
-        )
+        yield f"{cls} never reads {key!r}, which is in {listing([group.place for group in groups], 3)}{hint}", ()
 
 
 def unread_keys(group: FoundGroup) -> set[str]:
     """Return the keys of a group that nothing reads."""
     known = group.stepper.defaults.keys() | group.kind.known | IMPLEMENTATION | {SCALE, *group.kind.group_marks}
     strange = {key for key in group.entries if is_option(key) and key not in known}
-    return strange - texts_in(type(group.stepper)) if strange else set()
+    cls: Any = type(group.stepper)
+    return strange - texts_in(cls) if strange else set()
 
 
 def _meant(examined: Examined, group: FoundGroup) -> set[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from optimbuild.auditing.finding import Answer, Examined, finding, places
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.auditing.rates import SCALE, number, same, scales_are_applied
-from optimbuild.build.lr_ratios import LrRatios
 from optimbuild.messages import counted
-from optimbuild.plan.decision import Group
 
 SEVERAL = 3
 """From so many different LRs on, the first group's may be that of the deepest of several layers."""
+
+SMALL = 0.01
+"""Up to this part of the highest LR, one LR for all groups is where a warm-up starts."""
 
 
 @finding("lr-zero")
@@ -39,11 +40,8 @@ def ignored_scale(examined: Examined) -> Iterator[Answer]:
     for groups in by_rate.values():
         scales = [number(group.entries.get(SCALE)) or 0.0 for group in groups]
         if not same(scales):
-            yield (
-                f"{places(groups)} with one LR have an `{SCALE}` from {min(scales):.4g} to {max(scales):.4g}, which torch "
-                "and its schedulers do not read: multiply the LRs by it, or step with a scheduler of timm",
-                (),
-            )
+            what = f"{places(groups)} with one LR have an `{SCALE}` from {min(scales):.4g} to {max(scales):.4g}"
+            yield f"{what}, which torch does not read: multiply the LRs by it, or take a scheduler of timm", ()
 
 
 @finding("first-group-is-deepest")
@@ -59,11 +57,8 @@ def first_is_deepest(examined: Examined) -> Iterator[Answer]:
     for found in by_optimizer.values():
         rates = [rate for rate, _ in found]
         if len(set(rates)) >= SEVERAL and rates[0] == min(rates):
-            yield (
-                f"{found[0][1].place}, whose LR loggers show as the learning rate, has {rates[0]:.4g}, the lowest; the "
-                f"highest is {max(rates):.4g}. Order the groups the other way round, or log the LRs by name",
-                (),
-            )
+            what = f"{found[0][1].place}, whose LR loggers show, has the lowest: {rates[0]:.4g} of {max(rates):.4g}"
+            yield f"{what}. Order the groups the other way round, or log the LRs by name", ()
 
 
 def _has_scales(examined: Examined, number_of_group: int) -> bool:
@@ -74,33 +69,44 @@ def _has_scales(examined: Examined, number_of_group: int) -> bool:
 @finding("broken-lr-ratios")
 def broken_ratios(examined: Examined) -> Iterator[Answer]:
     """LRs that a scheduler moved so that they have no longer the ratios that they were meant to have."""
-    if not examined.found.is_live and not _was_scheduled(examined):
-        return
-    groups = [(group, rate) for i, group in examined.numbered() if (rate := _planned_rate(examined, i)) is not None]
-    names = [examined.found.names(group.positions) for group, _ in groups]
-    planned = [
-        Group(group.kind.name, {"lr": rate}, called, (), "for-loop")
-        for (group, rate), called in zip(groups, names, strict=True)
+    pairs = [
+        (group, now, meant)
+        for i, group in examined.numbered()
+        if (meant := _meant_rate(examined, i)) and (now := number(group.entries.get("lr")))
     ]
-    live = [{**group.entries, "param_names": called} for (group, _), called in zip(groups, names, strict=True)]
-    if LrRatios(planned).difference(live):
-        pairs = [(number(group.entries.get("lr")), rate, group) for group, rate in groups]
-        parts = {group.place: (now or 0.0) / rate for now, rate, group in pairs if rate}
-        top = max(parts, key=lambda place: parts[place])
-        low = min(parts, key=lambda place: parts[place])
-        wrong = [group for now, rate, group in pairs if not rate or not same([parts[group.place], parts[top]])]
-        yield (
-            f"the LRs no longer have the ratios that they began with: {top} is at {parts[top]:.3g} of its first LR, "
-            f"{low} at {parts[low]:.3g}. A scheduler with one LR for all groups does that, such as eta_min or max_lr",
-            examined.found.names(sorted({position for group in wrong for position in group.positions})),
-        )
+    parts = [now / meant for _, now, meant in pairs]
+    if same(parts) or _is_rising([now for _, now, _ in pairs], [meant for *_, meant in pairs]):
+        return
+    top, low = parts.index(max(parts)), parts.index(min(parts))
+    positions = {
+        position
+        for (group, *_), part in zip(pairs, parts, strict=True)
+        if not same([part, max(parts)])
+        for position in group.positions
+    }
+    far = f"{pairs[top][0].place} is at {parts[top]:.3g} of its first LR, {pairs[low][0].place} at {parts[low]:.3g}"
+    text = (
+        f"the LRs no longer have the ratios that they began with: {far}. One LR number for all, as eta_min, does that"
+    )
+    yield text, examined.found.names(sorted(positions))
 
 
-def _was_scheduled(examined: Examined) -> bool:
-    return any("initial_lr" in group.entries for group in examined.found.groups)
+def _is_rising(rates: Sequence[float], meant: Sequence[float]) -> bool:
+    """Say whether LRs are between one small LR for all groups and their own, as in the warm-ups of timm.
+
+    They are the same on the way down to such a small LR, where the ratios hardly count.
+    """
+    top, bottom = meant.index(max(meant)), meant.index(min(meant))
+    if meant[top] == meant[bottom]:
+        return False
+    part = (rates[top] - rates[bottom]) / (meant[top] - meant[bottom])
+    rest = rates[bottom] - part * meant[bottom]
+    if not 0 <= part < 1 or not 0 <= rest <= (1 - part) * meant[top] * SMALL:
+        return False
+    return all(same(sorted([rate, rest + part * own])) for rate, own in zip(rates, meant, strict=True))
 
 
-def _planned_rate(examined: Examined, i: int) -> float | None:
+def _meant_rate(examined: Examined, i: int) -> float | None:
     """Return the LR that a group was meant to have: by the plan that built it, or as its scheduler noted it."""
     built, group = examined.found.built, examined.found.groups[i]
     if built is not None:

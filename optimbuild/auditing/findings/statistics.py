@@ -17,8 +17,6 @@ def statistics_move(examined: Examined) -> Iterator[Answer]:
     inside = statistics_inside(found.inventory, frozen, ()) if frozen and found.is_live else []
     moving = [name for name in inside if found.modules[name].training and name not in found.kept]
     if moving:
-        yield (
-            f"{counted(len(moving), 'module')} with frozen parameters in train mode, so the running statistics go on "
-            f"moving: {listing(moving, 5)}. Set them to eval mode after each model.train()",
-            [p.name for p in found.inventory if p.name.rpartition(".")[0] in set(moving)],
-        )
+        what = f"{counted(len(moving), 'module')} in train mode with frozen parameters: {listing(moving, 5)}"
+        text = f"running statistics go on moving in {what}. Set them to eval mode after each model.train()"
+        yield text, [p.name for p in found.inventory if p.name.rpartition(".")[0] in set(moving)]
