@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -11,10 +12,14 @@ from typing import Any
 
 from optimbuild.auditing.finding import Answer, Examined, finding
 from optimbuild.auditing.found import FoundGroup
-from optimbuild.auditing.rates import SCALE
+from optimbuild.auditing.rates import SCALE, number
 from optimbuild.auditing.settings import is_option
 from optimbuild.checkpoint.group_options import IMPLEMENTATION
 from optimbuild.messages import closest, listing
+
+
+FACTORS = {"lr_mult": "lr", "decay_mult": "weight_decay"}
+"""Factors that OpenMMLab's constructors multiply the options by, and leave in the groups."""
 
 
 @finding("unread-option")
@@ -22,7 +27,9 @@ def unread_options(examined: Examined) -> Iterator[Answer]:
     """Keys of groups that are no options of the optimizer's class, and that its code does not mention."""
     groups_of: dict[tuple[str, str], list[FoundGroup]] = {}
     for _, group in examined.numbered():
-        for key in unread_keys(group) - _meant(examined, group):
+        for key in sorted(unread_keys(group) - _meant(examined, group)):
+            if _is_applied(key, group, examined):
+                continue
             groups_of.setdefault((type(group.stepper).__name__, key), []).append(group)
     for (cls, key), groups in groups_of.items():
         close = closest(key, groups[0].stepper.defaults, n=1)
@@ -36,6 +43,16 @@ def unread_keys(group: FoundGroup) -> set[str]:
     strange = {key for key in group.entries if is_option(key) and key not in known}
     cls: Any = type(group.stepper)
     return strange - texts_in(cls) if strange else set()
+
+
+def _is_applied(key: str, group: FoundGroup, examined: Examined) -> bool:
+    """Say whether a key is a factor that is in the group's option already, going by a group without the factor."""
+    option, factor = FACTORS.get(key), number(group.entries.get(key))
+    if option is None or factor is None:
+        return False
+    here = number(group.entries.get(option)) or 0.0
+    others = [number(other.entries.get(option)) for other in examined.found.groups if key not in other.entries]
+    return any(base is not None and math.isclose(base * factor, here) for base in others)
 
 
 def _meant(examined: Examined, group: FoundGroup) -> set[str]:
