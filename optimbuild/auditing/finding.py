@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.messages import counted, listing
+from optimbuild.model.conventions import causes_not_to_decay
 from optimbuild.plan.plan import Plan
 
 PAGE = "audit.md"
 """The page of the docs that has a section for each finding, under its id."""
+
+SWITCHES = frozenset(("norm", "bias", "other_biases", "one_dimensional", "vectors", "marks"))
+"""The switches of ``no_decay`` that are about a parameter itself."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,19 @@ class Examined:
     found: Found
     plan: Plan
     rates: Sequence[float | None]
+
+    @cached_property
+    def decayed(self) -> frozenset[str]:
+        """The names of the parameters that are decayed."""
+        decays = [bool((setting.options or {}).get("weight_decay")) for setting in self.plan.settings]
+        pairs = zip(self.plan.inventory.names, self.plan.chosen, strict=True)
+        return frozenset([name for name, index in pairs if decays[index]])
+
+    @cached_property
+    def not_to_decay(self) -> dict[str, str]:
+        """By name the first reason of ``no_decay`` against decaying a parameter: its switch."""
+        causes = causes_not_to_decay(self.found.inventory, SWITCHES) if self.decayed else {}
+        return {param.name: switch for (switch, _), params in causes.items() for param in params}
 
     def numbered(self) -> Iterator[tuple[int, FoundGroup]]:
         """Yield the groups that hold parameters of the model, with their numbers."""

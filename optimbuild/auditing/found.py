@@ -75,12 +75,13 @@ class Found:
         return bool(self.modules)
 
     @cached_property
-    def groups_of(self) -> list[list[int]]:
+    def groups_of(self) -> list[tuple[int, ...]]:
         """For every parameter the numbers of the groups that hold it."""
-        found: list[list[int]] = [[] for _ in self.tensors]
+        found: list[tuple[int, ...]] = [()] * len(self.tensors)
         for number, group in enumerate(self.groups):
+            alone = (number,)
             for position in group.positions:
-                found[position].append(number)
+                found[position] = (*found[position], number) if found[position] else alone
         return found
 
     def names(self, positions: Sequence[int]) -> tuple[str, ...]:

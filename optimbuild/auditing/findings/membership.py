@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from optimbuild.auditing.finding import Answer, Examined, finding
 from optimbuild.messages import counted, listing
@@ -34,7 +34,7 @@ def in_two_groups(examined: Examined) -> Iterator[Answer]:
         )
 
 
-def _of_one_optimizer(examined: Examined, groups: list[int]) -> bool:
+def _of_one_optimizer(examined: Examined, groups: Sequence[int]) -> bool:
     counts = Counter([examined.found.groups[number].optimizer for number in groups])
     return max(counts.values()) > 1
 

@@ -17,7 +17,6 @@ from optimbuild.auditing.settings import is_option
 from optimbuild.checkpoint.group_options import IMPLEMENTATION
 from optimbuild.messages import closest, listing
 
-
 FACTORS = {"lr_mult": "lr", "decay_mult": "weight_decay"}
 """Factors that OpenMMLab's constructors multiply the options by, and leave in the groups."""
 
