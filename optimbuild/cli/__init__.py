@@ -1,5 +1,6 @@
 """The command line."""
 
+from optimbuild.cli import audit
 from optimbuild.cli.commands import app, main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "audit", "main"]
