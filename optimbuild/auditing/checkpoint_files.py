@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,18 @@ def _loaded(path: Path, trust: bool) -> Any:
         except pickle.UnpicklingError as error:
             raise CheckpointError(
                 f"{path_text(path)} holds more than tensors and plain data, which could run any code: "
-                f"{shown(str(error), 300)}. --trust reads it all the same, if it is yours"
+                f"{_culprit(str(error))}. --trust reads it all the same, if it is yours"
             ) from None
         except RuntimeError:
             if not mapped:
                 raise
     raise AssertionError  # the loop returns or raises
+
+
+def _culprit(message: str) -> str:
+    """Return which function or class torch refuses to unpickle."""
+    named = re.search(r"GLOBAL (\S+)", message)
+    return shown(named[1] if named else message, 200)
 
 
 def _harmless() -> list[Any]:
@@ -89,7 +96,12 @@ def _harmless() -> list[Any]:
 
     core: Any = getattr(np, "_core", None) or np.core
     numbers = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "uint8", "bool")]
-    return [np.ndarray, np.dtype, *numbers, core.multiarray._reconstruct, core.multiarray.scalar, HistoryBuffer]
+    arrays = [np.ndarray, np.dtype, *numbers, core.multiarray._reconstruct, core.multiarray.scalar]
+    return [*arrays, HistoryBuffer, (_nothing, "builtins.getattr")]  # by which a history names its own methods
+
+
+def _nothing(*_: Any) -> None:
+    """Stand for a function in a pickle that must not be called."""
 
 
 def _states(data: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +211,7 @@ class Evil:
 def test_a_file_that_runs_code_is_not_unpickled(tmp_path: Path) -> None:
     optimizer, model = theirs()
     torch.save({"optimizer": optimizer.state_dict(), "args": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match=r"could run any code.*--trust reads it all the same"):
+    with pytest.raises(CheckpointError, match=r"could run any code: .*exec.*--trust reads it all the same"):
         read(tmp_path / "evil.pt", model)
 
 
@@ -234,7 +235,7 @@ def test_the_command_prints_plan_and_findings_and_compares(
     assert main(["audit", "last.pt", "-m", "model.json", "--against", "own.json"]) == 0
     assert "no difference: every parameter gets the same" in capsys.readouterr().out
     assert main(["audit", "last.pt", "-m", "model.json", "--against", "other.json"]) == 1
-    assert "lr      1e-03  6.25e-05" in capsys.readouterr().out.replace("        ", "      ")
+    assert re.search(r"lr +1.00e-03 +6.25e-05 +5 ", capsys.readouterr().out)
     assert (
         main(["audit", "last.pt", "-m", "model.json", "--against", "own.json", "--set", "optimizer.lr=1", "--json"])
         == 1
@@ -243,5 +244,5 @@ def test_the_command_prints_plan_and_findings_and_compares(
     assert set(data) == {"plan", "findings", "diff"}
     assert Plan.from_json(json.dumps(data["plan"])).fingerprint == data["plan"]["fingerprint"]
     assert main(["audit", "last.pt", "-m", "model.json", "--ignore", "decay-on-nrom"]) == 2
-    assert "Did you mean 'decay-on-norm'?" in capsys.readouterr().err
+    assert "Did you mean 'decay-on-norm'" in capsys.readouterr().err
     assert main(["audit", "missing.pt", "-m", "model.json"]) == 2
