@@ -9,6 +9,7 @@ from typing import Any
 from optimbuild.auditing import findings  # each of them registers itself
 from optimbuild.auditing.finding import FINDINGS, Examined, Finding
 from optimbuild.auditing.found import Found
+from optimbuild.auditing.infer.infer import Inferred, infer
 from optimbuild.auditing.live import found_live
 from optimbuild.auditing.plan_of_groups import plan_of_groups
 from optimbuild.auditing.rates import base_rates
@@ -47,6 +48,14 @@ class Audit:
                     f"there is no finding {shown(id_)}.{suggest(id_, FINDINGS)} There are: {', '.join(FINDINGS)}."
                 )
         return replace(self, findings=tuple([each for each in self.findings if each.id not in ids]))
+
+    def infer(self) -> Inferred:
+        """Return the smallest config of ours that was found for the plan, with the plan that it makes to prove it.
+
+        Raises:
+            ModelError: The plan trains nothing.
+        """
+        return infer(self.plan)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as JSON data."""
