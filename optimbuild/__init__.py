@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optimbuild.auditing.audit import Audit, audit
     from optimbuild.build.build import build_optimizer
     from optimbuild.config.published import Published, Translation
     from optimbuild.config.spec import Spec
@@ -36,6 +37,8 @@ __version__ = "0.2.0"
 __path__.append(os.path.join(os.path.dirname(__file__), "compat", "moved"))
 
 _HOME = {
+    "Audit": "auditing.audit",
+    "audit": "auditing.audit",
     "build_optimizer": "build.build",
     "Edit": "edits",
     "Edits": "edits",
@@ -68,6 +71,7 @@ __all__ = [
     "CONSTRUCTORS",
     "OPTIMIZERS",
     "RULES",
+    "Audit",
     "CheckpointError",
     "ConfigError",
     "Edit",
@@ -85,6 +89,7 @@ __all__ = [
     "Spec",
     "Translation",
     "UnknownNameError",
+    "audit",
     "build_optimizer",
     "constructor",
     "inventory",

@@ -16,7 +16,7 @@ from tests.coming_from.tables import base, changed, differing, on_cpu, ours, row
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about torch's own modules that timm imports
     timm: Any = pytest.importorskip("timm")
-    import timm.utils
+    import timm.utils  # noqa: F811
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
 

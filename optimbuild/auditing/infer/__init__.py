@@ -1,0 +1,1 @@
+"""From a plan back to a config of ours: which rules explain it."""

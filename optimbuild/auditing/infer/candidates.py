@@ -1,0 +1,91 @@
+"""Rules that may explain a plan, as data: tried one after the other, and judged by the plans that they make."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from optimbuild.auditing.infer.target import Rule, Target
+from optimbuild.model.depths.internimage_levels import blocks_of_levels
+from optimbuild.rules.dcn_lr import KEYWORDS
+from optimbuild.rules.no_decay import NEW
+
+NO_DECAY: tuple[Rule, ...] = (
+    {"type": "no_decay"},
+    {"type": "no_decay", "hints": False},
+    {"type": "no_decay", **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "hints": False, **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "norm": False, "bias": False, **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "norm": False, "bias": False, "hints": False, **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "norm": False, "one_dimensional": False, "hints": False, **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "bias": False, "one_dimensional": False, "hints": False, **dict.fromkeys(NEW, False)},
+    {"type": "no_decay", "one_dimensional": False, "hints": False, **dict.fromkeys(NEW, False)},
+)
+"""All that we know; as timm spares; as Hugging Face's Trainer; one-dimensional only, as nanoGPT and InternVL; and parts of these."""
+
+ROUTES: tuple[Rule, ...] = (
+    {"kinds": ["matrix"], "except": ["output", "embedding"]},
+    {"kinds": ["matrix"], "except": ["output", "embedding", "router"]},
+    {"kinds": ["matrix"], "except": ["output"]},
+    {"kinds": ["matrix"]},
+    {"min_dims": 2},
+    {"kinds": ["embedding"]},
+    {"kinds": ["output"]},
+)
+"""What published recipes give to another optimizer, such as Muon."""
+
+RATIOS_TRIED = 4
+"""How many ratios between neighbouring LRs are tried, the commonest first."""
+
+
+def decays() -> Iterator[list[Rule]]:
+    """Yield rules of weight decay; none come first."""
+    yield []
+    yield from [[rule] for rule in NO_DECAY]
+
+
+def routes(to: str) -> Iterator[Rule]:
+    """Yield rules that route to an optimizer."""
+    yield from [{"type": "route", "to": to, **rule} for rule in ROUTES]
+
+
+def rates(target: Target) -> Iterator[list[Rule]]:
+    """Yield rules of LRs, the simplest first."""
+    yield []
+    factors = list(_dcn_factors(target))
+    yield from [[{"type": "dcn_lr", "factor": factor}] for factor in factors]
+    for ratio in _ratios(target):
+        for layers in _layers(target):
+            decay: Rule = {"type": "layer_decay", "ratio": ratio, **layers}
+            yield [decay]
+            yield from [[decay, {"type": "dcn_lr", "factor": factor}] for factor in factors]
+
+
+def _ratios(target: Target) -> list[float]:
+    """Return the likely ratios of layer-wise LR decay: of neighbouring LRs, as short as exactness allows."""
+    found = {float(options["lr"]) for options in target.options.values() if options.get("lr")}
+    known = sorted(found, reverse=True)
+    quotients = [low / high for high, low in zip(known, known[1:], strict=False)]
+    tops = [rate / known[0] for rate in known[1:]]
+    roots = [top ** (1 / power) for top in tops for power in (1, 2, 3)]
+    counts = Counter([round(quotient, digits) for quotient in [*quotients, *roots] for digits in (3, 4)])
+    likely = [ratio for ratio, count in counts.most_common() if 0 < ratio < 1 and count > 1]
+    return sorted(likely[: 2 * RATIOS_TRIED], key=lambda ratio: (len(str(ratio)), -counts[ratio]))[:RATIOS_TRIED]
+
+
+def _layers(target: Target) -> Iterator[Rule]:
+    """Yield where layers may be from."""
+    yield {}
+    if blocks := blocks_of_levels(target.plan.inventory):
+        yield {"layers": "internimage", "depths": list(blocks)}
+
+
+def _dcn_factors(target: Target) -> Iterator[float]:
+    """Yield likely LR factors of what steers deformable convolutions: going by such a tensor and its neighbour."""
+    found: Counter[float] = Counter()
+    options = list(target.options.items())
+    for (_, before), (name, after) in zip(options, options[1:], strict=False):
+        if any(keyword in name for keyword in KEYWORDS) and before.get("lr") and after.get("lr"):
+            found[round(after["lr"] / before["lr"], 6)] += 1
+    yield from [factor for factor, _ in found.most_common(2) if not math.isclose(factor, 1.0)]

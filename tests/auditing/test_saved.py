@@ -1,0 +1,248 @@
+"""Checkpoints of torch, Trainer, Lightning, MMEngine, DCP and ours are audited as the live optimizer is."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from optimbuild import CheckpointError, Plan, audit, build_optimizer, checkpoint, inventory
+from optimbuild.auditing.audit import Audit, audit_of
+from optimbuild.auditing.saved import found_saved
+from optimbuild.cli import main
+from tests.auditing.planted import Made, adamw
+from tests.models import CONFIG, Net
+
+
+def stepped(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    for param in model.parameters():
+        param.grad = torch.ones_like(param) if param.requires_grad else None
+    optimizer.step()
+
+
+def ours() -> Made:
+    model = Net()
+    optimizer = build_optimizer(CONFIG, model)
+    stepped(optimizer, model)
+    return optimizer, model
+
+
+def theirs() -> Made:
+    model = Net()
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = adamw([{"params": matrices, "weight_decay": 0.05}, {"params": others}])
+    stepped(optimizer, model)
+    return optimizer, model
+
+
+def plain_file(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    torch.save(optimizer.state_dict(), to / "optimizer.pth")
+    return to / "optimizer.pth"
+
+
+def inside_a_file(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    torch.save({"epoch": 3, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, to / "last.pt")
+    return to / "last.pt"
+
+
+def trainers_folder(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    (to / "checkpoint-4").mkdir()
+    torch.save(optimizer.state_dict(), to / "checkpoint-4" / "optimizer.pt")
+    return to / "checkpoint-4"
+
+
+def lightning_file(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    lightning = pytest.importorskip("pytorch_lightning")
+
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model
+
+        def training_step(self, batch: Any, _: int) -> torch.Tensor:
+            return self.net(batch).sum()
+
+        def configure_optimizers(self) -> Any:
+            return optimizer
+
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(max_steps=1, accelerator="cpu", default_root_dir=str(to), **quiet)
+        trainer.fit(Module(), torch.utils.data.DataLoader(torch.randn(4, 8), batch_size=4))
+        trainer.save_checkpoint(to / "last.ckpt")
+    return to / "last.ckpt"
+
+
+def mmengine_file(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    from mmengine.logging import MessageHub
+    from mmengine.optim import OptimWrapper
+
+    hub = MessageHub("audit")
+    hub.update_scalar("train/loss", 0.5)
+    saved = {
+        "meta": {"epoch": 1, "dataset_meta": {"classes": ("a", "b")}},
+        "state_dict": model.state_dict(),
+        "message_hub": hub.state_dict(),
+        "optimizer": OptimWrapper(optimizer).state_dict(),
+        "param_schedulers": [],
+    }
+    torch.save(saved, to / "epoch_1.pth")
+    return to / "epoch_1.pth"
+
+
+def dcp_folder(optimizer: Any, model: nn.Module, to: Path, flatten: bool = False) -> Path:
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+
+    options = StateDictOptions(flatten_optimizer_state_dict=flatten)
+    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer, options=options)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(state, checkpoint_id=to / "dcp", no_dist=True)
+    return to / "dcp"
+
+
+def flat_dcp_folder(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    return dcp_folder(optimizer, model, to, flatten=True)
+
+
+def our_folder(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    for group, names in zip(optimizer.param_groups, checkpoint.names_of(optimizer, model), strict=True):
+        group["param_names"] = names
+    checkpoint.save(optimizer, to / "ours")
+    return to / "ours"
+
+
+def our_state(optimizer: Any, model: nn.Module, to: Path) -> Path:
+    for group, names in zip(optimizer.param_groups, checkpoint.names_of(optimizer, model), strict=True):
+        group["param_names"] = names
+    torch.save(checkpoint.optimizer_state(optimizer), to / "state.pt")
+    return to / "state.pt"
+
+
+SAVES: list[Callable[..., Path]] = [
+    plain_file, inside_a_file, trainers_folder, lightning_file, mmengine_file, dcp_folder, flat_dcp_folder, our_folder,
+    our_state,
+]  # fmt: skip
+
+
+def read(path: Path, model: Any, **more: Any) -> Audit:
+    return audit_of(found_saved(path, inventory(model) if isinstance(model, nn.Module) else model, **more))
+
+
+@pytest.mark.parametrize("make", [ours, theirs])
+@pytest.mark.parametrize("save", SAVES)
+def test_a_checkpoint_amounts_to_the_plan_of_its_optimizer(save: Any, make: Any, tmp_path: Path) -> None:
+    optimizer, model = make()
+    path = save(optimizer, model, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    if save is lightning_file and make is theirs:
+        whole = nn.Module()
+        whole.net = model
+        model = whole
+    live, found = audit(optimizer, model), read(path, model)
+    assert str(live.plan.diff(found.plan)) == "no difference"
+    unknown = {"first-group-is-deepest"} if make is ours else set()  # a file does not say that it is ours
+    assert {each.id for each in found.findings} == {each.id for each in live.findings} | unknown
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_class_of_a_saved_group_is_told_by_its_options(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4)
+    made = {
+        "sgd": torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True),
+        "torch.Adam": torch.optim.Adam(model.parameters()),
+        "torch.RMSprop": torch.optim.RMSprop(model.parameters()),
+        "torch.Adadelta": torch.optim.Adadelta(model.parameters()),
+    }
+    for name, optimizer in made.items():
+        found = read(plain_file(optimizer, model, tmp_path), model)
+        assert {d.optimizer for d in found.plan} == {name}
+        assert found.plan.diff(audit(optimizer, model).plan).changed == {}
+        assert f"taken for {name} by its options" in found.plan.notes[0]
+    told = read(plain_file(made["torch.Adam"], model, tmp_path), model, optimizer="adamw")
+    assert {d.optimizer for d in told.plan} == {"adamw"}
+
+
+def test_faults_in_a_file_are_found(tmp_path: Path) -> None:
+    optimizer, model = theirs()
+    state = optimizer.state_dict()
+    state["param_groups"][0]["momentun"] = 0.9
+    state["param_groups"][1]["weight_decay"] = 0.1
+    state["state"][0]["exp_avg"] = state["state"][0]["exp_avg"].double()
+    state["param_groups"][0]["lr"] = 0.0
+    for group, names in zip(state["param_groups"], checkpoint.names_of(optimizer, model), strict=True):
+        group["param_names"] = names
+    torch.save(state, tmp_path / "faulty.pt")
+    found = [finding.id for finding in read(tmp_path / "faulty.pt", model).findings]
+    expected = ["decay-on-norm", "decay-on-bias", "decay-on-gain", "unread-option", "lr-zero", "state-does-not-fit"]
+    assert found == expected
+
+
+def test_state_of_another_model_or_of_none_is_refused(tmp_path: Path) -> None:
+    optimizer, model = theirs()
+    path = plain_file(optimizer, model, tmp_path)
+    with pytest.raises(CheckpointError, match="nothing says which state belongs to which parameter"):
+        read(path, nn.Linear(3, 3))
+    torch.save({"model": model.state_dict()}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="holds no optimizer's state"):
+        read(tmp_path / "weights.pt", model)
+    with pytest.raises(CheckpointError, match="no such file or folder"):
+        read(tmp_path / "nothing.pt", model)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CheckpointError, match=r"no optimizer's state is here. Looked for optimbuild.json"):
+        read(tmp_path / "folder", model)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return exec, ("raise SystemExit",)
+
+
+def test_a_file_that_runs_code_is_not_unpickled(tmp_path: Path) -> None:
+    optimizer, model = theirs()
+    torch.save({"optimizer": optimizer.state_dict(), "args": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match=r"could run any code: .*exec.*--trust reads it all the same"):
+        read(tmp_path / "evil.pt", model)
+
+
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer, model = ours()
+    monkeypatch.chdir(tmp_path)
+    inside_a_file(optimizer, model, tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(inventory(model).to_dict()))
+    (tmp_path / "own.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "other.json").write_text(json.dumps({**CONFIG, "rules": CONFIG["rules"][:1]}))
+
+
+def test_the_command_prints_plan_and_findings_and_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_folder(tmp_path, monkeypatch)
+    assert main(["audit", "last.pt", "-m", "model.json"]) == 0
+    printed = capsys.readouterr().out
+    assert "first-group-is-deepest" in printed
+    assert "blocks.0.{mlp.*.weight, attn.weight}" in printed
+    assert main(["audit", "last.pt", "-m", "model.json", "--against", "own.json"]) == 0
+    assert "no difference: every parameter gets the same" in capsys.readouterr().out
+    assert main(["audit", "last.pt", "-m", "model.json", "--against", "other.json"]) == 1
+    assert re.search(r"lr +1.00e-03 +6.25e-05 +5 ", capsys.readouterr().out)
+    assert (
+        main(["audit", "last.pt", "-m", "model.json", "--against", "own.json", "--set", "optimizer.lr=1", "--json"])
+        == 1
+    )
+    data = json.loads(capsys.readouterr().out)
+    assert set(data) == {"plan", "findings", "diff"}
+    assert Plan.from_json(json.dumps(data["plan"])).fingerprint == data["plan"]["fingerprint"]
+    assert main(["audit", "last.pt", "-m", "model.json", "--ignore", "decay-on-nrom"]) == 2
+    assert "Did you mean 'decay-on-norm'" in capsys.readouterr().err
+    assert main(["audit", "missing.pt", "-m", "model.json"]) == 2
