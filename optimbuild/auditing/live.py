@@ -13,10 +13,11 @@ from optimbuild.auditing.unwrap import Unwrapped, model_in, optimizers_in
 from optimbuild.build.kept_statistics import CHILD
 from optimbuild.build.part import restricted
 from optimbuild.checkpoint.built_optimizer import original_class
-from optimbuild.checkpoint.named_optimizer import MEMBER, is_zero, steppers_of
+from optimbuild.checkpoint.named_optimizer import is_zero, steppers_of
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
 from optimbuild.model.survey import Surveyed, survey
+from optimbuild.plan.decision import MEMBER
 from optimbuild.plan.plan import Plan
 
 

@@ -95,7 +95,7 @@ def _stand_in(plan: Plan, tensors: Sequence[torch.Tensor]) -> NamedOptimizer:
         optimizer = construct_optimizer(plan, parameter_groups(plan, Surveyed(plan.inventory, params, [])))
     except ConfigError:  # such as ZeRO without ranks: a plan without it has the same names
         optimizer = torch.optim.SGD(params, lr=1.0)
-    give_plan(optimizer, plan, None)
+    give_plan(optimizer, plan, None, None)
     return NamedOptimizer.of(optimizer)
 
 

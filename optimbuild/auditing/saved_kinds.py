@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from optimbuild.auditing.settings import is_option
 from optimbuild.checkpoint.group_options import IMPLEMENTATION
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import CheckpointError, OptimBuildError
 from optimbuild.messages import listing
+from optimbuild.plan.decision import MEMBER
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import OptimizerType

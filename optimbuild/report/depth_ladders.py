@@ -50,7 +50,8 @@ def longest_monotone(values: Sequence[float]) -> set[int]:
     found: list[list[int]] = [
         _longest_rising(some, place) for place in (bisect_left, bisect_right) for some in (values, negative)
     ]
-    return set(sorted(found, key=len)[-1])
+    longest = max(found, key=len)
+    return set(longest)
 
 
 def _longest_rising(values: Sequence[float], place_in: Callable[[list[float], float], int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -57,6 +58,16 @@ class NamePatterns:
             width: The width to fill, in characters. No name is cut: a single pattern may be longer.
         """
         return self.covered(names).text(width)
+
+    def each(self, names: Sequence[str]) -> list[str]:
+        """Return patterns that together match the names and nothing else, as a config can have them.
+
+        Args:
+            names: Some of all names, at least one.
+        """
+        covered = self.covered(names)
+        found = [braced([path]) for path, _ in covered]
+        return found if all(map(is_accepted, found)) else [_expression(covered.parts, covered.total)]
 
     def covered(self, names: Sequence[str]) -> Covered:
         """Return the patterns for some of all names, at least one."""
@@ -127,7 +138,7 @@ def _with_rest(pattern: str, left: int) -> str:
     return f"{pattern}, +{counted(left, 'tensor')}" if left else pattern
 
 
-def _expression(parts: Parts, total: int, width: int) -> str:
+def _expression(parts: Parts, total: int, width: float = math.inf) -> str:
     """Return a regular expression of names that no glob can write."""
     chosen: list[str] = []
     for family, members in parts.items():

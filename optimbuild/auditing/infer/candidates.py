@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _ratios(target: Target) -> list[float]:
     """Return the likely ratios of layer-wise LR decay: of neighbouring LRs, as short as exactness allows."""
     found = {float(options["lr"]) for options in target.options.values() if options.get("lr")}
     known = sorted(found, reverse=True)
-    quotients = [low / high for high, low in zip(known, known[1:], strict=False)]
+    quotients = [low / high for high, low in itertools.pairwise(known)]
     tops = [rate / known[0] for rate in known[1:]]
     roots = [top ** (1 / power) for top in tops for power in (1, 2, 3)]
     counts = Counter([round(quotient, digits) for quotient in [*quotients, *roots] for digits in (3, 4)])
@@ -85,7 +86,7 @@ def _dcn_factors(target: Target) -> Iterator[float]:
     """Yield likely LR factors of what steers deformable convolutions: going by such a tensor and its neighbour."""
     found: Counter[float] = Counter()
     options = list(target.options.items())
-    for (_, before), (name, after) in zip(options, options[1:], strict=False):
+    for (_, before), (name, after) in itertools.pairwise(options):
         if any(keyword in name for keyword in KEYWORDS) and before.get("lr") and after.get("lr"):
             found[round(after["lr"] / before["lr"], 6)] += 1
     yield from [factor for factor, _ in found.most_common(2) if not math.isclose(factor, 1.0)]

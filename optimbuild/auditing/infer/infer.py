@@ -139,7 +139,7 @@ def _cost(target: Target, made: Plan, rules: Sequence[Rule], keys: Sequence[str]
     by_value: dict[str, list[str]] = {}
     for name, options in wrong.items():
         by_value.setdefault(repr(options), []).append(name)
-    lines = sum(1 for names in by_value.values() for _ in target.patterns.cover(names))
+    lines = sum(len(target.patterns.each(names)) for names in by_value.values())
     return lines + len(rules) + 0.01 * sum(len(rule) for rule in rules)
 
 

@@ -18,13 +18,13 @@ def freezing(target: Target) -> list[Rule]:
     trained = {**dict.fromkeys(target.to_freeze), **target.options}
     names = [name for name in target.plan.inventory.names if name in trained]
     patterns = type(target.patterns)(tuple(names))
-    return [{"type": "freeze", "patterns": [pattern for pattern, _ in patterns.cover(target.to_freeze)]}]
+    return [{"type": "freeze", "patterns": patterns.each(target.to_freeze)}]
 
 
 def routing(target: Target, optimizer: str) -> list[Rule]:
     """Return the rule that gives an optimizer its parameters by pattern."""
     names = [name for name, options in target.options.items() if options["optimizer"] == optimizer]
-    table = {pattern: {"optimizer": optimizer} for pattern, _ in target.patterns.cover(names)}
+    table = {pattern: {"optimizer": optimizer} for pattern in target.patterns.each(names)}
     return [{"type": "match", "table": table}]
 
 
@@ -36,7 +36,7 @@ def rest(target: Target, plan: Plan) -> list[Rule]:
         by_options.setdefault(repr(edit), (edit, []))[1].append(name)
     table: dict[str, dict[str, Any]] = {}
     for edit, names in by_options.values():
-        for pattern, _ in target.patterns.cover(names):
+        for pattern in target.patterns.each(names):
             table[pattern] = edit
     return [{"type": "match", "table": table}] if table else []
 
