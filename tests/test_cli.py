@@ -413,6 +413,7 @@ WITHOUT_TORCH = [
         ([["--help"]], set()),
         ([["plan", "--help"]], {"pydantic"}),  # some releases of typer take it for the options of a command
         (WITHOUT_TORCH, {"pydantic", "mmengine"}),
+        ([["plot", *PLAN[1:], "-o", "lr.svg"]], {"pydantic", "mmengine", "matplotlib"}),
     ],
 )
 def test_a_command_imports_no_more_than_it_needs(here, commands, imported):

@@ -151,7 +151,8 @@ def _title(plan: Plan) -> str:
 def _draw_marks(axis: Axes, plan: Plan, marks: Sequence[Mark], option: str) -> None:
     """Draw one option over depth, a series for each kind and optimizer."""
     optimizers = list(dict.fromkeys([group.optimizer for group in plan.groups]))
-    kinds = [kind for kind in STYLES if any(mark.kind == kind for mark in marks)]
+    trained = [mark for mark in marks if mark.optimizer is not None]
+    kinds = [kind for kind in STYLES if any(mark.kind == kind for mark in trained)]
     for kind, optimizer, found in _series(marks, optimizers):
         values = [getattr(mark, option) for mark in found]
         beside = SPREAD * ((kinds.index(kind) + 0.5) / len(kinds) - 0.5)
@@ -163,7 +164,8 @@ def _draw_marks(axis: Axes, plan: Plan, marks: Sequence[Mark], option: str) -> N
     if option == "lr":
         _scale_lr(axis, [mark.lr for mark in marks if mark.lr is not None])
     else:
-        axis.set_ylabel("weight decay")
+        has_some = any(mark.weight_decay is not None for mark in trained)
+        axis.set_ylabel("weight decay" if has_some else "no weight decay")
         axis.margins(y=0.15)
 
 
@@ -186,7 +188,7 @@ def _scale_lr(axis: Axes, lrs: Sequence[float]) -> None:
 
     positive = [lr for lr in lrs if lr > 0]
     if not positive:
-        axis.set_ylabel("learning rate")
+        axis.set_ylabel("learning rate" if lrs else "no learning rate")
         return
     lowest, highest = min(positive), max(positive)
     if len(positive) < len(lrs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from optimbuild.errors import AmbiguousNameError, UnknownNameError
 from optimbuild.messages import shown, suggest
@@ -41,11 +41,19 @@ def names_of(kind: str) -> list[str]:
     (True, True)
     """
     load_plugins()
-    if kind == "rules":
-        return RULES.names()
-    if kind == CONSTRUCTOR_KIND:
-        return CONSTRUCTORS.names()
+    return NAMES[kind]()
+
+
+def _names_of_optimizers() -> list[str]:
     return [*OPTIMIZERS.names(), *names_from_torch(), MMENGINE, *PACKAGES]
+
+
+NAMES: Mapping[str, Callable[[], list[str]]] = {
+    "rules": RULES.names,
+    "optimizers": _names_of_optimizers,
+    CONSTRUCTOR_KIND: CONSTRUCTORS.names,
+}
+"""By kind what returns its names."""
 
 
 def lines_of_name(name: str, kinds: Sequence[str]) -> list[Line]:

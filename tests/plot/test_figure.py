@@ -80,6 +80,12 @@ def test_an_lr_of_zero_is_drawn_and_the_axis_says_so(zero: list[str], tmp_path: 
     assert told in texts(tmp_path / "lr.svg")
 
 
+def test_an_optimizer_without_weight_decay_has_a_panel_that_says_so(tmp_path: Path) -> None:
+    params = (ParamInfo("fc.weight", (2, 2)),)
+    save_plot(make_plan({"optimizer": {"type": "LBFGS", "lr": 0.1}}, Inventory(params)), tmp_path / "lr.svg")
+    assert "no weight decay" in texts(tmp_path / "lr.svg")
+
+
 @pytest.mark.parametrize(("name", "start"), [("lr.PNG", b"\x89PNG"), ("lr.pdf", b"%PDF"), ("lr.svg", b"<?xml")])
 def test_the_suffix_is_the_format_and_only_a_plot_is_replaced(
     name: str, start: bytes, plan: Plan, tmp_path: Path
