@@ -82,6 +82,8 @@ def _checked(plan: Plan, kind: OptimizerType, construct: Callable[[], Any]) -> t
         raise ConfigError(f"{kind.name} refuses: {type(error).__name__}: {shown(str(error), 300)}", path) from error
     if not isinstance(made, torch.optim.Optimizer):
         raise ConfigError(f"{kind.name} built {shown(made)}, which is no torch optimizer", path)
+    if "param_groups" not in vars(made):
+        raise ConfigError(f"{kind.name} has no groups: call super().__init__(params, defaults) in its __init__", path)
     first, *others = [group.options for group in plan.groups if group.optimizer == kind.name]
     for key in first.keys() & kind.known - made.defaults.keys() - frozenset(KERNELS):
         if any(repr(other[key]) != repr(first[key]) for other in others):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Literal, get_args
 
@@ -121,9 +121,9 @@ def _why_router(param: ParamInfo, counts: Mapping[str, int]) -> str:
 def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str, str]:
     found = {name: f"{method} names it" for name, method in named.items()}
     for param in params:
-        if why := _why_tied(param):
+        if why := _why_tied(param) or _why_classifier(param):
             found.setdefault(param.name, why)
-    found = {**_heads(params), **found}
+    found = {**_heads(params, found), **found}
     modules = {module for param in params if param.name in found for module in modules_of(param)}
     for param in params:
         module = param.name.rpartition(".")[0]
@@ -132,21 +132,36 @@ def _outputs(params: Sequence[ParamInfo], named: Mapping[str, str]) -> dict[str,
     return found or _last_linear(params)
 
 
-def _heads(params: Sequence[ParamInfo]) -> dict[str, str]:
+def _heads(params: Sequence[ParamInfo], known: Collection[str]) -> dict[str, str]:
     """Return the linear layers of heads: of a head of several, those that read what its last one reads.
 
     Names such as ``fc`` and ``output`` are also those of inner layers, so they count at the top of the model only.
+    What lies beside a known output in a module of a head leads to it, and is none itself, as in the head of BERT.
     """
     top = _common_prefix([param.name for param in params])
+    weights = [param for param in params if "bias" not in param.kinds]
+    outputs = [name for param in weights if param.name in known for name in param.names]
+    beside = {_above(name) for name in outputs if _head_above(_above(name) + ".", top)}
     layers: dict[str, list[ParamInfo]] = {}
-    for param in params:
-        if "linear" in param.kinds and "bias" not in param.kinds and (head := _head_above(param.name, top)):
+    for param in weights:
+        leads = any(param.name.startswith(f"{module}.") for module in beside)
+        if "linear" in param.kinds and not leads and (head := _head_above(param.name, top)):
             layers.setdefault(head, []).append(param)
     found: dict[str, str] = {}
     for head, weights in layers.items():
         last = weights[-1].shape[-1:]
         found |= {w.name: f"its module is called {head.rpartition('.')[2]}" for w in weights if w.shape[-1:] == last}
     return found
+
+
+def _why_classifier(param: ParamInfo) -> str:
+    is_classifier = "conv" in param.kinds and _module(param.name) == "classifier"
+    return "its module is a convolution that is called classifier" if is_classifier else ""
+
+
+def _above(name: str) -> str:
+    """Return the module that holds the module of a parameter."""
+    return name.rpartition(".")[0].rpartition(".")[0]
 
 
 def _head_above(name: str, top: str) -> str:

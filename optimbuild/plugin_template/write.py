@@ -58,5 +58,7 @@ def _refuse_name(name: str, module: str) -> None:
         raise ConfigError(
             f"{shown(name)} cannot name a package. Write lowercase letters, digits and hyphens, as in slow-embeddings"
         )
+    if module == "tests":
+        raise ConfigError("'tests' is the folder of the package's own tests. Choose another name")
     if importlib.util.find_spec(module) is not None:
         raise ConfigError(f"there is a module {module} already, which the new one would hide. Choose another name")

@@ -175,12 +175,39 @@ def optimizer(
     """
     _refuse_missing_name("optimizer", name)
     target_or_later = object if target is None else target
-    given, always, marks = dict(defaults or {}), dict(fixed or {}), tuple(group_marks)
-    kernels, place = None if implementations is None else tuple(implementations), _place(sys._getframe(1))
+    _refuse_wrong_forms(name, {"defaults": defaults, "fixed": fixed}, dimensions)
+    given, always, marks = dict(defaults or {}), dict(fixed or {}), _names(name, "group_marks", group_marks)
+    kernels = None if implementations is None else _names(name, "implementations", implementations)
+    place = _place(sys._getframe(1))
     made = OptimizerType(
         name, target_or_later, given, always, options, kernels, state, requires, marks, place, dimensions
     )
     return partial(_decorate, made, force) if target is None else _register(made, force)
+
+
+def _refuse_wrong_forms(name: str, options: Mapping[str, object], dimensions: object) -> None:
+    for argument, given in options.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise RegistrationError(
+                f"optimizer {name!r}: `{argument}` is a mapping from options to values, such as "
+                f"{{'lr': 0.1}}, not {shown(given)}"
+            )
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 0):
+        raise RegistrationError(
+            f"optimizer {name!r}: `dimensions` is a whole number, such as 2, not {shown(dimensions)}"
+        )
+
+
+def _names(name: str, argument: str, given: object) -> tuple[str, ...]:
+    """Return names that an argument lists.
+
+    Raises:
+        RegistrationError: It is a single string, of which a tuple would have the letters, or it lists other things.
+    """
+    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if names is None or not all(isinstance(each, str) for each in names):
+        raise RegistrationError(f"optimizer {name!r}: `{argument}` is a tuple of names, not {shown(given)}")
+    return names
 
 
 def _decorate(made: OptimizerType, force: bool, cls: type[T]) -> type[T]:
@@ -197,6 +224,11 @@ def _register(made: OptimizerType, force: bool) -> OptimizerType:
     if isinstance(made.target, str) and not all(part.strip() for part in made.target.partition(":")):
         raise RegistrationError(
             f"optimizer {made.name!r}: the target is `package.module:Class`, not {shown(made.target)}"
+        )
+    if inspect.isfunction(made.target):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: a function that makes an optimizer is registered by its path: "
+            f"optimizer({made.name!r}, '{made.target.__module__}:{made.target.__qualname__}')"
         )
     if not isinstance(made.target, (str, type)):
         raise RegistrationError(

@@ -145,7 +145,7 @@ class Registry(mmengine.registry.Registry):
         names = [module_name] if isinstance(module_name, str) else module_name or [module.__name__]
         for name in names:
             if not name or "." in name or not name.isprintable():
-                raise RegistrationError(f"{shown(name)} cannot name a {self.name}: no dots, nothing unprintable")
+                raise RegistrationError(f"{shown(name)} cannot name an entry: no dots, nothing unprintable")
             taken = {known.lower(): known for known in self._module_dict}.get(name.lower())
             if taken is None or force:
                 continue

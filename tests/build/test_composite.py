@@ -303,13 +303,16 @@ class Moody(torch.optim.SGD):
         self.mood = "eval"
 
 
-def test_train_and_eval_reach_the_members_that_have_them():
+def test_train_and_eval_reach_the_members_that_have_them_with_their_groups():
     parameters = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
     groups = [{"params": [p], "optimizer": name} for p, name in zip(parameters, ("moody", "adam"), strict=True)]
     optimizer = CompositeOptimizer(groups, {"moody": Moody, "adam": torch.optim.Adam})
     for tell, mood in ((optimizer.eval, "eval"), (optimizer.train, "train")):
+        optimizer.param_groups = [dict(group) for group in optimizer.param_groups]
+        optimizer.state = defaultdict(dict)
         tell()
         assert optimizer.members["moody"].mood == mood  # type: ignore[attr-defined]
+        assert is_one(optimizer)
 
 
 # --- groups that are added --------------------------------------------------------------------

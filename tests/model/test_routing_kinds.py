@@ -48,6 +48,14 @@ def test_the_output_of_a_language_model_is_named_by_the_model(tied):
     assert of_kind(llama, "router") == of_kind(llama, "expert") == set()
 
 
+def test_what_leads_to_an_output_in_its_head_is_none_itself():
+    bert = hugging_face("BertConfig", "BertForPreTraining", **SMALL)
+    weights = {name for name in of_kind(bert, "output") if name.endswith("weight")}
+    assert weights == {"bert.embeddings.word_embeddings.weight", "cls.seq_relationship.weight"}
+    segformer = hugging_face("SegformerConfig", "SegformerForSemanticSegmentation")
+    assert of_kind(segformer, "output") == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
+
+
 def test_a_conv1d_of_gpt2_is_a_matrix_and_its_tables_are_none():
     gpt2 = hugging_face("GPT2Config", "GPT2LMHeadModel", n_embd=16, n_layer=2, n_head=2, vocab_size=64)
     blocks = {f"transformer.h.N.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}

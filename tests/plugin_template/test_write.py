@@ -37,6 +37,12 @@ def test_a_plugin_hides_no_module(tmp_path):
         write_plugin("torch", tmp_path)
 
 
+def test_a_plugin_is_not_called_like_the_folder_of_its_tests(tmp_path):
+    with pytest.raises(ConfigError, match="'tests' is the folder of the package's own tests"):
+        write_plugin("tests", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_exists_is_not_touched(tmp_path):
     (tmp_path / "slow-embeddings").mkdir()
     with pytest.raises(ConfigError, match=r"slow-embeddings exists already, and nothing in it is replaced"):

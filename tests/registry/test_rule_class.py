@@ -9,8 +9,18 @@ from typing import Any, ClassVar
 
 import pydantic
 import pytest
+import torch
 
-from optimbuild import ConfigError, Inventory, ParamInfo, RegistrationError, make_plan, optimizer, rule
+from optimbuild import (
+    ConfigError,
+    Inventory,
+    ParamInfo,
+    RegistrationError,
+    build_optimizer,
+    make_plan,
+    optimizer,
+    rule,
+)
 from optimbuild.config.schema import config_schema
 from optimbuild.registry import RULES
 from optimbuild.registry.optimizer_type import Options
@@ -134,15 +144,44 @@ def test_a_target_that_is_no_class_is_refused() -> None:
         ({"options": {"lr": 0.1}}, "`options` is a pydantic model, such as a subclass of optimbuild.registry"),
         (
             {"implementations": "fused"},
-            "`implementations` is a tuple of 'fused' and 'foreach', or of some of them; 'f'",
+            "`implementations` is a tuple of names, not 'fused'",
         ),
         ({"implementations": ("cuda",)}, "'cuda' is neither"),
         ({"state": 2}, "`state` is a function from options to a State, not 2"),
+        ({"group_marks": "mark"}, "`group_marks` is a tuple of names, not 'mark'"),
+        ({"dimensions": "2"}, "`dimensions` is a whole number, such as 2, not '2'"),
+        ({"fixed": ["lr"]}, "`fixed` is a mapping from options to values, such as {'lr': 0.1}, not ['lr']"),
     ],
 )
 def test_a_wrong_argument_of_an_optimizer_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RegistrationError, match=r"^optimizer 'of_wrong_arguments': .*" + re.escape(message)):
         optimizer("of_wrong_arguments", "torch.optim:SGD", **arguments)
+
+
+def makes_sgd(params: Any, lr: float = 0.1) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr)
+
+
+def test_a_function_as_target_is_an_error_that_says_how_to_register_it() -> None:
+    target: Any = makes_sgd
+    with pytest.raises(RegistrationError, match=r"by its path: optimizer\('of_a_function', '.*:makes_sgd'\)$"):
+        optimizer("of_a_function", target)
+
+
+class WithoutGroups(torch.optim.Optimizer):
+    """Forgets what torch's constructor does."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.lr = lr
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def test_a_class_that_calls_no_constructor_of_torch_is_an_error_that_says_so() -> None:
+    optimizer("of_no_groups", WithoutGroups, force=True)
+    with pytest.raises(ConfigError, match=r"of_no_groups has no groups: call super\(\).__init__\(params, defaults\)"):
+        build_optimizer({"optimizer": {"type": "of_no_groups"}}, torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
