@@ -29,15 +29,17 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
         group: The group as its author gave it. What torch refuses anyhow is returned unchanged.
 
     Raises:
-        CheckpointError: A tensor without a name is not in the model.
+        CheckpointError: The group has no tensors, or one without a name that is not in the model.
     """
     given = group.get("params") if isinstance(group, dict) else None
     if given is None or isinstance(given, set):
         return [group]
     params = [given] if isinstance(given, torch.Tensor) else list(given)
+    if not params:
+        raise CheckpointError("the new group has no tensors, so there is nothing to add")
     pairs = [param if isinstance(param, tuple) else None for param in params]
     tensors = [param if pair is None else pair[-1] for param, pair in zip(params, pairs, strict=True)]
-    if not params or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+    if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         return [group | {"params": params}]
     if len(group.get("param_names") or ()) == len(params):
         names = [str(name) for name in group["param_names"]]

@@ -186,6 +186,15 @@ def test_a_tensor_of_no_model_is_an_error_that_shows_the_form_with_names() -> No
     assert optimizer.param_groups[-1]["param_names"] == ["adapter.weight", "adapter.bias"]
 
 
+def test_a_group_without_tensors_is_refused() -> None:
+    _, optimizer = unfrozen()
+    count = len(optimizer.param_groups)
+    for nothing in ([], (), iter(())):
+        with pytest.raises(CheckpointError, match="the new group has no tensors"):
+            optimizer.add_param_group({"params": nothing})
+    assert len(optimizer.param_groups) == count
+
+
 def test_what_torch_refuses_of_a_group_stays_refused() -> None:
     model, optimizer = unfrozen()
     with pytest.raises(ValueError, match="more than one parameter group"):
