@@ -16,9 +16,9 @@ from tests.coming_from.tables import base, changed, differing, on_cpu, ours, row
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about torch's own modules that timm imports
     timm: Any = pytest.importorskip("timm")
-    import timm.utils  # noqa: F811
     from timm.optim import create_optimizer_v2
     from timm.scheduler import CosineLRScheduler
+    from timm.utils import freeze
 
 BATCH = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
 
@@ -44,7 +44,7 @@ def timms(options: str) -> Callable[[nn.Module], torch.optim.Optimizer]:
 @pytest.mark.parametrize(("call", "rule"), rows("timm", "`timm.utils`"))
 def test_a_freezing_of_timm_is_a_rule(call: str, rule: str, model: nn.Module) -> None:
     def theirs(model: nn.Module) -> torch.optim.Optimizer:
-        eval(call, {"freeze": timm.utils.freeze, "model": model})
+        eval(call, {"freeze": freeze, "model": model})
         return timms("")(model)
 
     config = on_cpu(base("timm"))
