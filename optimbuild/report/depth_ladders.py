@@ -47,8 +47,11 @@ def longest_monotone(values: Sequence[float]) -> set[int]:
     ([0, 1, 3, 4], [0, 1, 2, 4])
     """
     negative = [-value for value in values]
-    found: list[list[int]] = [_longest_rising(some, place) for place in (bisect_left, bisect_right) for some in (values, negative)]
-    return set(max(found, key=len))
+    found: list[list[int]] = [
+        _longest_rising(some, place) for place in (bisect_left, bisect_right) for some in (values, negative)
+    ]
+    longest = max(map(len, found))
+    return set(next(places for places in found if len(places) == longest))
 
 
 def _longest_rising(values: Sequence[float], place_in: Callable[[list[float], float], int]) -> list[int]:
