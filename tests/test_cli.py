@@ -577,7 +577,7 @@ def test_columns_is_the_width_without_a_terminal(here, capsys, monkeypatch, colu
     monkeypatch.setenv("COLUMNS", str(columns))
     _, out, _ = run(capsys, *PLAN)
     assert max(map(len, out.splitlines())) <= columns
-    assert ("per layer" in out) == (columns > 100)
+    assert ("× 0.5 per layer" in out) == (columns > 100)
 
 
 def test_plan_refuses_two_views_at_once(here, capsys):

@@ -210,7 +210,7 @@ def test_the_text_of_a_plan_does_not_depend_on_the_terminal(monkeypatch):
 
 
 def test_a_view_that_does_not_exist_is_an_error_that_names_the_views():
-    with pytest.raises(OptimBuildError, match="no view 'group'. Did you mean 'groups'"):
+    with pytest.raises(OptimBuildError, match=r"no view 'group'\. Did you mean 'groups'"):
         plan_text(plan(), view="group")
 
 
