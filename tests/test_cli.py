@@ -151,10 +151,13 @@ def test_explain_shows_every_step_with_the_file_and_line_of_its_rule(here, capsy
     assert (status, err) == (0, "")
     assert first.startswith("blocks.0.fc.bias\n")
     assert second.startswith("head.weight\n")
-    assert "weight_decay 0.05 → 0.0" in first
-    assert "lr 0.001 → 0.00025" in first
-    for name in ("no_decay", "layer_decay"):
+    assert re.search(r"weight_decay +0.05 → 0 \(no_decay: ", first)
+    assert re.search(
+        r"lr +0.001 × 0.25 \(layer_decay: .*\) = 2.5e-04\n", " ".join(first.split(" ")).replace("\n     ", "")
+    )
+    for name, place_in_config in (("no_decay", "own.yaml:3"), ("layer_decay", "own.yaml:4")):
         place = next(word for word in first.split() if f"{name}.py:" in word)
+        assert place_in_config in first
         file, _, line = place.rpartition(":")
         assert Path(file).read_text("utf-8").splitlines()[int(line) - 1] == f'@rule("{name}")'
     assert "rule 1 of" not in second
@@ -205,6 +208,13 @@ def test_diff_warns_of_what_only_one_plan_warns_of(here, capsys):
     assert err.startswith("Warning: own.yaml: rules[1] (layer_decay): no layer claims these parameters")
 
 
+def test_explain_takes_modules_and_patterns(here, capsys):
+    status, out, _ = run(capsys, "explain", "own.yaml", "-m", "model.json", "blocks.0", "**.weight")
+    assert status == 0
+    assert "blocks.0: 3 tensors, " in out
+    assert "**.weight: 6 tensors, " in out
+
+
 MISTAKES = {
     "no arguments": ((), ""),
     "unknown command": (("plane",), "plane"),
@@ -230,6 +240,9 @@ MISTAKES = {
     "unknown list": (("list", "rule"), "Did you mean 'rules' or"),
     "unknown name": (("list", "no_decy"), "has the name 'no_decy'. Did you mean 'no_decay'?"),
     "unknown kind": (("list", "rule", "no_decay"), "Did you mean 'rules'?"),
+    "unknown module": (("explain", "own.yaml", "-m", "model.json", "block"), "Closest: blocks"),
+    "unknown pattern": (("explain", "own.yaml", "-m", "model.json", "block.*"), "matches no parameter"),
+    "malformed pattern": (("explain", "own.yaml", "-m", "model.json", "block.{"), "no name and no pattern"),
     "unknown rule": (("list", "rules", "no_decy"), "Did you mean 'no_decay'?"),
     "unknown optimizer": (("list", "optimizers", "os.system"), "a dotted path is never imported"),
     "inventory cannot be written": (("inventory", "model.json", "-o", "no/where.json"), "no/where.json"),
@@ -566,16 +579,38 @@ def test_a_terminal_gets_styles_and_its_own_width(here, monkeypatch):
     assert max(len(line) for line in re.sub(r"\x1b\[\d*m", "", text).splitlines()) <= 80
 
 
+def test_no_color_means_no_bold_either(here, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    main(PLAN)
+    assert "\x1b" not in sys.stdout.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 140])
+def test_columns_is_the_width_without_a_terminal(here, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, out, _ = run(capsys, *PLAN)
+    assert max(map(len, out.splitlines())) <= columns
+    assert ("× 0.5 per layer" in out) == (columns > 100)
+
+
+def test_plan_refuses_two_views_at_once(here, capsys):
+    status, out, err = run(capsys, *PLAN, "--groups", "--params")
+    assert (status, out) == (2, "")
+    assert "two views" in err
+
+
 def test_nothing_is_taken_for_markup(here, monkeypatch):
     (here / "[red]other.yaml").write_text(OWN.replace("1e-3", "1e-4"))
     text = run_in_terminal(monkeypatch, "diff", "own.yaml", "[red]other.yaml", "-m", "model.json")
     assert "after   [red]other.yaml" in text
 
 
-def test_a_terminal_that_cannot_show_a_character_gets_it_escaped(here):
+def test_a_terminal_that_cannot_show_our_signs_gets_others(here):
     ran = spawn(
         "-m", "optimbuild", "explain", "own.yaml", "-m", "model.json", "head.weight", "stem.weight",
         env={"PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert ran.returncode == 0
-    assert r"lr 0.001 \u2192 0.000125" in ran.stdout
+    assert "0.001 x 0.125 (layer_decay" in ran.stdout
+    assert ran.stdout.isascii()

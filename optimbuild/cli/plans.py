@@ -9,6 +9,7 @@ from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import listing, shown, suggest
 
 if TYPE_CHECKING:
+    from optimbuild.config import Reading
     from optimbuild.model.inventory import Inventory
     from optimbuild.plan.plan import Plan
 
@@ -42,17 +43,25 @@ def plans_of_file(
     Raises:
         ConfigError: There is no such optimizer, or the config has a mistake.
     """
-    from optimbuild.config import read_configs
     from optimbuild.plan.make import plans_of
+
+    return plans_of(_readings(config, overrides, optimizer, world_size), model)
+
+
+def _readings(
+    config: str, overrides: Sequence[str] | None, optimizer: str | None, world_size: int | None
+) -> dict[str, Reading]:
+    """Return what a config file says of its optimizers, or of the one that is asked for."""
+    from optimbuild.config import read_configs
 
     readings = read_configs(config, overrides or (), world_size)
     if optimizer is None:
-        return plans_of(readings, model)
+        return readings
     if optimizer not in readings:
         there = [name for name in readings if name]
         told = f"{suggest(optimizer, there)} There are: {listing(there)}." if there else " It has one, without a name."
         raise ConfigError(f"this config has no optimizer {shown(optimizer)}.{told}")
-    return plans_of({optimizer: readings[optimizer]}, model)
+    return {optimizer: readings[optimizer]}
 
 
 def plan_of_file(
@@ -73,3 +82,22 @@ def plan_of_file(
             f"this config has {len(plans)} optimizers; choose one with --optimizer: {listing(list(plans))}"
         )
     return next(iter(plans.values()))
+
+
+def places_of_rules(
+    config: str, plan: Plan, overrides: Sequence[str] | None, optimizer: str | None, world_size: int | None
+) -> list[str]:
+    """Return for each rule of a plan its place in the config file, such as ``config.yaml:4``; empty if unknown.
+
+    Args:
+        config: The file.
+        plan: Its plan.
+        overrides: As for :func:`plans_of_file`, as the others.
+        optimizer: As there.
+        world_size: As there.
+    """
+    from optimbuild.config.places import rule_places
+
+    (reading,) = _readings(config, overrides, optimizer, world_size).values()
+    keys = [f"rules[{i}]" for i in range(len(plan.spec.rules))]
+    return rule_places(config, [reading.paths.get(key, key) for key in keys], overrides or ())

@@ -21,7 +21,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}", re.ASCII)
 _LIMITS = re.compile(r"\{(\d+):(\d+)\}", re.ASCII)
 """A range without its dots, which are no ends of segments."""
 _ELEMENTS = re.compile(r"(\{n\}|\{\d+:\d+\}|\?)", re.ASCII)
-_COUNT = re.compile(r"\+\d+ more", re.ASCII)
+_COUNT = re.compile(r"\+\d+ (?:more|tensors?)", re.ASCII)
 """What a table prints for names that it leaves out."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from optimbuild.model.param_info import ParamInfo
@@ -45,6 +45,7 @@ class Step:
         before: The changed options, as they were.
         after: The same options, as they became.
         position: The rule's place in the config, from 0.
+        factors: The factors of the options that were multiplied.
     """
 
     rule: str
@@ -52,6 +53,7 @@ class Step:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     position: int = 0
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         changes = ", ".join(f"{key}: {self.before.get(key)!r} → {value!r}" for key, value in self.after.items())

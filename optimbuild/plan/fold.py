@@ -25,12 +25,14 @@ class Change(NamedTuple):
         why: Its reason.
         before: The changed options, as they were.
         after: The same options, as they became.
+        factors: The factors of those that were multiplied.
     """
 
     rule: int
     why: str
     before: Mapping[str, Any]
     after: Mapping[str, Any]
+    factors: Mapping[str, float]
 
 
 class Fold:
@@ -104,7 +106,8 @@ def _change(position: int, edit: Edit, old: tuple[str, Options], new: tuple[str,
         before["group"], after["group"] = "", edit.group
     if edit.freeze:
         before["frozen"], after["frozen"] = False, True
-    return Change(position, edit.why, before, after)
+    factors = {key: factor for key, factor in edit.scale.items() if key in after and key not in edit.set}
+    return Change(position, edit.why, before, after, factors)
 
 
 def _optimizer_named(edits: Sequence[tuple[int, Edit]], base: Base) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,14 +13,13 @@ from optimbuild.config.spec import Spec
 from optimbuild.errors import ModelError
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.inventory_file import param_to_dict
-from optimbuild.plan.apply import apply_rules
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
-from optimbuild.plan.fold import Change, Fold
 from optimbuild.plan.groups import groups_of
 from optimbuild.plan.memory import Memory, memory_of
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
+from optimbuild.plan.traces import traces_of
 from optimbuild.registry.optimizer_type import OptimizerType
 
 
@@ -136,11 +135,11 @@ class Plan:
         Raises:
             ModelError: No parameter has this name.
         """
-        param, log = self.inventory[name], list[Change]()
-        rules = apply_rules(self.spec.rules, self.inventory)
-        wanted = [(i, edit) for i, rule in enumerate(rules) if (edit := rule.edits[name]) is not None]
-        Fold(base_options(self.spec)).setting(param.trainable, wanted, log)
-        return tuple([Step(self.spec.rules[i].type, why, before, after, i) for i, why, before, after in log])
+        return self.traces([self.inventory.position(name)])[0]
+
+    def traces(self, positions: Iterable[int]) -> Sequence[tuple[Step, ...]]:
+        """Return what :meth:`explain` does for parameters at some positions in model order, at one go."""
+        return traces_of(self.spec, self.inventory, positions)
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""

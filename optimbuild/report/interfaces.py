@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ class StepView(Protocol):
     def after(self) -> Mapping[str, Any]:
         """The same options after the edit."""
 
+    @property
+    def factors(self) -> Mapping[str, float]:
+        """The factors of the options that the edit multiplied."""
+
 
 class DiffView(Protocol):
     """The difference between two plans; false where there is none."""
@@ -163,8 +167,8 @@ class PlanView(Protocol):
     def fingerprint(self) -> str:
         """A digest of what every parameter gets."""
 
-    def explain(self, name: str) -> Sequence[StepView]:
-        """Return every step that led to a parameter's setting."""
+    def traces(self, positions: Iterable[int]) -> Sequence[Sequence[StepView]]:
+        """Return every step that led to the settings of parameters, by their positions in model order."""
 
 
 class ComparablePlan(PlanView, Protocol):

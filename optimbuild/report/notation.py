@@ -46,6 +46,24 @@ def option_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
+SHORT = 6
+"""The number of characters up to which a number is written as it is."""
+
+
+def number_text(number: float) -> str:
+    """Return a number as people write it, with at most four digits that count.
+
+    >>> [number_text(number) for number in (0.00013348388671875, 2e-05, 0.0005, 0.0, 3, 0.8099999999999999)]
+    ['1.335e-04', '2e-05', '0.0005', '0', '3', '0.81']
+    """
+    if len(repr(float(number))) <= SHORT and number:
+        return f"{number:g}"
+    if number == 0 or 1e-3 <= abs(number) < 1e6:
+        return f"{number:.4g}" if abs(number) < 1e4 else f"{number:.0f}"
+    mantissa, exponent = f"{number:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}"
+
+
 PLAIN = str.maketrans({"…": "..", "×": "x", "→": ">", "≥": ">="})
 
 

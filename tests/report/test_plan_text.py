@@ -1,4 +1,4 @@
-"""Plans, explanations and differences in the terminal."""
+"""Plans and differences in the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from optimbuild import Inventory, ModelError, ParamInfo, Plan, make_plan, optimizer
+from optimbuild import Inventory, OptimBuildError, ParamInfo, Plan, make_plan, optimizer
 from optimbuild.edits import Edit
 from optimbuild.registry import rule
-from optimbuild.report import diff_text, explain_text, plan_text
+from optimbuild.report import diff_text, plan_text
+from optimbuild.report.plan_text import plan_lines
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 ADAMW = {"type": "adamw", "lr": 1e-3, "weight_decay": 0.05}
@@ -180,46 +181,6 @@ class Shouting:
         pass
 
 
-def test_explain_tells_start_steps_and_end():
-    text = explain_text(plan({"type": "no_decay"}, {"type": "freeze", "patterns": ["stem"]}), "stem.bias")
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines[:5] == [
-        "stem.bias",
-        "shape 8, float32",
-        "start adamw: lr 0.001, betas [0.9, 0.999], eps 1e-08, weight_decay 0.05",
-        "no_decay weight_decay 0.05 → 0.0",
-        "why: bias",
-    ]
-    assert lines[5].startswith("rule 1 of 2, ")
-    assert lines[6:8] == ["freeze frozen false → true", "why: pattern 'stem'"]
-    assert lines[-1] == "end frozen"
-
-
-def test_explain_tells_what_the_parameter_is_and_which_group_it_joined():
-    tied = ParamInfo(
-        "embed.weight", (10, 4), owner="Embedding", kinds=frozenset({"embedding"}), aliases=("head.weight",)
-    )
-    text = explain_text(plan(inventory=Inventory((tied, ParamInfo("x", (2,))))), "head.weight")
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines[:4] == [
-        "embed.weight",
-        "shape 10×4, float32, owned by Embedding",
-        "kinds embedding",
-        "aliases head.weight",
-    ]
-    assert lines[-1] == "group 0 (the only one)"
-
-
-def test_explain_tells_that_the_model_itself_froze_a_parameter():
-    inventory = Inventory((ParamInfo("a", (2,), trainable=False), ParamInfo("b", (2,))))
-    assert "  start  frozen\n" in explain_text(plan(inventory=inventory), "a")
-
-
-def test_explain_of_an_unknown_name_names_the_closest():
-    with pytest.raises(ModelError, match=r"Closest: head\.weight"):
-        explain_text(plan(), "head.wieght")
-
-
 def test_diff_has_a_row_for_each_distinct_change():
     text = diff_text(plan(), plan({"type": "no_decay"}, {"type": "freeze", "patterns": ["stem.weight"]}), ("a", "b"))
     assert re.match(r"before  a \(\w{12}\)\nafter   b \(\w{12}\)\n", text)
@@ -246,3 +207,16 @@ def test_the_text_of_a_plan_does_not_depend_on_the_terminal(monkeypatch):
     before = str(plan({"type": "no_decay"}))
     monkeypatch.setenv("COLUMNS", "40")
     assert str(plan({"type": "no_decay"})) == before
+
+
+def test_a_view_that_does_not_exist_is_an_error_that_names_the_views():
+    with pytest.raises(OptimBuildError, match=r"no view 'group'\. Did you mean 'groups'"):
+        plan_text(plan(), view="group")
+
+
+@pytest.mark.parametrize("view", ["folded", "groups", "params"])
+def test_a_terminal_without_unicode_gets_ascii(view):
+    decay = {"type": "layer_decay", "ratio": 0.5, "layers": ["stem", "head"]}
+    made = make_plan({"optimizer": ADAMW, "rules": [decay]}, TINY)
+    lines = plan_lines(made, view, unicode=False)
+    assert all(text.isascii() for text, _ in lines)

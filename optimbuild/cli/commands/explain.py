@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from optimbuild.cli.arguments import Config, Model, Optimizer, Overrides, WorldSize
-from optimbuild.cli.output import print_lines
-from optimbuild.cli.plans import inventory_for, plan_of_file
+from optimbuild.cli.output import print_lines, report_width, shows_unicode
+from optimbuild.cli.plans import inventory_for, places_of_rules, plan_of_file
 
 
 def explain(
     config: Config,
     params: Annotated[
-        list[str], typer.Argument(metavar="PARAM", help="Names of parameters, or aliases.", show_default=False)
+        list[str],
+        typer.Argument(metavar="PARAM", help="Names of parameters, modules, or patterns.", show_default=False),
     ],
     model: Model = None,
     overrides: Overrides = None,
     optimizer: Optimizer = None,
     world_size: WorldSize = None,
 ) -> None:
-    """Show each step that led to a parameter's setting.
+    """Show how the settings of parameters came about, as a calculation.
 
-    Every step names its rule, with its file and line.
+    Each rule is named with its line in the config, and that of its code.
     """
     from optimbuild.report.explain_text import explain_lines
 
     made = plan_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
-    blocks = [explain_lines(made, name) for name in params]
+    places = places_of_rules(config, made, overrides, optimizer, world_size)
+    look: dict[str, Any] = {"places": places, "width": report_width(), "unicode": shows_unicode()}
+    blocks = [explain_lines(made, name, **look) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
