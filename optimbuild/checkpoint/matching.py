@@ -83,9 +83,8 @@ def match_state(
             match.missing.append(name)
         else:
             _match_one(name, param, values, kept.entries(name, param), match, wrong)
-    strangers = [
-        name for name in saved.groups if name not in named.params and (name in saved.state or name not in names.frozen)
-    ]
+    strangers = [name for name in saved.groups if name not in named.params]
+    strangers = [name for name in strangers if name in saved.state or name not in names.frozen]
     told = [f"{name} (frozen now)" if name in names.frozen else name for name in strangers]
     lines = wrong.avoidable(match, told, missing, unexpected)
     if lines and advice:

@@ -225,12 +225,13 @@ def _register(made: OptimizerType, force: bool) -> OptimizerType:
         raise RegistrationError(
             f"optimizer {made.name!r}: the target is `package.module:Class`, not {shown(made.target)}"
         )
-    if inspect.isfunction(made.target):
+    target: object = made.target
+    if inspect.isfunction(target):
         raise RegistrationError(
             f"optimizer {made.name!r}: a function that makes an optimizer is registered by its path: "
-            f"optimizer({made.name!r}, '{made.target.__module__}:{made.target.__qualname__}')"
+            f"optimizer({made.name!r}, '{target.__module__}:{target.__qualname__}')"
         )
-    if not isinstance(made.target, (str, type)):
+    if not isinstance(target, (str, type)):
         raise RegistrationError(
             f"optimizer {made.name!r}: the target is `package.module:Class` or a class, not {shown(made.target)}"
         )
