@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+ALL_BELOW = ".*"
+"""The end of a key that stands for all below it, whose own paths another dialect does not have."""
+
 
 class OptimBuildError(Exception):
     """The root of every error that optimbuild raises on purpose.
@@ -41,14 +44,30 @@ class ConfigError(OptimBuildError, ValueError):
         >>> print(ConfigError("must be positive", "rules[1].ratio").moved({"rules[1]": "TRAIN.LR_LAYER_DECAY"}))
         TRAIN.LR_LAYER_DECAY.ratio: must be positive
         """
-        stems = {ours: ours.removesuffix(".*") for ours in paths}
-        fitting = [ours for ours, at in stems.items() if self.path == at or self.path.startswith((f"{at}.", f"{at}["))]
-        if not fitting:
-            return self
-        ours = max(fitting, key=lambda key: (len(stems[key]), not key.endswith(".*")))
-        if ours.endswith(".*"):
-            return type(self)(f"{self.message} (at {self.path} of what it is read as)", paths[ours])
-        return type(self)(self.message, paths[ours] + self.path[len(ours) :])
+        ours = _fitting(self.path, paths)
+        more = f" (at {self.path} of what it is read as)" if ours.endswith(ALL_BELOW) else ""
+        return type(self)(f"{self.message}{more}", path_in(self.path, paths))
+
+
+def path_in(path: str, paths: Mapping[str, str]) -> str:
+    """Return the path in another dialect of a key of the canonical config; the same where it has none there.
+
+    Args:
+        path: The key's path.
+        paths: As for :meth:`ConfigError.moved`.
+
+    >>> path_in("rules[1].below[0]", {"rules[1].*": "paramwise_cfg", "rules[1].ratio": "paramwise_cfg.decay_rate"})
+    'paramwise_cfg'
+    """
+    ours = _fitting(path, paths)
+    return paths.get(ours, "") + ("" if ours.endswith(ALL_BELOW) else path[len(ours) :])
+
+
+def _fitting(path: str, paths: Mapping[str, str]) -> str:
+    """Return the longest key that a path is at or below; an empty text without any."""
+    stems = {key: key.removesuffix(ALL_BELOW) for key in paths}
+    fitting = [key for key, stem in stems.items() if path == stem or path.startswith((f"{stem}.", f"{stem}["))]
+    return max(fitting, key=lambda key: (len(stems[key]), not key.endswith(ALL_BELOW)), default="")
 
 
 class UnknownNameError(ConfigError):

@@ -27,14 +27,16 @@ class Applied:
         spec: The rule, as the config has it.
         path: Its place there, such as ``rules[1]``.
         edits: What it wants for the model.
+        place: What the user wrote it as, in the config's own dialect.
     """
 
     spec: RuleSpec
     path: str
     edits: Edits
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.spec.type})"
+        return f"{self.place or self.path} ({self.spec.type})"
 
     @cached_property
     def frozen(self) -> frozenset[str]:

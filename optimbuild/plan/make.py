@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from optimbuild.config import Reading, Spec, read_config
-from optimbuild.errors import ConfigError, ModelError, OptimBuildError
+from optimbuild.errors import ConfigError, ModelError, OptimBuildError, path_in
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
 from optimbuild.plan.apply import apply_rules
@@ -71,7 +72,7 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
         except ModelError as error:
             raise ConfigError(str(error), reading.paths.get("", "")) from None
     try:
-        plan = planned(reading.spec, inventory, reading.warnings)
+        plan = planned(reading.spec, inventory, reading.warnings, reading.paths)
     except ConfigError as error:
         raise error.moved(reading.paths) from error.__cause__
     if reading.rival is None:
@@ -111,13 +112,16 @@ def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:
     return [f"{name} it would differ: {'; '.join(lines[:5])}{'' if len(lines) < 6 else '; …'}"] if lines else []
 
 
-def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
+def planned(
+    spec: Spec, model: Inventory, warnings: Sequence[str] = (), paths: Mapping[str, str] = MappingProxyType({})
+) -> Plan:
     """Apply a spec to an inventory. Changes nothing.
 
     Args:
         spec: The canonical config.
         model: The model's parameters and hints.
         warnings: What the dialect noticed.
+        paths: For keys of the spec their paths in the dialect, for warnings.
 
     Raises:
         ConfigError: An unknown rule, optimizer or option, a wrong value, a rule or pattern that
@@ -127,7 +131,7 @@ def planned(spec: Spec, model: Inventory, warnings: Sequence[str] = ()) -> Plan:
     base = base_options(spec)
     for name in (None, *spec.optimizers):
         base(name)  # refuses a wrong one
-    rules = apply_rules(spec.rules, model)
+    rules = [replace(rule, place=path_in(rule.path, paths)) for rule in apply_rules(spec.rules, model)]
     told = [*warnings, *complaints(rules, model, spec.strict)]
     notes = [*notes_of(rules, base), *shared_tensors(rules), *unread_marks(rules, model)]
     fold = Fold(base)

@@ -279,6 +279,13 @@ def test_a_norm_without_parameters_fails_where_it_does_when_published(name: str,
     assert caught.value.path == f"optim_wrapper.{'constructor' if keys is None else 'paramwise_cfg'}"
 
 
+def test_a_norm_without_parameters_fails_whatever_is_inside_of_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
+    model[1].inner = nn.PReLU()
+    with pytest.raises(ConfigError, match=r"It has: 1 "):
+        make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+
+
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
@@ -288,13 +295,6 @@ def test_a_norm_without_parameters_fails_where_it_does_when_published(name: str,
         ("LayerDecayOptimWrapperConstructor", {"num_layers": 2, "layer_decay_rate": 0.5}),
     ],
 )
-def test_a_norm_without_parameters_fails_whatever_is_inside_of_it() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False))
-    model[1].inner = nn.PReLU()
-    with pytest.raises(ConfigError, match=r"It has: 1 "):
-        make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
-
-
 def test_a_norm_without_parameters_is_nothing_to_the_others(name: str, keys: Any) -> None:
     assert not make_plan(wrapper(name, keys), BARE).frozen
 

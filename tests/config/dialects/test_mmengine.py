@@ -335,3 +335,11 @@ def test_the_same_config_may_be_yaml(project: Path) -> None:
 def test_prepared_data_has_only_the_names_of_the_wrappers_own_keys() -> None:
     made = mmengine.prepared(wrapper(dtype=torch.float16))
     assert made["optim_wrapper"] == {"optimizer": OPTIMIZER, "constructor": OURS, "dtype": None}
+
+
+def test_a_warning_names_a_rule_as_the_config_has_it() -> None:
+    rules = [{"type": "layer_decay", "ratio": 0.5, "layers": "vit", "num_layers": 2, "optional": True}]
+    keys = {"norm_decay_mult": 0.0, "rules": rules}
+    config = {"optim_wrapper": {"constructor": OURS, "optimizer": OPTIMIZER, "paramwise_cfg": keys}}
+    (*_, warning) = make_plan(config, Inventory([ParamInfo("norm.weight", (2,), bases=("LayerNorm",))])).warnings
+    assert warning.startswith("optim_wrapper.paramwise_cfg.rules[0] (layer_decay): the table 'vit' is about no name")

@@ -63,7 +63,7 @@ def test_every_published_key_has_its_meaning():
     assert plan["head.weight"].options["betas"] == (0.8, 0.9)
     assert plan["head.weight"].options["eps"] == 1e-6
     assert plan.warnings == (
-        "rules[1] (layer_decay): no layer claims these parameters, so they keep the full LR: head.weight",
+        "TRAIN.LR_LAYER_DECAY (layer_decay): no layer claims these parameters, so they keep the full LR: head.weight",
     )
 
 

@@ -1,4 +1,7 @@
-"""Hooks and steps that read groups by place or by a mark train under ours as under the constructors that they know."""
+"""Hooks and steps that read groups by place or by a mark train under ours as under the constructors that they know.
+
+They are written again from what was measured; ``tests/openmmlab/train.py`` trains with the real ones.
+"""
 
 from __future__ import annotations
 
