@@ -43,14 +43,14 @@ def config(to: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["test_searching", "LBFGS", "schedulefree.SGDScheduleFreeClosure"])
-def test_what_needs_a_closure_is_refused_as_one_of_several_and_planned_alone(name):
+def test_what_needs_a_closure_is_planned_alone_and_not_as_one_of_several(name):
     optimizer("test_searching", Searching, force=True)
     with pytest.raises(ConfigError, match=rf"^rules\[0\]: {name} calls the closure itself.*Route nothing to it"):
         make_plan(config(name), model())
     assert make_plan({"optimizer": {"type": name}}, model()).groups[0].optimizer == name
 
 
-def test_what_needs_a_closure_and_declares_its_options_is_refused_when_built():
+def test_with_declared_options_what_needs_a_closure_is_refused_when_built():
     optimizer("test_declared", Searching, options=SearchingOptions, force=True)
     make_plan(config("test_declared"), model())
     with pytest.raises(ConfigError, match=r"test_declared calls the closure itself"):

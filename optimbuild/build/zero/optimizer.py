@@ -84,7 +84,7 @@ class ZeroOptimizer(BuiltOptimizer, ZeroRedundancyOptimizer):
         del self.optim.param_groups[kept:]
         tensors = [tensor for group in self.param_groups for tensor in group["params"]]
         self._rank_of = {tensor: self._rank_of[tensor] for tensor in tensors}
-        self._clear_cache()
+        self._clear_cache()  # type: ignore[attr-defined]
         self._addresses = []  # so that the next step builds the buckets anew, of which some may be lost
 
     def _verify_same_dense_param_type(self) -> None:
