@@ -94,10 +94,8 @@ def match_state(
     if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
         lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
     if lines:
-        text = "\n  ".join(
-            [f"the saved state does not fit this {type(named.local).__name__}; nothing was loaded.", *lines]
-        )
-        raise CheckpointError(text)
+        what = f"the saved state does not fit this {type(named.local).__name__}; nothing was loaded."
+        raise CheckpointError("\n  ".join([what, *lines]))
     match.ignored = strangers + match.ignored
     return match
 
