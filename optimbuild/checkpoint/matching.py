@@ -71,8 +71,8 @@ def match_state(
         CheckpointError: Something does not fit; the message lists every kind of mismatch, with names.
     """
     _refuse_unknown_choice(missing, unexpected)
-    match, wrong, kept = Match(), Mismatches(in_order=list(saved.groups) == list(named.params)), _Kept(named)
-    _find_other_optimizers(named, saved, match)
+    match, kept = _other_optimizers(named, saved), _Kept(named)
+    wrong = Mismatches(in_order=list(saved.groups) == list(named.params))
     for name, param in named.params.items():
         values = saved.state.get(name)
         if values is None:
@@ -93,22 +93,19 @@ def match_state(
     if lines and (rename := suggested_rename(match.missing, strangers, named.params, saved)):
         lines.append(f"the same shapes in the same order under other names: were they renamed? {rename} loads them")
     if lines:
-        text = "".join(f"\n  {line}" for line in lines)
-        raise CheckpointError(
-            f"the saved state does not fit this {type(named.local).__name__}; nothing was loaded.{text}"
-        )
+        what = f"the saved state does not fit this {type(named.local).__name__}; nothing was loaded."
+        raise CheckpointError("\n  ".join([what, *lines]))
     match.ignored = strangers + match.ignored
     return match
 
 
-def _find_other_optimizers(named: NamedOptimizer, saved: SavedState, match: Match) -> None:
-    """Note which parameters another optimizer stepped before, or that one optimizer takes over from another."""
+def _other_optimizers(named: NamedOptimizer, saved: SavedState) -> Match:
+    """Return which parameters another optimizer stepped before, or that one optimizer takes over from another."""
     known = ((name, saved.options[name]) for name in named.params if name in saved.options)
     changes = {name: change for name, options in known if (change := named.other_optimizer(name, options))}
     if saved.is_of_one and len(named.steppers) == 1:
-        match.taken_over = next(iter(changes.values()), "")
-    else:
-        match.moved = changes
+        return Match(taken_over=next(iter(changes.values()), ""))
+    return Match(moved=changes)
 
 
 def _refuse_unknown_choice(missing: object, unexpected: object) -> None:

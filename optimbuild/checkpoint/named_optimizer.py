@@ -72,7 +72,7 @@ class NamedOptimizer:
         """The name of the one optimizer that steps all parameters; None for several, and where no plan says it."""
         if self.plan is None or len(self.steppers) > 1:
             return None
-        names = [self.plan[name].optimizer for name in self.params if name in self.plan]
+        names = (self.plan[name].optimizer for name in self.params if name in self.plan)
         return next(filter(None, names), None)
 
     def stepped_by(self, name: str) -> str | None:

@@ -121,7 +121,7 @@ def make_report(
         missing=tuple(match.missing),
         ignored=tuple(match.ignored),
         stay=tuple(sorted(stay)),
-        taken_over=match.taken_over,
+        taken_over=match.taken_over if match.entries else "",
     )
 
 

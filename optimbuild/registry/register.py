@@ -175,37 +175,39 @@ def optimizer(
     """
     _refuse_missing_name("optimizer", name)
     target_or_later = object if target is None else target
-    _refuse_wrong_forms(name, {"defaults": defaults, "fixed": fixed}, dimensions)
-    given, always, marks = dict(defaults or {}), dict(fixed or {}), _names(name, "group_marks", group_marks)
-    kernels = None if implementations is None else _names(name, "implementations", implementations)
-    place = _place(sys._getframe(1))
+    given, always = _mapping(name, "defaults", defaults), _mapping(name, "fixed", fixed)
+    kernels = _names(name, "implementations", implementations)
+    marks, place = _names(name, "group_marks", group_marks) or (), _place(sys._getframe(1))
     made = OptimizerType(
         name, target_or_later, given, always, options, kernels, state, requires, marks, place, dimensions
     )
     return partial(_decorate, made, force) if target is None else _register(made, force)
 
 
-def _refuse_wrong_forms(name: str, options: Mapping[str, object], dimensions: object) -> None:
-    for argument, given in options.items():
-        if given is not None and not isinstance(given, Mapping):
-            raise RegistrationError(
-                f"optimizer {name!r}: `{argument}` is a mapping from options to values, such as "
-                f"{{'lr': 0.1}}, not {shown(given)}"
-            )
-    if dimensions is not None and (type(dimensions) is not int or dimensions < 0):
-        raise RegistrationError(
-            f"optimizer {name!r}: `dimensions` is a whole number, such as 2, not {shown(dimensions)}"
-        )
-
-
-def _names(name: str, argument: str, given: object) -> tuple[str, ...]:
-    """Return names that an argument lists.
+def _mapping(name: str, argument: str, given: object) -> dict[str, Any]:
+    """Return the options that an argument gives; none where it is left out.
 
     Raises:
-        RegistrationError: It is a single string, of which a tuple would have the letters, or it lists other things.
+        RegistrationError: It is no mapping.
     """
-    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
-    if names is None or not all(isinstance(each, str) for each in names):
+    if given is not None and not isinstance(given, Mapping):
+        raise RegistrationError(
+            f"optimizer {name!r}: `{argument}` is a mapping from options to values, such as {{'lr': 0.1}}, "
+            f"not {shown(given)}"
+        )
+    return dict(given or {})
+
+
+def _names(name: str, argument: str, given: object) -> tuple[str, ...] | None:
+    """Return the names that an argument lists; None where it is left out.
+
+    Raises:
+        RegistrationError: It is a single string, of which a tuple would have the letters, or lists other things.
+    """
+    if given is None:
+        return None
+    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    if not all(isinstance(each, str) for each in names):
         raise RegistrationError(f"optimizer {name!r}: `{argument}` is a tuple of names, not {shown(given)}")
     return names
 
@@ -233,7 +235,7 @@ def _register(made: OptimizerType, force: bool) -> OptimizerType:
         )
     if not isinstance(target, (str, type)):
         raise RegistrationError(
-            f"optimizer {made.name!r}: the target is `package.module:Class` or a class, not {shown(made.target)}"
+            f"optimizer {made.name!r}: the target is `package.module:Class` or a class, not {shown(target)}"
         )
     _refuse_wrong_arguments(made)
     made.refuse_unknown_defaults()
@@ -255,6 +257,11 @@ def _refuse_wrong_arguments(made: OptimizerType) -> None:
                 f"optimizer {made.name!r}: `implementations` is a tuple of {' and '.join(map(repr, KERNELS))}, or of "
                 f"some of them; {shown(kernel)} is neither"
             )
+    dimensions: object = made.dimensions
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 0):
+        raise RegistrationError(
+            f"optimizer {made.name!r}: `dimensions` is a whole number, such as 2, not {shown(dimensions)}"
+        )
     if made.state is not None and not callable(made.state):
         raise RegistrationError(
             f"optimizer {made.name!r}: `state` is a function from options to a State, not {shown(made.state)}"

@@ -57,7 +57,7 @@ def test_a_function_that_makes_an_optimizer_can_be_one_of_several():
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-def test_groups_of_one_optimizer_share_what_its_class_keeps_for_all():
+def test_groups_cannot_differ_in_what_the_class_keeps_for_all_of_them():
     optimizer("test_powered", Powered, force=True)
     config: dict[str, Any] = {"optimizer": {"type": "test_powered", "lr": 0.1, "power": 2.0}}
     assert build_optimizer(config, model()).power == 2.0  # type: ignore[attr-defined]

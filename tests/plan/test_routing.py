@@ -50,7 +50,7 @@ def test_what_needs_a_closure_is_planned_alone_and_not_as_one_of_several(name):
     assert make_plan({"optimizer": {"type": name}}, model()).groups[0].optimizer == name
 
 
-def test_what_needs_a_closure_and_declares_options_is_refused_when_built():
+def test_with_declared_options_what_needs_a_closure_is_refused_when_built():
     optimizer("test_declared", Searching, options=SearchingOptions, force=True)
     make_plan(config("test_declared"), model())
     with pytest.raises(ConfigError, match=r"test_declared calls the closure itself"):

@@ -178,7 +178,7 @@ class WithoutGroups(torch.optim.Optimizer):
         raise NotImplementedError
 
 
-def test_a_class_that_calls_no_constructor_of_torch_is_an_error() -> None:
+def test_a_class_that_does_not_call_torchs_constructor_is_an_error() -> None:
     optimizer("of_no_groups", WithoutGroups, force=True)
     with pytest.raises(ConfigError, match=r"of_no_groups has no groups: call super\(\).__init__\(params, defaults\)"):
         build_optimizer({"optimizer": {"type": "of_no_groups"}}, torch.nn.Linear(2, 2))
