@@ -136,16 +136,17 @@ def _figure(plan: Plan, curves: Mapping[str, Sequence[float]] | None) -> Figure:
     _label_depth(over_depth, blocks)
     if curves is not None:
         _draw_curves(axes[-1], curves)
-    axes[0].set_title(printable(_title(plan)), loc="left", fontsize=10)
+    axes[0].set_title("\n".join(map(printable, _title(plan))), loc="left", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
     return figure
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: Plan) -> list[str]:
+    """Return the lines above the plot."""
     optimizers = " and ".join(dict.fromkeys([group.optimizer for group in plan.groups]))
     model = plan.inventory.model or "unnamed model"
-    return f"{model[:LONGEST]}: {optimizers}, {counted(len(plan.groups), 'group')}, plan {plan.fingerprint[:12]}"
+    return [f"{model[:LONGEST]}: {optimizers}", f"{counted(len(plan.groups), 'group')}, plan {plan.fingerprint[:12]}"]
 
 
 def _draw_marks(axis: Axes, plan: Plan, marks: Sequence[Mark], option: str) -> None:

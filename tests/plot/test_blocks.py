@@ -13,9 +13,12 @@ LEVELS = [
     ("levels.0.blocks.0.fc.weight", "levels.0.blocks.0"),
     ("levels.0.blocks.0.gamma", "levels.0.blocks.0"),
     ("levels.0.blocks.1.fc.weight", "levels.0.blocks.1"),
+    ("levels.0.blocks.1.conv.0.weight", "levels.0.blocks.1"),
+    ("levels.0.blocks.1.conv.1.norm.weight", "levels.0.blocks.1"),
     ("levels.0.norm.0.weight", "levels.0.norm"),
     ("levels.0.scale", "levels.0.scale"),
     ("levels.1.blocks.0.fc.weight", "levels.1.blocks.0"),
+    ("levels.1.blocks.1.fc.weight", "levels.1.blocks.1"),
     ("scale", "scale"),
 ]
 RESNET = [
@@ -27,12 +30,13 @@ RESNET = [
 ENCODER = [
     ("encoder.pos", "encoder.pos"),
     ("encoder.layers.0.fc.weight", "encoder.layers.0"),
+    ("encoder.layers.1.fc.weight", "encoder.layers.1"),
     ("encoder.ln.weight", "encoder.ln"),
 ]
 
 
 @pytest.mark.parametrize("case", [LEVELS, RESNET, ENCODER], ids=["levels", "resnet", "encoder"])
-def test_a_block_is_the_numbered_module_that_holds_modules(case: list[tuple[str, str]]) -> None:
+def test_a_block_is_one_of_several_numbered_modules_that_are_alike(case: list[tuple[str, str]]) -> None:
     assert blocks_of([name for name, _ in case]) == [block for _, block in case]
 
 
