@@ -12,7 +12,7 @@ from torch import nn
 from optimbuild import Inventory, ModelError, audit, build_optimizer, inventory, make_plan
 from optimbuild.auditing.infer.infer import Inferred, infer
 from tests.auditing.planted import adamw
-from tests.auditing.published import MADE, published
+from tests.auditing.published import ALL, MADE, published
 from tests.auditing.test_plan_of_groups import SHIPPED
 from tests.golden_cases import ROOT
 from tests.models import CONFIG, Net
@@ -53,6 +53,12 @@ def test_the_plan_of_a_shipped_config_is_explained_by_its_own_rules(config: str)
     model = Inventory.read(ROOT / "configs/inventories" / f"{SHIPPED[config]}.json")
     plan = make_plan(ROOT / "configs" / config, model)
     assert set(proved(infer(plan), model)) <= {rule.type for rule in plan.spec.rules}
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in MADE])
+def test_what_a_published_constructor_made_is_explained_too(name: str) -> None:
+    optimizer, model = published(name)
+    proved(audit(optimizer, model).infer(), inventory(model))
 
 
 BY_HAND: dict[str, Any] = {
