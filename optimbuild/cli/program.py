@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from optimbuild.cli.arguments import SAME, TROUBLE
-from optimbuild.cli.commands.audit import audit
+from optimbuild.cli.commands.audit import audit, infer
 from optimbuild.cli.commands.diff import diff
 from optimbuild.cli.commands.explain import explain
 from optimbuild.cli.commands.inventory import inventory
@@ -45,6 +45,7 @@ app.command()(plan)
 app.command()(explain)
 app.command()(diff)
 app.command()(audit)
+app.command()(infer)
 app.command()(plot)
 app.command(name="list")(list_)
 app.command()(inventory)

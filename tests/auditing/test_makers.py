@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from optimbuild import audit
-from tests.auditing.published import MADE, published
+from tests.auditing.published import ALL, published
 from tests.models import Net
 
 
@@ -65,8 +65,8 @@ def test_what_mmengine_makes_is_read_as_it_is() -> None:
     assert ids == ["decay-on-norm", "decay-on-bias", "decay-on-gain", "equal-groups", "unused-fused-kernel"]
 
 
-@pytest.mark.parametrize("name", MADE)
-def test_what_a_published_builder_made_is_read_as_it_was(name: str) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_builder_or_constructor_made_is_read_as_it_was(name: str) -> None:
     optimizer, model = published(name)
     theirs, ours, ids = read(optimizer, model)
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}

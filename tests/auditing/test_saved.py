@@ -246,3 +246,16 @@ def test_the_command_prints_plan_and_findings_and_compares(
     assert main(["audit", "last.pt", "-m", "model.json", "--ignore", "decay-on-nrom"]) == 2
     assert "Did you mean 'decay-on-norm'" in capsys.readouterr().err
     assert main(["audit", "missing.pt", "-m", "model.json"]) == 2
+
+
+def test_the_command_infer_writes_a_config_with_that_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_folder(tmp_path, monkeypatch)
+    assert main(["infer", "last.pt", "-m", "model.json", "-o", "found.yaml"]) == 0
+    assert capsys.readouterr().err == "Wrote: found.yaml\n"
+    assert main(["diff", "found.yaml", "own.json", "-m", "model.json"]) == 0
+    assert main(["infer", "last.pt", "-m", "model.json", "-o", "found.yaml"]) == 2
+    assert "File exists" in capsys.readouterr().err
+    assert main(["infer", "last.pt", "-m", "model.json"]) == 0
+    assert capsys.readouterr().out == Path("found.yaml").read_text()

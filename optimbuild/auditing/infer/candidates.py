@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from optimbuild.auditing.infer.target import Rule, Target
 from optimbuild.model.depths.internimage_levels import blocks_of_levels
@@ -23,7 +23,7 @@ NO_DECAY: tuple[Rule, ...] = (
     {"type": "no_decay", "bias": False, "one_dimensional": False, "hints": False, **dict.fromkeys(NEW, False)},
     {"type": "no_decay", "one_dimensional": False, "hints": False, **dict.fromkeys(NEW, False)},
 )
-"""All that we know; as timm spares; as Hugging Face's Trainer; one-dimensional only, as nanoGPT and InternVL; and parts of these."""
+"""Everything that we know to spare; and what published code does: less of it, with the model's own hints or without."""
 
 ROUTES: tuple[Rule, ...] = (
     {"kinds": ["matrix"], "except": ["output", "embedding"]},
@@ -65,11 +65,11 @@ def rates(target: Target) -> Iterator[list[Rule]]:
 
 def _ratios(target: Target) -> list[float]:
     """Return the likely ratios of layer-wise LR decay: of neighbouring LRs, as short as exactness allows."""
-    found = {float(options["lr"]) for options in target.options.values() if options.get("lr")}
-    known = sorted(found, reverse=True)
-    quotients = [low / high for high, low in itertools.pairwise(known)]
-    tops = [rate / known[0] for rate in known[1:]]
-    roots = [top ** (1 / power) for top in tops for power in (1, 2, 3)]
+    tops = {name: max([float(row.get("lr") or 0.0) for row in target.of(name)]) for name in target.optimizers}
+    parts = [float(row.get("lr") or 0.0) / (tops[str(row["optimizer"])] or 1.0) for row in target.options.values()]
+    known = sorted({float(f"{part:.9g}") for part in parts if part}, reverse=True)
+    quotients = [low / high for high, low in pairwise(known)]
+    roots = [part ** (1 / power) for part in known[1:] for power in (1, 2, 3)]
     counts = Counter([round(quotient, digits) for quotient in [*quotients, *roots] for digits in (3, 4)])
     likely = [ratio for ratio, count in counts.most_common() if 0 < ratio < 1 and count > 1]
     return sorted(likely[: 2 * RATIOS_TRIED], key=lambda ratio: (len(str(ratio)), -counts[ratio]))[:RATIOS_TRIED]
@@ -86,7 +86,7 @@ def _dcn_factors(target: Target) -> Iterator[float]:
     """Yield likely LR factors of what steers deformable convolutions: going by such a tensor and its neighbour."""
     found: Counter[float] = Counter()
     options = list(target.options.items())
-    for (_, before), (name, after) in itertools.pairwise(options):
+    for (_, before), (name, after) in pairwise(options):
         if any(keyword in name for keyword in KEYWORDS) and before.get("lr") and after.get("lr"):
             found[round(after["lr"] / before["lr"], 6)] += 1
     yield from [factor for factor, _ in found.most_common(2) if not math.isclose(factor, 1.0)]

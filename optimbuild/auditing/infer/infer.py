@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,12 @@ from optimbuild.plan.plan import Plan
 
 TOO_MANY = 10_000
 """The cost of rules that make no plan."""
+
+HEAD = 2
+"""The lines of a table before its entries."""
+
+FEW = 8
+"""So many keywords a rule may have."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Inferred:
 def infer(plan: Plan) -> Inferred:
     """Return the smallest config found whose plan is equal to a given one: made, and compared.
 
-    Rules that explain many parameters are tried first (``freeze``, ``route``, ``no_decay``, ``layer_decay``, ``dcn_lr``);
-    what they leave is written as ``match``, with patterns.
+    Rules that explain many parameters are tried first (``freeze``, ``route``, ``no_decay``, ``layer_decay``,
+    ``dcn_lr``); what they leave is written as ``match``, with patterns.
 
     Args:
         plan: Any plan, such as that of an audit.
@@ -79,29 +86,31 @@ def infer(plan: Plan) -> Inferred:
 
 
 def _configs(target: Target) -> Iterable[dict[str, Any]]:
-    """Yield the best config for each likely base LR."""
-    main, *others = target.optimizers
-    rates = [float(options["lr"]) for options in target.of(main) if isinstance(options.get("lr"), float)]
-    likely = [None, *dict.fromkeys([rate for rate in (_commonest(rates),) if rate is not None and rate != max(rates)])]
-    for lr in likely:
-        config: dict[str, Any] = {"optimizer": target.base(main, lr)}
-        if others:
-            config["optimizers"] = {name: target.base(name) for name in others}
-        if target.plan.spec.zero is not False:
-            config["zero"] = True
-        first = [*_routes(target, config, others), *freezing(target)]
-        if target.made({**config, "rules": first}) is None:
-            continue
-        decays = _best(target, config, first, candidates.decays(), ("weight_decay",))
-        rules = [*first, *decays]
-        rules += _best(target, config, rules, candidates.rates(target), ("lr",))
-        made = target.made({**config, "rules": rules})
-        rules += [] if made is None else rest(target, made)
-        yield {**config, "rules": _with_statistics(target, config, rules)}
+    """Yield the best config for each likely main optimizer and base LR."""
+    for main in target.optimizers:
+        rates = [float(options["lr"]) for options in target.of(main) if isinstance(options.get("lr"), float)]
+        common = max(set(rates), key=rates.count) if rates else None
+        for lr in (None,) if common is None or common == max(rates) else (None, common):
+            config = _config(target, main, lr)
+            if config is not None:
+                yield config
 
 
-def _commonest(rates: Sequence[float]) -> float | None:
-    return max(set(rates), key=rates.count) if rates else None
+def _config(target: Target, main: str, lr: float | None) -> dict[str, Any] | None:
+    """Return the best config with one optimizer as its own, and a base LR; None where it makes no plan."""
+    others = [name for name in target.optimizers if name != main]
+    config: dict[str, Any] = {"optimizer": target.base(main, lr)}
+    if others:
+        config["optimizers"] = {name: target.base(name) for name in others}
+    if target.plan.spec.zero is not False:
+        config["zero"] = True
+    first = [*_routes(target, config, others), *freezing(target)]
+    if target.made({**config, "rules": first}) is None:
+        return None
+    config, rules = _rates(target, config, [*first, *_decay(target, config, first)])
+    made = target.made({**config, "rules": rules})
+    rules += [] if made is None else rest(target, made)
+    return {**config, "rules": _with_statistics(target, config, rules)}
 
 
 def _routes(target: Target, config: dict[str, Any], others: Sequence[str]) -> list[Rule]:
@@ -118,29 +127,79 @@ def _routes(target: Target, config: dict[str, Any], others: Sequence[str]) -> li
     return rules
 
 
-def _best(
-    target: Target, config: dict[str, Any], before: list[Rule], choices: Iterable[list[Rule]], keys: Sequence[str]
-) -> list[Rule]:
-    """Return the rules that leave least to say of some options; the first of equals."""
+def _decay(target: Target, config: dict[str, Any], before: list[Rule]) -> list[Rule]:
+    """Return the rules of weight decay that leave least to say; what is left may fit as keywords of ``no_decay``."""
     chosen, least = list[Rule](), float(TOO_MANY)
-    for rules in choices:
+    for rules in candidates.decays():
         made = target.made({**config, "rules": [*before, *rules]})
-        cost = float(TOO_MANY) if made is None else _cost(target, made, rules, keys)
+        cost = _cost(target, made, rules, ("weight_decay",))
         if cost < least:
             chosen, least = rules, cost
-        if least <= len(chosen):
+        if made is not None and rules and cost > 1 + len(rules) and (more := _keywords(target, made)):
+            named = [{**rules[0], "keywords": more}]
+            cost = _cost(target, target.made({**config, "rules": [*before, *named]}), named, ("weight_decay",))
+            if cost < least:
+                chosen, least = named, cost
+    return chosen
+
+
+def _keywords(target: Target, made: Plan) -> list[str]:
+    """Return the last pieces of the names that should not be decayed and are."""
+    wrong = target.wrong(made, ("weight_decay",))
+    pieces = dict.fromkeys([name.rpartition(".")[2] for name, wanted in wrong.items() if wanted["weight_decay"] == 0])
+    return list(pieces) if len(pieces) <= FEW and "weight" not in pieces else []
+
+
+def _rates(target: Target, config: dict[str, Any], before: list[Rule]) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the config, with the base LRs that fit, and the rules of LRs that leave least to say."""
+    chosen, least = (config, before), float(TOO_MANY)
+    for rules in candidates.rates(target):
+        made = target.made({**config, "rules": [*before, *rules]})
+        fitted = config if made is None or not rules else _fitted(target, config, made)
+        if fitted is not config:
+            made = target.made({**fitted, "rules": [*before, *rules]})
+        cost = _cost(target, made, rules, ("lr",))
+        if cost < least:
+            chosen, least = (fitted, [*before, *rules]), cost
+        if least < 1 + len(rules):
             break
     return chosen
 
 
-def _cost(target: Target, made: Plan, rules: Sequence[Rule], keys: Sequence[str]) -> float:
+def _fitted(target: Target, config: dict[str, Any], made: Plan) -> dict[str, Any]:
+    """Return a config whose base LRs give most parameters their LR: no parameter may have the base LR itself."""
+    votes: dict[str, Counter[float]] = {name: Counter() for name in target.optimizers}
+    for decision in made:
+        wanted = target.options.get(decision.name)
+        if wanted is not None and decision.lr and isinstance(wanted.get("lr"), float):
+            base = _entry(config, str(wanted["optimizer"]))["lr"]
+            votes[str(wanted["optimizer"])][float(f"{wanted['lr'] / decision.lr * base:.6g}")] += 1
+    fitted = {name: found.most_common(1)[0][0] for name, found in votes.items() if found}
+    if all(_entry(config, name)["lr"] == lr for name, lr in fitted.items()):
+        return config
+    others = config.get("optimizers", {})
+    more = {name: {**entry, "lr": fitted.get(name, entry.get("lr"))} for name, entry in others.items()}
+    own = [lr for name, lr in fitted.items() if name not in others]
+    first = {**config["optimizer"], **({"lr": own[0]} if own else {})}
+    return {**config, "optimizer": first, **({"optimizers": more} if more else {})}
+
+
+def _entry(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the options of an optimizer in a config."""
+    entry: dict[str, Any] = config.get("optimizers", {}).get(name, config["optimizer"])
+    return entry
+
+
+def _cost(target: Target, made: Plan | None, rules: Sequence[Rule], keys: Sequence[str]) -> float:
     """Return how many lines are needed beside some rules, and a little for each option of these."""
+    if made is None:
+        return TOO_MANY
     wrong = target.wrong(made, keys)
     by_value: dict[str, list[str]] = {}
     for name, options in wrong.items():
         by_value.setdefault(repr(options), []).append(name)
     lines = sum(len(target.patterns.each(names)) for names in by_value.values())
-    return lines + len(rules) + 0.01 * sum(len(rule) for rule in rules)
+    return lines + HEAD * bool(lines) + len(rules) + 0.01 * sum(len(rule) for rule in rules)
 
 
 def _with_statistics(target: Target, config: dict[str, Any], rules: list[Rule]) -> list[Rule]:

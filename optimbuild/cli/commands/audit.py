@@ -1,15 +1,18 @@
-"""``optimbuild audit``: the plan of a saved optimizer, and what is wrong with it."""
+"""``optimbuild audit`` and ``infer``: what a saved optimizer amounts to, and a config that gives the same."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optimbuild.cli.arguments import DIFFERENT, SAME, Json, Overrides
-from optimbuild.cli.output import print_lines, print_text, report_width
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width
 from optimbuild.cli.plans import inventory_for, plan_of_file
+from optimbuild.errors import OptimBuildError
+from optimbuild.messages import printable, shown
 
 if TYPE_CHECKING:
     from optimbuild.auditing.audit import Audit
@@ -76,3 +79,37 @@ def _print(found: Audit, config: Plan | None, titles: tuple[str, str]) -> None:
     print_lines(audit_lines(found.plan, found.findings, width=width))
     if config is not None:
         print_lines([("", ""), *diff_lines(config, found.plan, titles, width=width)])
+
+
+def infer(
+    checkpoint: Checkpoint,
+    model: Model,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE.yaml", help="Where to write; by default stdout.")
+    ] = None,
+    optimizer_type: Type = "",
+    trust: Trust = False,
+) -> None:
+    """Write the smallest config of ours found whose plan is that of a saved optimizer.
+
+    The plans are compared: the exit status is 0 where they are equal, and 1 where they differ, which the file says.
+    """
+    from optimbuild.auditing.audit import audit_of
+    from optimbuild.auditing.saved import found_saved
+
+    found = audit_of(found_saved(checkpoint, inventory_for(model), optimizer=optimizer_type, trust=trust)).infer()
+    if output is None:
+        print_text(str(found))
+    else:
+        _write(output, str(found))
+        print_message("Wrote", printable(output))
+    raise typer.Exit(DIFFERENT if found.difference else SAME)
+
+
+def _write(path: str, text: str) -> None:
+    """Write a new file; one that is there is not replaced."""
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        raise OptimBuildError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
