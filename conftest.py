@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
@@ -56,6 +57,27 @@ class ConsoleBlockParser(CodeBlockParser):
         return None
 
 
+class YamlBlockParser(CodeBlockParser):
+    """Read ``yaml`` blocks; one that is a config is the ``config`` of the Python snippets below it."""
+
+    language = "yaml"
+
+    def evaluate(self, example: Example) -> str | None:
+        """Read the block; an unknown key, optimizer, rule or option in a config is a failure."""
+        from optimbuild.config import read_config
+        from optimbuild.plan.apply import made_rule
+        from optimbuild.plan.base_options import base_options
+
+        found = yaml.safe_load(str(example.parsed))
+        if isinstance(found, dict) and "optimizer" in found:
+            spec = read_config(found).spec
+            base_options(spec)(None)
+            for place, rule in enumerate(spec.rules):
+                made_rule(rule, f"rules[{place}]")
+            example.namespace["config"] = found
+        return None
+
+
 Entries = dict[str, Any]
 
 
@@ -90,6 +112,7 @@ pytest_collect_file = Sybil(
     parsers=[
         PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE),
         ConsoleBlockParser(),
+        YamlBlockParser(),
         SkipParser(),
     ],
     patterns=["*.md"],
