@@ -1,6 +1,6 @@
 """Architectures of Hugging Face, what ``no_decay`` and the Trainer leave out of them, and why these differ.
 
-``python -m tests.huggingface`` prints the table of docs/huggingface.md.
+``python -m tests.huggingface`` prints the table of docs/coming-from/huggingface-models.md.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def row(family: str, found: Compared) -> str:
 
 
 def table() -> str:
-    """Return the table of docs/huggingface.md."""
+    """Return the table of docs/coming-from/huggingface-models.md."""
     head = ["| model type | class | parameters | left out here | by the Trainer | why they differ |"]
     return "\n".join([*head, "|---|---|--:|--:|--:|---|", *(row(family, compared(family)) for family in FAMILIES)])
 

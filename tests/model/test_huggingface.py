@@ -10,7 +10,7 @@ from torch import nn
 from tests.golden_cases import ROOT
 from tests.huggingface import FAMILIES, Compared, compared, row
 
-DOCS = (ROOT / "docs/huggingface.md").read_text("utf-8")
+DOCS = (ROOT / "docs/coming-from/huggingface-models.md").read_text("utf-8")
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.RMSNorm)
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Embedding)
 
