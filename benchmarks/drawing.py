@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.results import Result, Row, by_case
 
@@ -27,14 +28,26 @@ def draw(result: Result, folder: Path) -> Path:
     return path
 
 
+def draw_speedup(ratios: Mapping[str, float], path: Path) -> None:
+    """Draw how many times faster something is, one bar per case, with a line at 1.
+
+    Args:
+        ratios: The ratio of each case.
+        path: The file to write.
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(5.5, 0.3 * len(ratios) + 0.6))
+    bars = axis.barh([*ratios], [*ratios.values()], color=OURS, height=0.6)
+    axis.bar_label(bars, [f" {ratio:.1f} ×" for ratio in ratios.values()], padding=2)
+    axis.set_title("times as fast as one group per tensor (dashed)", loc="left", fontsize=9)
+    axis.axvline(1, color=TEXT, linewidth=1, linestyle="--")
+    axis.set_xlim(0, ROOM * max(ratios.values()))
+    _strip(axis)
+    _save(figure, path)
+
+
 def _panels(cases: Sequence[tuple[str, list[Row]]], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    colours = dict.fromkeys(("text.color", "ytick.color", "axes.edgecolor", "axes.titlecolor"), TEXT)
-    mpl.rcParams.update({"svg.hashsalt": "optimbuild", "svg.fonttype": "none", "font.size": 9} | colours)
+    plt = _pyplot()
     heights = [len(rows) + 1 for _, rows in cases]
     figure, axes = plt.subplots(
         len(cases), 1, figsize=(7.5, 0.27 * sum(heights) + 0.3), height_ratios=heights, squeeze=False
@@ -45,14 +58,34 @@ def _panels(cases: Sequence[tuple[str, list[Row]]], path: Path) -> None:
         axis.bar_label(bars, [f" {row.text.partition(' ±')[0]}" for row in rows], padding=2)
         axis.set_title(case, loc="left", fontsize=9, fontweight="bold")
         axis.set_xlim(0, ROOM * max(map(sum, zip(medians, spreads, strict=True))))
-        axis.invert_yaxis()
-        axis.tick_params(length=0)
-        axis.xaxis.set_visible(False)
-        for side in ("top", "right", "bottom"):
-            axis.spines[side].set_visible(False)
+        _strip(axis)
+    _save(figure, path)
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colours = dict.fromkeys(("text.color", "ytick.color", "axes.edgecolor", "axes.titlecolor"), TEXT)
+    mpl.rcParams.update({"svg.hashsalt": "optimbuild", "svg.fonttype": "none", "font.size": 9} | colours)
+    return plt
+
+
+def _strip(axis: Any) -> None:
+    """Put the first bar on top, and leave nothing of the frame but the line from which the bars start."""
+    axis.invert_yaxis()
+    axis.tick_params(length=0)
+    axis.xaxis.set_visible(False)
+    for side in ("top", "right", "bottom"):
+        axis.spines[side].set_visible(False)
+
+
+def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None, "Creator": None}, transparent=True)
-    plt.close(figure)
+    _pyplot().close(figure)
 
 
 def _colour(row: Row) -> str:

@@ -58,7 +58,7 @@ def test_results_are_drawn_and_written_between_the_marks_of_the_page(quick: Path
         section = page.partition(f"<!-- begin: {name} -->")[2].partition(f"<!-- end: {name} -->")[0]
         assert f"benchmarks/{name}.svg" in section
         assert "| case |" in section
-    assert page.startswith("# Benchmarks")  # the text around the tables stays
+    assert page.startswith("# Benchmarks\n\n<!-- begin: opening -->")  # the text around the tables stays
 
 
 @pytest.mark.slow
@@ -67,6 +67,21 @@ def test_results_survive_their_json_and_redraw_the_same_page(quick: Path) -> Non
     stored = json.loads((quick / "benchmarks" / "results.json").read_text("utf-8"))
     document.write(quick, stored)
     assert (quick / "benchmarks.md").read_text("utf-8") == before
+
+
+def test_the_page_opens_with_a_picture_and_how_much_faster_a_step_is(tmp_path: Path) -> None:
+    rows = [Row("a", "optimbuild", 1.0), Row("a", "one group per tensor", 2.0, ratio=2.04), Row("b", "MMEngine", 1.0)]
+    rows += [Row("b", "one group per tensor", 9.0, ratio=9.0)]
+    result = Result("step", "about", rows)
+    names = ("machine", "targets", "opening", "step")
+    marks = [f"<!-- begin: {name} -->\n\n<!-- end: {name} -->" for name in names]
+    (tmp_path / "benchmarks.md").write_text("\n".join(marks), "utf-8")
+    stored = json.loads((ROOT / "docs/benchmarks/results.json").read_text("utf-8"))
+    document.write(tmp_path, {"machine": stored["machine"], "results": {"step": result.to_dict()}})
+    opening = (tmp_path / "benchmarks.md").read_text("utf-8").partition("<!-- begin: opening -->")[2]
+    assert "(benchmarks/opening.svg)\n\nOne step of AdamW is **2.0 to 9.0 times as fast**" in opening
+    drawn = (tmp_path / "benchmarks/opening.svg").read_text("utf-8")
+    assert [text for text in ("2.0 ×", "9.0 ×", "1.0 ×") if text in drawn] == ["2.0 ×", "9.0 ×"]
 
 
 def test_a_target_knows_whether_it_was_met() -> None:
