@@ -63,12 +63,17 @@ class YamlBlockParser(CodeBlockParser):
     language = "yaml"
 
     def evaluate(self, example: Example) -> str | None:
-        """Read the block; an error of its config is a failure."""
+        """Read the block; an unknown key, optimizer, rule or option in a config is a failure."""
         from optimbuild.config import read_config
+        from optimbuild.plan.apply import made_rule
+        from optimbuild.plan.base_options import base_options
 
         found = yaml.safe_load(str(example.parsed))
         if isinstance(found, dict) and "optimizer" in found:
-            read_config(found)
+            spec = read_config(found).spec
+            base_options(spec)(None)
+            for place, rule in enumerate(spec.rules):
+                made_rule(rule, f"rules[{place}]")
             example.namespace["config"] = found
         return None
 
