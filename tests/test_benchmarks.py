@@ -16,7 +16,7 @@ from benchmarks.results import Result, Row, Target
 from optimbuild import build_optimizer
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("build", "step", "composite", "zero", "schedule", "plan", "startup", "resume")
+NAMES = ("build", "step", "composite", "zero", "schedule", "plan", "audit", "startup", "resume")
 
 
 def _settings(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:

@@ -43,7 +43,8 @@ def _of_one_optimizer(examined: Examined, groups: Sequence[int]) -> bool:
 def in_two_optimizers(examined: Examined) -> Iterator[Answer]:
     """A parameter, often one that modules share, that two optimizers step."""
     found = examined.found
-    shared = [i for i, groups in enumerate(found.groups_of) if len({found.groups[n].optimizer for n in groups}) > 1]
+    several = [(i, groups) for i, groups in enumerate(found.groups_of) if len(groups) > 1]
+    shared = [i for i, groups in several if len({found.groups[number].optimizer for number in groups}) > 1]
     if shared:
         tied = [" = ".join(found.inventory.params[i].names) for i in shared]
         yield f"stepped by two optimizers, each with its own state: {listing(tied, 5)}", found.names(shared)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+
 from optimbuild.auditing.finding import Answer, Examined, finding
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.checkpoint.state_entries import Entries, depends_on_shape, expected_state, mismatch
@@ -45,10 +47,15 @@ class _Expected:
         return self._known[form]
 
 
-def _problem(state: Mapping[str, Any], expected: Entries | None, tensor: Any) -> str:
+def _problem(state: Mapping[str, Any], expected: Entries | None, tensor: torch.Tensor) -> str:
     """Say what of a state does not fit; nothing where it all does, or where it is not known what would."""
-    for key, entry in (expected or {}).items():
-        value = state.get(key)
+    if expected is None:
+        return ""
+    shape = tensor.shape
+    for key, entry in expected.items():
+        value, here = state.get(key), shape if entry.kind == "like" else entry.shape or ()
+        if type(value) is torch.Tensor and value.dtype is entry.dtype and value.shape == here:
+            continue  # nearly always
         if value is not None and (told := mismatch(value, entry, tensor)):
             return f"{key}: {told}"
     return ""
