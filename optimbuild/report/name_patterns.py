@@ -109,24 +109,25 @@ class Covered:
         Args:
             width: The width to fill, in characters. No name is cut: a single pattern may be longer.
         """
+        first = next((found for found in self if is_accepted(braced([found[0]]))), None)
+        if first is None:
+            return _expression(self.parts, self.total, width)
+        chosen = self._fitting(width, 0)
+        if sum([count for _, count in chosen]) < self.total:
+            chosen = self._fitting(width, self.total) or [first]
+        return _summary(chosen, self.total)
+
+    def _fitting(self, width: int, total: int) -> list[tuple[Path, int]]:
+        """Return patterns that fit together; with the number that they leave out of a total, if one is given."""
         chosen: list[tuple[Path, int]] = []
-        first: tuple[Path, int] | None = None
         misses = 0
-        for path, count in self:
-            text = braced([*[path for path, _ in chosen], path])
-            if len(text) <= width and is_accepted(text):
-                chosen.append((path, count))
+        for found in self:
+            longer = [*chosen, found]
+            if len(_summary(longer, total)) <= width and is_accepted(braced([path for path, _ in longer])):
+                chosen = longer
             elif (misses := misses + 1) == TRIES:
                 break
-            elif first is None and is_accepted(text):
-                first = path, count
-        while len(chosen) > 1 and len(_summary(chosen, self.total)) > width:
-            chosen.pop()
-        if not chosen and first is not None:
-            chosen = [first]
-        if chosen:
-            return _summary(chosen, self.total)
-        return _expression(self.parts, self.total, width)
+        return chosen
 
 
 def _summary(chosen: Sequence[tuple[Path, int]], total: int) -> str:
@@ -135,7 +136,7 @@ def _summary(chosen: Sequence[tuple[Path, int]], total: int) -> str:
 
 
 def _with_rest(pattern: str, left: int) -> str:
-    return f"{pattern}, +{counted(left, 'tensor')}" if left else pattern
+    return f"{pattern}, +{counted(left, 'tensor')}" if left > 0 else pattern
 
 
 def _expression(parts: Parts, total: int, width: float = math.inf) -> str:

@@ -147,3 +147,11 @@ def test_every_tensor_is_in_one_row_of_settings_that_differ_in_lr_only(inventory
             assert lrs in (sorted(lrs), sorted(lrs, reverse=True))
             settings_of = [{**plan.groups[i].options, "lr": 0} for i in row.groups]
             assert all(found == settings_of[0] for found in settings_of)
+
+
+def test_eight_thousand_groups_have_a_row_each_and_two_rows_folded():
+    names = [*[f"layers.{i}.weight" for i in range(8002)], "head.weight"]
+    plan = planned(names, {"type": "layer_decay", "ratio": 0.999, "layers": ["layers.{n}", "head"]})
+    assert len(plan.groups) == 8003
+    assert [row[2] for row in rows(plan)] == ["layers.{0..8001}", "head.weight"]
+    assert [row[-1] for row in rows(plan, view="groups")] == names
