@@ -55,7 +55,7 @@ class Asked(NamedTuple):
         text: What stands there, for messages.
         params: All parameters that it selects, also those that an earlier option took.
         hint: What would be right where it selects none.
-        gives: Whether all of them get the same edit.
+        by_name: Whether the text selects by names, so that the other names of a shared tensor are told.
         taken_by: The earlier options, or reasons, that take all of them, and give them something else.
     """
 
@@ -63,7 +63,7 @@ class Asked(NamedTuple):
     text: str
     params: Sequence[ParamInfo]
     hint: str = ""
-    gives: bool = False
+    by_name: bool = False
     taken_by: tuple[str, ...] = ()
 
 
@@ -141,7 +141,7 @@ class Edits:
         if option:
             self._option_of.setdefault(number, option)
             takers = () if taken else self._takers(edit, positions)
-            self.asked.append(Asked(option, text or edit.why, found, hint, gives=True, taken_by=takers))
+            self.asked.append(Asked(option, text or edit.why, found, hint, by_name=True, taken_by=takers))
         return taken
 
     def _takers(self, edit: Edit, positions: Sequence[int]) -> tuple[str, ...]:
@@ -158,6 +158,7 @@ class Edits:
         params: Sequence[ParamInfo],
         hint: str = "",
         *,
+        by_name: bool = False,
         taken_by: Sequence[str] = (),
     ) -> None:
         """Record which parameters an option selects, without an edit; one that selects none is an error.
@@ -167,9 +168,10 @@ class Edits:
             text: What it says, for messages.
             params: What it selects.
             hint: What to write instead where it selects none.
+            by_name: Whether the text is a pattern over names. A note tells the other names of tensors that it selects.
             taken_by: The earlier options that take all of them; a warning says so.
         """
-        self.asked.append(Asked(option, text, params, hint, taken_by=tuple(taken_by)))
+        self.asked.append(Asked(option, text, params, hint, by_name, tuple(taken_by)))
 
     def warn(self, text: str, about: Iterable[ParamInfo] | None = None) -> None:
         """Add what the user should know.

@@ -31,7 +31,8 @@ def shared_tensors(rules: Sequence[Applied]) -> list[str]:
     notes = []
     for rule in rules:
         for asked in rule.edits.asked:
-            text, shared = asked.text, [param for param in asked.params if param.aliases and asked.gives]
+            counts = asked.by_name and not asked.taken_by
+            text, shared = asked.text, [param for param in asked.params if param.aliases and counts]
             told = [" = ".join([p.name, ", ".join(p.aliases)]) for p in shared if _selects_in_part(text, p.names)]
             if told:
                 notes.append(

@@ -182,7 +182,7 @@ class LayerDecay:
 
     def _give(self, edits: Edits, depths: Depths) -> None:
         for option, text, params in depths.patterns:
-            edits.ask(option, text, params, taken_by=depths.taken.get(option, ()))
+            edits.ask(option, text, params, by_name=True, taken_by=depths.taken.get(option, ()))
         for layer, members in sorted(depths.members(edits.model.params).items()):
             distance = depths.layers - 1 - layer
             factor = max(self.ratio**distance, self.min_scale)

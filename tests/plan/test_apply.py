@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import PositiveFloat
@@ -325,3 +325,29 @@ def test_a_pattern_that_is_a_regular_expression_is_hinted_at(pattern, hint):
     model = Inventory((ParamInfo("a.weight", (2,)), ParamInfo("a.bias", (2,)), ParamInfo("b.bias", (2,))))
     with pytest.raises(ConfigError, match=hint):
         make_plan({"optimizer": {"type": "adamw"}, "rules": [{"type": "freeze", "patterns": [pattern]}]}, model)
+
+
+# --- a rule that sees what the others freeze ---------------------------------------------------
+
+
+@rule("half_of_the_trained")
+class HalfOfTheTrained:
+    after_freezing: ClassVar[bool] = True
+
+    def bind(self, model: Inventory) -> Edits:
+        edits = Edits(model)
+        edits.give(model.trained, Edit(scale={"lr": 0.5}))
+        edits.note(f"frozen: {', '.join(sorted(model.frozen))}")
+        return edits
+
+
+def test_a_rule_that_is_asked_after_freezing_sees_what_all_others_freeze():
+    RULES.register_module(name="half_of_the_trained", module=HalfOfTheTrained, force=True)
+    half = {"type": "half_of_the_trained"}
+    others = [{"type": "freeze", "patterns": ["stem.weight"]}, {"type": "freeze", "patterns": ["head.bias"]}]
+    for rules in ([half, *others], [others[0], half, others[1]], [*others, half]):
+        found = plan(*rules)
+        assert "half_of_the_trained: frozen: head.bias, stem.weight" in found.notes
+        assert [step.rule for step in found.explain("blocks.1.weight")] == ["half_of_the_trained"]
+    assert not NET.frozen
+    assert plan(half).notes == ("half_of_the_trained: frozen: ",)

@@ -269,9 +269,18 @@ def test_an_entry_that_earlier_ones_leave_nothing_is_a_warning() -> None:
     )
 
 
+def test_an_entry_that_only_an_alias_matches_is_told_where_it_is_taken() -> None:
+    model = Inventory((ParamInfo("embed.w", (2, 2), aliases=("head.w",)), ParamInfo("body.w", (2, 2))))
+    for entry, where in (("head", "layers[2]"), (["head", "body"], "layers[2][0]")):
+        first, *_ = plan(model, layers=["embed", "body", entry]).warnings
+        assert first == f"rules[0] (layer_decay): {where} ('head') does nothing: layers[0] takes all that it matches"
+
+
 def test_an_alias_is_claimed_as_well() -> None:
     tied = Inventory((ParamInfo("embed.w", (2, 2), aliases=("head.w",)), ParamInfo("body.w", (2, 2))))
-    assert distances(plan(tied, layers=["body", "head"])) == [0, 1]
+    found = plan(tied, layers=["body", "head"])
+    assert distances(found) == [0, 1]
+    assert found.notes[1:] == ("layer_decay: 'head' selects tensors that have other names too: embed.w = head.w",)
     hooks = Hints({"lr_decay_keywords": {"0.5": {"head": 0.25}}})
     assert distances(plan(Inventory(tied.params, hooks))) == [2, 0]
 

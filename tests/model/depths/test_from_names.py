@@ -244,7 +244,7 @@ def test_several_trunks_are_an_error_whose_example_works(name: str) -> None:
     assert caught.value.path == "rules[0].layers"
     by_hand = plan(model, **stacked(str(caught.value)))
     assert [warning for warning in by_hand.warnings if not warning.endswith("keep the full LR: logit_scale")] == []
-    assert by_hand.notes == ("layer_decay: depths from `layers` of the config",)
+    assert by_hand.notes[0] == "layer_decay: depths from `layers` of the config"
     for trunk in {"t5": ("encoder.block", "decoder.block"), "clip": ("text_model.encoder.layers",)}[name]:
         first, second = (
             {decision.lr for decision in by_hand if decision.name.startswith(f"{trunk}.{i}.")} for i in (0, 1)
