@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -171,7 +171,6 @@ class NamedOptimizer:
         return found
 
 
-@lru_cache(maxsize=256)
 def _is_one_class(one: str, other: str) -> bool:
     """Say whether two names mean one class, as ``adamw`` and MMEngine's ``AdamW`` do; no package is imported for it."""
     prefix = one.partition(".")[0]

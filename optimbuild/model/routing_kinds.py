@@ -136,22 +136,28 @@ def _heads(params: Sequence[ParamInfo], known: Collection[str]) -> dict[str, str
     """Return the linear layers of heads: of a head of several, those that read what its last one reads.
 
     Names such as ``fc`` and ``output`` are also those of inner layers, so they count at the top of the model only.
-    What lies beside a known output in a module of a head leads to it, and is none itself, as in the head of BERT.
+    A layer that gives what a known output beside it reads leads to it, and is none itself, as in the head of BERT.
     """
     top = _common_prefix([param.name for param in params])
-    weights = [param for param in params if "bias" not in param.kinds]
-    outputs = [name for param in weights if param.name in known for name in param.names]
-    beside = {_above(name) for name in outputs if _head_above(_above(name) + ".", top)}
+    read = _widths_read(params, known, top)
     layers: dict[str, list[ParamInfo]] = {}
-    for param in weights:
-        leads = any(param.name.startswith(f"{module}.") for module in beside)
-        if "linear" in param.kinds and not leads and (head := _head_above(param.name, top)):
-            layers.setdefault(head, []).append(param)
+    for param in params:
+        leads = any(param.name.startswith(f"{module}.") and param.shape[:1] == (width,) for module, width in read)
+        if "linear" in param.kinds and "bias" not in param.kinds and not leads:
+            layers.setdefault(_head_above(param.name, top), []).append(param)
+    layers.pop("", None)
     found: dict[str, str] = {}
     for head, weights in layers.items():
         last = weights[-1].shape[-1:]
         found |= {w.name: f"its module is called {head.rpartition('.')[2]}" for w in weights if w.shape[-1:] == last}
     return found
+
+
+def _widths_read(params: Sequence[ParamInfo], known: Collection[str], top: str) -> set[tuple[str, int]]:
+    """Return the modules of heads that hold a known output, each with the width that the output reads."""
+    weights = [param for param in params if param.name in known and len(param.shape) > 1]
+    pairs = [(_above(name), param.shape[1]) for param in weights for name in param.names]
+    return {(module, width) for module, width in pairs if _head_above(f"{module}.", top)}
 
 
 def _why_classifier(param: ParamInfo) -> str:

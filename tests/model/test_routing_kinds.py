@@ -56,6 +56,22 @@ def test_what_leads_to_an_output_in_its_head_is_none_itself():
     assert of_kind(segformer, "output") == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
 
 
+class TwoHeads(nn.Module):
+    """Names one of its heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+        self.heads = nn.ModuleDict({"words": nn.Linear(4, 8), "value": nn.Linear(4, 1)})
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.heads["words"]
+
+
+def test_a_head_beside_the_one_that_a_model_names_is_an_output_too():
+    assert of_kind(TwoHeads(), "output") == {f"heads.{n}.{p}" for n in ("words", "value") for p in ("weight", "bias")}
+
+
 def test_a_conv1d_of_gpt2_is_a_matrix_and_its_tables_are_none():
     gpt2 = hugging_face("GPT2Config", "GPT2LMHeadModel", n_embd=16, n_layer=2, n_head=2, vocab_size=64)
     blocks = {f"transformer.h.N.{name}.weight" for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")}
