@@ -110,8 +110,8 @@ def _twins(families: Families, parts: Parts) -> Parts:
     for family in parts.keys() & families.twins.keys():
         twins = families.twins[family]
         for indices in parts[family]:
-            for place in twins.get(indices, ()):
-                found.setdefault(place.family, []).append(place.indices)
+            for other, numbers, _ in twins.get(indices, ()):
+                found.setdefault(other, []).append(numbers)
     return found
 
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -98,12 +98,8 @@ class Family:
         return found
 
 
-class Place(NamedTuple):
-    """Where a name is: its family, its numbers, and its position in model order."""
-
-    family: Family
-    indices: Indices
-    position: int
+Place = tuple[Family, Indices, int]
+"""Where a name is: its family, its numbers, and its position in model order."""
 
 
 class Families:
@@ -114,23 +110,24 @@ class Families:
         aliases: The other names of some of them.
 
     >>> families = Families(["blocks.0.norm", "blocks.1.norm", "head"])
-    >>> place = families.places["blocks.1.norm"]
-    >>> [branch.numbered for branch in place.family.path()], place.indices, place.family.total()
-    ([False, True, False], (1,), 2)
+    >>> family, indices, position = families.places["blocks.1.norm"]
+    >>> [branch.numbered for branch in family.path()], indices, position, family.total()
+    ([False, True, False], (1,), 1, 2)
     """
 
     def __init__(self, names: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
         self.root = Family(None, "", False)
         self._modules: dict[str, tuple[Family, Indices]] = {"": (self.root, ())}
+        self._module, self._inner = "", self._modules[""]
         self.places: dict[str, Place] = {}
         self.twins: dict[Family, dict[Indices, list[Place]]] = {}
         """The places of aliases, by the family and the numbers of the name."""
         for position, name in enumerate(names):
             self.places[name] = self._added(name, position)
         for name, others in (aliases or {}).items():
-            place = self.places[name]
-            found = self.twins.setdefault(place.family, {}).setdefault(place.indices, [])
-            found += [self._added(other, place.position) for other in others]
+            family, indices, position = self.places[name]
+            found = self.twins.setdefault(family, {}).setdefault(indices, [])
+            found += [self._added(other, position) for other in others]
 
     @cached_property
     def by_segment(self) -> Mapping[str, Sequence[Family]]:
@@ -143,10 +140,12 @@ class Families:
 
     def _added(self, name: str, position: int) -> Place:
         module, _, segment = f".{name}".rpartition(".")
-        family, indices = self._modules.get(module) or self._known(module)
-        family, indices = _inside(family, indices, segment)
+        if module != self._module:  # the names of a module mostly come together, and most modules have few
+            above, _, own = module.rpartition(".")
+            self._module, self._inner = module, _inside(*self._known(above), own) if module else (self.root, ())
+        family, indices = _inside(*self._inner, segment)
         family.members.append(indices)
-        return Place(family, indices, position)
+        return family, indices, position
 
     def _known(self, module: str) -> tuple[Family, Indices]:
         """Return the family and the numbers of a module, which is remembered with the modules around it."""
@@ -161,13 +160,12 @@ class Families:
 
 def _inside(family: Family, indices: Indices, segment: str) -> tuple[Family, Indices]:
     """Return the family and the numbers one segment further."""
-    if segment.isdecimal() and segment.isascii() and len(segment) < 10 and str(int(segment)) == segment:
-        return _branch(family, NUMBER), (*indices, int(segment))
-    return _branch(family, segment), indices
-
-
-def _branch(family: Family, segment: str) -> Family:
     found = family.below.get(segment)
+    if found is not None:  # no branch of numbers has a number for its segment
+        return found, indices
+    if segment.isdecimal() and segment.isascii() and len(segment) < 10 and str(int(segment)) == segment:
+        indices, segment = (*indices, int(segment)), NUMBER
+        found = family.below.get(NUMBER)
     if found is None:
         found = family.below[segment] = Family(family, segment, segment is NUMBER)
-    return found
+    return found, indices

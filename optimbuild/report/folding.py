@@ -150,18 +150,19 @@ class _Fold:
             return self._leave(family, points)
         own = [ratio for ratio in step_ratios(self._neighbours([points])) if ratio in ratios]
         ratio = (own or ratios)[0]
+        first = self.lrs[points[0][1]]
+        rung = {group: rung_of(self.lrs[group], ratio, first) for group in {group for _, group, _ in points}}
         rungs: dict[float, Points] = {}
         for point in points:
-            rungs.setdefault(rung_of(self.lrs[point[1]], ratio, self.lrs[points[0][1]]), []).append(point)
+            rungs.setdefault(rung[point[1]], []).append(point)
         for found in rungs.values():
             dims = _relevant(found)
             if not dims:
                 self._leave(family, found)
                 continue
-            outer: dict[Indices, Points] = {}
-            for point in found:
-                key = () if self.whole else tuple([point[0][d] for d in dims[:-1]])
-                outer.setdefault(key, []).append(point)
+            outer: dict[Indices, Points] = {(): found} if self.whole or len(dims) == 1 else {}
+            for point in () if outer else found:
+                outer.setdefault(tuple([point[0][d] for d in dims[:-1]]), []).append(point)
             for some in outer.values():
                 self._climb(family, some, dims, ratio)
         return None
@@ -169,11 +170,11 @@ class _Fold:
     def _climb(self, family: Family, points: Points, dims: tuple[int, ...], ratio: float) -> None:
         """Give the members of a family to one ladder, but for those that break it."""
         at = {tuple([indices[d] for d in dims]): group for indices, group, _ in points}
-        depths = sorted(at)
+        depths, taken = sorted(at), points
         kept = longest_monotone([self.lrs[at[depth]] for depth in depths])
-        at = {depth: at[depth] for place, depth in enumerate(depths) if place in kept}
-        taken = [point for point in points if tuple([point[0][d] for d in dims]) in at]
-        if len(taken) < len(points):
+        if len(kept) < len(depths):
+            at = {depth: at[depth] for place, depth in enumerate(depths) if place in kept}
+            taken = [point for point in points if tuple([point[0][d] for d in dims]) in at]
             self._leave(family, [point for point in points if tuple([point[0][d] for d in dims]) not in at])
         if len(set(at.values())) == 1:
             return self._leave(family, taken)
@@ -217,8 +218,8 @@ def _relevant(points: Points) -> tuple[int, ...]:
     dims = list(range(len(points[0][0])))
     for d in reversed(range(len(dims))):
         others = [other for other in dims if other != d]
-        at: dict[Indices, int] = {}
-        if all(at.setdefault(tuple([indices[o] for o in others]), group) == group for indices, group, _ in points):
+        pairs = {(tuple([indices[other] for other in others]), group) for indices, group, _ in points}
+        if len({rest for rest, _ in pairs}) == len(pairs):
             dims = others
     return tuple(dims)
 

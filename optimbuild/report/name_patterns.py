@@ -73,8 +73,8 @@ class NamePatterns:
         """Return the patterns for some of all names, at least one."""
         parts: dict[Family, list[Indices]] = {}
         for name in names:
-            place = self.families.places[name]
-            parts.setdefault(place.family, []).append(place.indices)
+            family, indices, _ = self.families.places[name]
+            parts.setdefault(family, []).append(indices)
         return Covered(self.families, parts)
 
 
