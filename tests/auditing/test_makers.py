@@ -40,7 +40,8 @@ def test_what_the_trainer_makes_is_read_as_it_is(tmp_path: Path) -> None:
     theirs, ours, ids = read(trainer.optimizer, model)
     assert {name: (0.0, *setting[1:]) for name, setting in ours.items()} == theirs
     assert {setting[0] for setting in ours.values()} == {3e-4}  # before the warm-up, which begins at 0
-    assert ids == ["decay-on-norm", "decay-on-gain"]  # the batch norm's gain, and the table of shape (1, 1, 8)
+    told = [id_ for id_ in ids if id_ != "unused-fused-kernel"]  # which older releases of the Trainer do not ask for
+    assert told == ["decay-on-norm", "decay-on-gain"]  # the batch norm's gain, and the table of shape (1, 1, 8)
 
 
 CONSTRUCTOR = {

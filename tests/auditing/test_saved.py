@@ -16,6 +16,7 @@ from torch import nn
 from optimbuild import CheckpointError, Plan, audit, build_optimizer, checkpoint, inventory
 from optimbuild.auditing.audit import Audit, audit_of
 from optimbuild.auditing.saved import found_saved
+from optimbuild.auditing.saved_kinds import TELLING
 from optimbuild.cli import main
 from tests.auditing.planted import Made, adamw
 from tests.models import CONFIG, Net
@@ -107,7 +108,7 @@ def dcp_folder(optimizer: Any, model: nn.Module, to: Path, flatten: bool = False
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer, options=options)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save(state, checkpoint_id=to / "dcp", no_dist=True)
+        dcp.save(state, checkpoint_id=to / "dcp")
     return to / "dcp"
 
 
@@ -165,6 +166,8 @@ def test_the_class_of_a_saved_group_is_told_by_its_options(tmp_path: Path) -> No
         "torch.Adadelta": torch.optim.Adadelta(model.parameters()),
     }
     for name, optimizer in made.items():
+        if name == "torch.Adam" and TELLING not in optimizer.defaults:
+            continue  # before torch 2.7 Adam and AdamW have the same options
         found = read(plain_file(optimizer, model, tmp_path), model)
         assert {d.optimizer for d in found.plan} == {name}
         assert found.plan.diff(audit(optimizer, model).plan).changed == {}
