@@ -13,14 +13,13 @@ from optimbuild.config.spec import Spec
 from optimbuild.errors import ModelError
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.inventory_file import param_to_dict
-from optimbuild.plan.apply import applied
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
-from optimbuild.plan.fold import Change, Fold
 from optimbuild.plan.groups import groups_of
-from optimbuild.plan.memory import Memory, memory_of
+from optimbuild.plan.memory import Memory, ParamMemory, memory_of, memory_of_params
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
+from optimbuild.plan.traces import Traces, traces_of
 from optimbuild.registry.optimizer_type import OptimizerType
 
 
@@ -130,17 +129,52 @@ class Plan:
         """
         return memory_of(self.inventory, self.groups, world_size, zero=self.spec.sharding is not None)
 
+    @cached_property
+    def param_memory(self) -> Sequence[ParamMemory]:
+        """For every parameter, in model order, what it takes on a rank that shares nothing.
+
+        Raises:
+            ConfigError: The state of an optimizer cannot be foreseen.
+        """
+        return memory_of_params(self.inventory, self.groups)
+
+    @cached_property
+    def traces(self) -> Traces:
+        """The steps that led to the settings of all parameters. The rules are applied again."""
+        return traces_of(self.spec, self.inventory)
+
     def explain(self, name: str) -> tuple[Step, ...]:
-        """Return every step that led to a parameter's setting, in order. The rules are applied again.
+        """Return every step that led to a parameter's setting, in order.
 
         Raises:
             ModelError: No parameter has this name.
         """
-        param, log = self.inventory[name], list[Change]()
-        rules = [applied(rule, f"rules[{i}]", self.inventory) for i, rule in enumerate(self.spec.rules)]
-        wanted = [(i, edit) for i, rule in enumerate(rules) if (edit := rule.edits[name]) is not None]
-        Fold(base_options(self.spec)).setting(param.trainable, wanted, log)
-        return tuple([Step(self.spec.rules[i].type, why, before, after, i) for i, why, before, after in log])
+        position = self.inventory.position(name)
+        return self.traces.distinct[self.traces.chosen[position]]
+
+    def to_html(self, against: Plan | None = None, *, titles: tuple[str, str] = ("", ""), world_size: int = 1) -> str:
+        """Return the plan as a page of its own, which needs no network: pictures, tables and every step.
+
+        Args:
+            against: Another plan, to see both side by side.
+            titles: The names of the plans, such as those of their files.
+            world_size: The number of ranks for which memory is shown.
+
+        Raises:
+            MissingPackageError: What the page is made with is not installed; it is in ``optimbuild[report]``.
+            ConfigError: The world size is no whole number from 1.
+
+        Example:
+            ``Path("plan.html").write_text(plan.to_html(), "utf-8")``
+        """
+        from optimbuild.report.html import page
+
+        return page([self] if against is None else [self, against], titles, world_size)
+
+    def _repr_html_(self) -> str:
+        from optimbuild.report.html import notebook_table
+
+        return notebook_table(self)
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""

@@ -117,6 +117,46 @@ class DiffView(Protocol):
         """Modules whose running statistics only the second plan keeps."""
 
 
+class TracesView(Protocol):
+    """The steps that led to the settings of all parameters."""
+
+    @property
+    def distinct(self) -> Sequence[Sequence[StepView]]:
+        """The distinct traces."""
+
+    @property
+    def chosen(self) -> Sequence[int]:
+        """For every parameter the index of its trace."""
+
+
+class RankView(Protocol):
+    """What one rank holds, in bytes."""
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+
+    @property
+    def gradients(self) -> int:
+        """The gradients of those that are trained."""
+
+    @property
+    def state(self) -> int:
+        """The optimizer state that this rank keeps."""
+
+
+class MemoryView(Protocol):
+    """What every rank holds."""
+
+    @property
+    def ranks(self) -> Sequence[RankView]:
+        """By rank."""
+
+    @property
+    def how(self) -> str:
+        """What is sharded, in words."""
+
+
 class PlanView(Protocol):
     """A config applied to a model: one decision per parameter, in model order."""
 
@@ -164,6 +204,17 @@ class PlanView(Protocol):
 
     def explain(self, name: str) -> Sequence[StepView]:
         """Return every step that led to a parameter's setting."""
+
+    @property
+    def traces(self) -> TracesView:
+        """The steps that led to the settings of all parameters."""
+
+    @property
+    def param_memory(self) -> Sequence[tuple[int, int, int]]:
+        """For every parameter the bytes of itself, its gradient and its state."""
+
+    def memory(self, world_size: int) -> MemoryView:
+        """Return what every rank holds."""
 
 
 class ComparablePlan(PlanView, Protocol):
