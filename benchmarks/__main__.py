@@ -16,7 +16,7 @@ from benchmarks.machine import description
 from benchmarks.measuring import FULL, QUICK
 from benchmarks.results import Result
 
-NAMES = ("build", "step", "composite", "zero", "schedule", "plan", "startup", "resume")
+NAMES = ("build", "step", "composite", "zero", "schedule", "plan", "startup", "resume", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-def column(values: Iterable[tuple[Hashable, Any]]) -> dict[str, list[Any]]:
+def column(items: Sequence[T], key: Callable[[T], Hashable], value: Callable[[T], Any]) -> dict[str, list[Any]]:
     """Return a column as JSON data.
 
     Args:
-        values: For every parameter a key, and the value, which is the same for the same key.
+        items: One for each parameter.
+        key: Returns the key of an item; equal keys have equal values.
+        value: Returns the value of an item; it is asked once for each key.
 
     Returns:
         The distinct ``values``, and for every parameter the index of its value as ``of``.
 
-    >>> column([("a", [1]), ("b", [2]), ("a", [1])])
-    {'values': [[1], [2]], 'of': [0, 1, 0]}
+    >>> column(["a", "b", "a"], str, str.upper)
+    {'values': ['A', 'B'], 'of': [0, 1, 0]}
     """
-    index: dict[Hashable, int] = {}
-    found: list[Any] = []
-    of: list[int] = []
-    for key, value in values:
-        place = index.setdefault(key, len(found))
-        if place == len(found):
-            found.append(value)
-        of.append(place)
-    return {"values": found, "of": of}
+    keys = list(map(key, items))
+    first = dict(zip(reversed(keys), reversed(items), strict=True))
+    index = {found: place for place, found in enumerate(dict.fromkeys(keys))}
+    return {"values": [value(first[found]) for found in index], "of": list(map(index.__getitem__, keys))}

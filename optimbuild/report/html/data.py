@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from optimbuild.errors import ConfigError
@@ -35,8 +36,8 @@ def plan_data(plan: PlanView, title: str, world_size: int) -> dict[str, Any]:
         "model": model.model,
         "fingerprint": plan.fingerprint,
         "names": [param.name for param in model],
-        "shape": column((param.shape, list(param.shape)) for param in model),
-        "facts": column((_facts_key(param), _facts(param)) for param in model),
+        "shape": column(model.params, attrgetter("shape"), lambda param: list(param.shape)),
+        "facts": column(model.params, _facts_key, _facts),
         "aliases": {i: list(param.aliases) for i, param in enumerate(model) if param.aliases},
         "group": [-1 if decision.group is None else decision.group for decision in plan],
         "trace": list(traces.chosen),
@@ -118,7 +119,7 @@ def _memory(plan: PlanView, world_size: int) -> dict[str, Any]:
             raise
         return {**memory, "unforeseen": str(error)}
     return {
-        "bytes": column((tuple(one), list(one)) for one in each),
+        "bytes": column(each, tuple, list),
         "memory": {
             "how": ranks.how,
             "parameters": [rank.parameters for rank in ranks.ranks],

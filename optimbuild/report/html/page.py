@@ -11,6 +11,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+import yaml
+
 from optimbuild.messages import counted, printable
 from optimbuild.report.html.data import plan_data
 from optimbuild.report.html.libraries import DATATABLES, DATATABLES_STYLE, PLOTLY
@@ -39,17 +41,21 @@ def page(plans: Sequence[PlanView], titles: Sequence[str] = (), world_size: int 
         MissingPackageError: A library is not installed.
         ConfigError: The world size is no whole number from 1.
     """
-    names = [printable(title) for title in titles] + [""] * len(plans)
-    data = {"plans": [plan_data(plan, name, world_size) for plan, name in zip(plans, names, strict=False)]}
+    names = [printable(title) for title in titles[: len(plans)]]
+    names += [""] * (len(plans) - len(names))
+    headings = names if len(plans) == 1 else [f"{letter} · {name}" for letter, name in zip("AB", names, strict=True)]
+    data = {"plans": [plan_data(plan, name, world_size) for plan, name in zip(plans, names, strict=True)]}
     program = "\n".join(_own(f"{name}.js") for name in SCRIPTS)
     return Template(_own("page.html")).substitute(
         policy=escape(_policy(program)),
         generator=GENERATOR,
         title=escape(_title(plans, names)),
+        model=escape(plans[0].inventory.model or "A model without a name"),
         library_style=DATATABLES_STYLE.text(),
         style=_own("page.css"),
-        head="".join(_head(plan, name) for plan, name in zip(plans, names, strict=False)),
-        told="".join(_told(plan, name) for plan, name in zip(plans, names, strict=False)),
+        head="".join(map(_head, plans, headings)),
+        told=_told(plans, headings),
+        config="".join(map(_config, plans, headings)),
         static="".join(group_table(plan) for plan in plans),
         data=_packed(json.dumps(data, allow_nan=False, separators=(",", ":"))),
         plotly=_packed(PLOTLY.text()),
@@ -101,13 +107,36 @@ def _head(plan: PlanView, name: str) -> str:
     return f'<section class="plan" aria-label="Plan {escape(name)}">{heading}<dl class="facts">{cells}</dl></section>'
 
 
-def _told(plan: PlanView, name: str) -> str:
-    """Return a plan's warnings, and behind them its notes."""
-    of = f" of {escape(name)}" if name else ""
-    kept = [f"the running statistics of {module or 'the model'} are kept" for module in plan.kept_statistics]
-    warnings, notes = _items(plan.warnings), _items([*plan.notes, *kept])
+def _told(plans: Sequence[PlanView], titles: Sequence[str]) -> str:
+    """Return what plans warn and note; of two plans what both say, then what only one says."""
+    found = [(plan.warnings, [*plan.notes, *_kept(plan)]) for plan in plans]
+    if len(found) == 1:
+        return _remarks("", *found[0])
+    (warned, noted), (other_warned, other_noted) = found
+    both = _remarks(" of both", _in(warned, other_warned), _in(noted, other_noted))
+    first = _remarks(f" of {titles[0]}", _in(warned, other_warned, False), _in(noted, other_noted, False))
+    second = _remarks(f" of {titles[1]}", _in(other_warned, warned, False), _in(other_noted, noted, False))
+    return both + first + second
+
+
+def _in(texts: Sequence[str], others: Sequence[str], wanted: bool = True) -> list[str]:
+    return [text for text in texts if (text in others) is wanted]
+
+
+def _kept(plan: PlanView) -> list[str]:
+    return [f"the running statistics of {module or 'the model'} are kept" for module in plan.kept_statistics]
+
+
+def _remarks(of: str, warned: Sequence[str], noted: Sequence[str]) -> str:
+    of, warnings, notes = escape(of), _items(warned), _items(noted)
     shown = f'<section class="warnings"><h2>Warnings{of}</h2><ul>{warnings}</ul></section>' if warnings else ""
     return shown + (f'<details class="notes"><summary>Notes{of}</summary><ul>{notes}</ul></details>' if notes else "")
+
+
+def _config(plan: PlanView, name: str) -> str:
+    heading = f"<h3>{escape(name)}</h3>" if name else ""
+    text = yaml.safe_dump(plan.spec.to_dict(), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    return f'<div>{heading}<pre tabindex="0" role="region" aria-label="Config {escape(name)}">{escape(text)}</pre></div>'
 
 
 def _items(texts: Sequence[str]) -> str:

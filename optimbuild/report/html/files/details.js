@@ -74,7 +74,7 @@ function stepOf({rule, why, before, after}, rules) {
 }
 
 function changeText(key, before, after) {
-  const text = `${key} ${valueText(before)} → ${valueText(after)}`;
+  const text = `${key} ${shortText(before)} → ${shortText(after)}`;
   const factor = typeof before === "number" && typeof after === "number" && before && after ? after / before : null;
   return factor === null ? text : `${text} (× ${shortText(factor)})`;
 }

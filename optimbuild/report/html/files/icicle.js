@@ -50,14 +50,12 @@ class Icicle {
    * @param opened Called with the number of a node whose steps are asked for.
    */
   constructor(report, opened) {
-    Object.assign(this, {...report, opened, root: 0, at: 0, quantity: "lr"});
+    Object.assign(this, {...report, opened, root: 0, at: 0, quantity: "lr", scales: {}});
     this.totals = report.totals.modules;
     this.tree = report.trees.modules;
     this.box = byId("icicle");
-    const several = report.plans.some((plan) => plan.optimizers.length > 1);
     const labels = Object.entries(QUANTITIES).map(([name, {label}]) => [name, label]);
     choices(byId("colour"), Object.fromEntries(labels), "lr", (name) => this.colourBy(name));
-    this.several = several;
     this.box.addEventListener("keydown", (event) => this.key(event));
     byId("explain-here").addEventListener("click", () => this.opened(this.at));
     byId("find-here").addEventListener("click", () => this.found(this.at));
@@ -100,13 +98,14 @@ class Icicle {
     return node ? this.tree.path(node).map((at) => this.tree.label[at]).join(".") : this.plans[0].data.model || "model";
   }
 
-  scale(nodes) {
+  /** Return the scale of colours from the lowest to the highest parameter of all plans; none for names. */
+  scale() {
     const {of, bounds, logarithmic} = QUANTITIES[this.quantity];
-    if (!of) return null;
+    if (!of || this.scales[this.quantity]) return this.scales[this.quantity] ?? null;
     const leaves = this.totals.flatMap((totals) => Array.from(this.tree.param, (param, node) => (param < 0 ? null : of(totals, node))));
     let [low, high] = bounds ?? [Infinity, -Infinity];
     if (!bounds) for (const value of leaves) if (value !== null && (value > 0 || !logarithmic)) [low, high] = [Math.min(low, value), Math.max(high, value)];
-    return new Scale(low, high, logarithmic);
+    return (this.scales[this.quantity] = new Scale(low, high, logarithmic));
   }
 
   colour(totals, scale, node, idle) {
@@ -120,6 +119,7 @@ class Icicle {
   draw() {
     const nodes = this.shown(), scale = this.scale(), {card, idle, accent, text} = theme();
     const narrow = this.box.clientWidth < 600, count = this.plans.length;
+    const marked = (node, small) => node === this.at && node !== this.root && !small;
     const share = (i) => [i / count + (i ? 0.01 : 0), (i + 1) / count - (i < count - 1 ? 0.01 : 0)];
     const traces = this.plans.map((plan, i) => ({
       type: "icicle", branchvalues: "remainder", sort: false, ids: nodes.map(({id}) => id), labels: nodes.map(({label}) => escaped(label)),
@@ -128,11 +128,11 @@ class Icicle {
       domain: narrow ? {y: share(count - 1 - i)} : {x: share(i)},
       hovertemplate: "%{text}<extra></extra>", text: nodes.map(({node, small}) => this.hover(i, node, small)), textinfo: "label",
       marker: {colors: nodes.map(({node}) => this.colour(this.totals[i], scale, node, idle)),
-        line: {color: nodes.map(({node, small}) => (node === this.at && !small ? text : card)), width: nodes.map(({node, small}) => (node === this.at && !small ? 3 : 1))}},
-      root: {color: idle},
+        line: {color: nodes.map(({node, small}) => (marked(node, small) ? text : card)), width: nodes.map(({node, small}) => (marked(node, small) ? 3 : 1))}},
+      root: {color: idle}, leaf: {opacity: 1},
     }));
     const height = (narrow ? 460 : 340) * (narrow ? count : 1);
-    Plotly.react(this.box, traces, layout({height, hoverlabel: {bgcolor: card, bordercolor: accent, font: {color: text}, align: "left"}}), CONFIG).then(() => {
+    Plotly.react(this.box, traces, layout({height, uniformtext: {minsize: 9, mode: "hide"}, hoverlabel: {bgcolor: card, bordercolor: accent, font: {color: text}, align: "left"}}), CONFIG).then(() => {
       if (this.listening) return;
       this.listening = true;
       this.box.on("plotly_icicleclick", ({points: [point]}) => {
@@ -158,7 +158,7 @@ class Icicle {
 
   lines(i, node) {
     const plan = this.plans[i], totals = this.totals[i], {label, text} = QUANTITIES[this.quantity];
-    const title = this.plans.length > 1 ? ` (${titleOf(plan, i)})` : "";
+    const title = this.plans.length > 1 ? ` (${LETTERS[i]})` : "";
     return [this.name(node) + title, `${countText(totals.numel[node])} parameters in ${counted(totals.tensors[node], "tensor")}`,
       `${label}: ${text(plan, totals, node)}`];
   }
@@ -221,7 +221,7 @@ class Icicle {
         ...(names.length > 1 ? [swatch(idle, "several, or frozen")] : rest));
       return;
     }
-    const text = show ?? ((value) => this.plans[0].optionText(this.quantity === "lr" ? "lr" : "weight_decay", value));
+    const text = show ?? shortText;
     const same = !(scale.high > scale.low);
     const stops = Array.from({length: 9}, (_, i) => ramp(i / 8)).join(", ");
     const bar = same ? [swatch(ramp(1), Number.isFinite(scale.low) ? text(scale.low) : "none")]

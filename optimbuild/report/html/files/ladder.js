@@ -51,7 +51,7 @@ class Ladder {
 
   traces(plan, i, colour, card) {
     const options = (mark) => plan.data.groups[mark.group].options;
-    const title = this.plans.length > 1 ? `${titleOf(plan, i)}: ` : "";
+    const title = this.plans.length > 1 ? `${LETTERS[i]}: ` : "";
     const series = [
       ["decayed", (mark) => options(mark).weight_decay > 0, {color: colour, line: {color: card, width: 1}}],
       ["no weight decay", (mark) => !(options(mark).weight_decay > 0), {color: card, line: {color: colour, width: 2}}],
@@ -89,7 +89,7 @@ class Ladder {
 
   describe(layers) {
     const rates = this.trained.map((marks, i) => marks.map((mark) => this.plans[i].data.groups[mark.group].options.lr));
-    const spans = rates.map((found, i) => (found.length ? `${titleOf(this.plans[i], i)}: lr from ${shortText(Math.min(...found))} to ${shortText(Math.max(...found))}` : ""));
+    const spans = rates.map((found, i) => (found.length ? `${this.plans.length > 1 ? `${LETTERS[i]}: ` : ""}lr from ${shortText(Math.min(...found))} to ${shortText(Math.max(...found))}` : ""));
     this.box.setAttribute("aria-label", `Learning rate and weight decay over depth. ${spans.join(". ")}. The table has every value.`);
     const frozen = this.frozen.map((marks) => marks.reduce((sum, {tensors}) => sum + tensors, 0)).filter(Boolean);
     const unplaced = this.plans.map((plan) => plan.depths.of.filter((layer) => layer < 0).length).filter(Boolean);

@@ -33,15 +33,10 @@ function reportOf(data) {
   return {names, plans, trees, totals};
 }
 
-function showConfigs(plans) {
-  byId("specs").replaceChildren(...plans.map((plan, i) => element("div", {class: "plan"}, ...(plans.length > 1 ? [element("h3", {}, titleOf(plan, i))] : []),
-    element("pre", {tabindex: "0", "aria-label": "Config"}, JSON.stringify(plan.data.spec, null, 2)))));
-}
-
 async function start() {
   const [data, DataTable] = await Promise.all([unpacked("packed-data").then(JSON.parse), libraries()]);
   const report = reportOf(data), {names, plans, trees} = report;
-  for (const id of ["modules", "depths", "groups", "memory", "config"]) byId(id).hidden = false;
+  for (const id of ["modules", "depths", "groups", "memory"]) byId(id).hidden = false;
   byId("static").hidden = true;
   const opened = (view, node) => {
     const tree = trees[view], path = tree.path(node).map((at) => tree.label[at]);
@@ -53,7 +48,6 @@ async function start() {
   const pictures = [icicle, new Ladder(report, (plan, group) => table.show("groups", groupNode(plan, group))), new RankPicture(report)];
   const draw = () => pictures.forEach((picture) => picture.draw());
   draw();
-  showConfigs(plans);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   matchMedia("(max-width: 640px)").addEventListener("change", draw);
   byId("close").addEventListener("click", () => byId("details").close());

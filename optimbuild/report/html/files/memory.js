@@ -27,7 +27,7 @@ class RankPicture {
 
   draw() {
     if (this.box.hidden) return;
-    const {first, second, quiet} = theme(), colours = {parameters: quiet, gradients: second, state: first};
+    const {first, idle, quiet} = theme(), colours = {parameters: quiet, gradients: idle, state: first};
     const share = (i) => [i / this.plans.length + (i ? 0.06 : 0), (i + 1) / this.plans.length];
     const traces = this.plans.flatMap(({data: {memory}}, i) => Object.entries(PARTS).map(([part, name]) => {
       const shared = {x: memory[part].map((_, rank) => rank), y: memory[part].map((bytes) => bytes / 2 ** 30), name, legendgroup: part, showlegend: i === 0,
@@ -35,7 +35,7 @@ class RankPicture {
       return memory[part].length > MOST_BARS ? {...shared, type: "scatter", mode: "lines", stackgroup: `ranks ${i}`, line: {width: 0}, fillcolor: colours[part]}
         : {...shared, type: "bar", marker: {color: colours[part]}};
     }));
-    const axes = Object.fromEntries(this.plans.map((plan, i) => [i ? "xaxis2" : "xaxis", {domain: share(i), title: {text: this.plans.length > 1 ? escaped(titleOf(plan, i)) : "rank"}}]));
+    const axes = Object.fromEntries(this.plans.map((plan, i) => [i ? "xaxis2" : "xaxis", {domain: share(i), title: {text: this.plans.length > 1 ? `rank, ${LETTERS[i]}` : "rank"}}]));
     const own = {height: 260, barmode: "stack", bargap: 0.1, margin: {l: 56, r: 8, t: 32, b: 40}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}};
     Plotly.react(this.box, traces, layout({...own, ...axes, yaxis: {title: {text: "GiB"}}}), CONFIG);
     this.box.setAttribute("aria-label", "Memory of each rank as bars. The table above has the fullest and the emptiest one.");

@@ -82,4 +82,6 @@ function differs(plans, param) {
     || shapeText(plans[0].shape(param)) !== shapeText(plans[1].shape(param));
 }
 
-const titleOf = (plan, i) => plan.data.title || ["first", "second"][i];
+/** The letters of two plans side by side; the page's head has them too. */
+const LETTERS = ["A", "B"];
+const titleOf = (plan, i) => [LETTERS[i], plan.data.title].filter(Boolean).join(" · ");

@@ -5,23 +5,23 @@ const ROW_HEIGHT = 34;
 /** Return the columns: a title, the text of a node's cell, its value for sorting, and whether it is a number. */
 function columnsOf({plans, trees, totals}, view) {
   const tree = trees[view], sums = totals[view], several = plans.length > 1;
-  const of = (i) => (several ? ` · ${titleOf(plans[i], i)}` : "");
+  const of = (i) => (several ? ` ${LETTERS[i]}` : "");
   const keys = [...new Set(plans.flatMap((plan) => Object.keys(plan.data.columns)))];
   const options = keys.flatMap((key) => plans.map((plan, i) => ({
-    title: key.replace("_", " ") + of(i), number: true,
+    title: key.replace("_", " ") + of(i), number: true, width: 7.5,
     text: (node) => optionCell(plan, sums[i], key, node), value: (node) => optionValue(plan, sums[i], key, node),
   })));
-  const optimizers = plans.flatMap((plan, i) => (plan.optimizers.length < 2 ? [] : [{title: `optimizer${of(i)}`,
+  const optimizers = plans.flatMap((plan, i) => (plan.optimizers.length < 2 ? [] : [{title: `optimizer${of(i)}`, width: 8.5,
     text: (node) => optimizerText(plan, sums[i].optimizer[node]), value: (node) => optimizerText(plan, sums[i].optimizer[node])}]));
   const largest = (name) => (node) => Math.max(...sums.map((sum) => sum[name][node]));
   const shape = (node) => (tree.param[node] < 0 ? "" : shapeText(plans.find((plan) => plan.has(tree.param[node])).shape(tree.param[node])));
   return [
-    {title: "name", text: (node) => tree.label[node], value: (node) => tree.label[node]},
+    {title: "name", width: 22, text: (node) => tree.label[node], value: (node) => tree.label[node]},
     ...options, ...optimizers,
-    {title: "tensors", number: true, text: (node) => largest("tensors")(node).toLocaleString("en"), value: largest("tensors")},
-    {title: "elements", number: true, text: (node) => countText(largest("numel")(node)), value: largest("numel")},
-    {title: "shape", text: shape, value: (node) => shape(node) || null},
-    ...(plans[0].data.bytes ? [{title: "memory", number: true, text: (node) => bytesText(largest("bytes")(node)), value: largest("bytes")}] : []),
+    {title: "tensors", number: true, width: 6, text: (node) => largest("tensors")(node).toLocaleString("en"), value: largest("tensors")},
+    {title: "elements", number: true, width: 6.5, text: (node) => countText(largest("numel")(node)), value: largest("numel")},
+    {title: "shape", width: 8.5, text: shape, value: (node) => shape(node) || null},
+    ...(plans[0].data.bytes ? [{title: "memory", number: true, width: 7, text: (node) => bytesText(largest("bytes")(node)), value: largest("bytes")}] : []),
   ];
 }
 
@@ -81,6 +81,7 @@ class ReportTable {
 
   make() {
     const {columns} = this.now;
+    this.setWidths(columns.map(({width}) => width));
     this.visible = this.now.visible();
     this.table = new this.DataTable("#table", {
       serverSide: true, processing: false, searching: false, deferRender: true, autoWidth: false, order: [], scrollX: true,
@@ -94,6 +95,13 @@ class ReportTable {
       drawCallback: () => this.refocus(),
     });
     byId("groups").querySelector(".dt-scroll-body").setAttribute("aria-label", "Rows");
+  }
+
+  /** Fix the widths of the columns, so that rows that come into sight move nothing; the names take what is left. */
+  setWidths([names, ...others]) {
+    const scale = innerWidth < 640 ? 0.75 : 1, least = names * scale * scale + others.reduce((sum, width) => sum + width, 0) * scale;
+    const rules = others.map((width, i) => `#groups col[data-dt-column="${i + 1}"] { width: ${width * scale}rem !important; }`);
+    byId("widths").textContent = `#groups table.dataTable { min-width: ${least}rem; } ${rules.join(" ")}`;
   }
 
   /** Give DataTables the rows that it wants to draw, and count all of them. */
