@@ -119,6 +119,7 @@ class Icicle {
   draw() {
     const nodes = this.shown(), scale = this.scale(), {card, idle, accent, text} = theme();
     const narrow = this.box.clientWidth < 600, count = this.plans.length;
+    const room = narrow ? 45 : 70 / count;
     const marked = (node, small) => node === this.at && node !== this.root && !small;
     const share = (i) => [i / count + (i ? 0.01 : 0), (i + 1) / count - (i < count - 1 ? 0.01 : 0)];
     const traces = this.plans.map((plan, i) => ({
@@ -126,7 +127,8 @@ class Icicle {
       parents: nodes.map(({parent}) => parent), values: this.values(nodes, this.totals[i]),
       customdata: nodes.map(({node}) => node), tiling: {orientation: narrow ? "h" : "v", pad: 1}, pathbar: {visible: false},
       domain: narrow ? {y: share(count - 1 - i)} : {x: share(i)},
-      hovertemplate: "%{text}<extra></extra>", text: nodes.map(({node, small}) => this.hover(i, node, small)), textinfo: "label",
+      hovertemplate: "%{hovertext}<extra></extra>", hovertext: nodes.map(({node, small}) => this.hover(i, node, small)),
+      textinfo: "text", text: nodes.map(({node, small, label}) => (this.sizeOf(this.totals[i], node, small) * room >= this.totals[i].numel[this.root] ? escaped(label) : "")),
       marker: {colors: nodes.map(({node}) => this.colour(this.totals[i], scale, node, idle)),
         line: {color: nodes.map(({node, small}) => (marked(node, small) ? text : card)), width: nodes.map(({node, small}) => (marked(node, small) ? 3 : 1))}},
       root: {color: idle}, leaf: {opacity: 1},
@@ -146,9 +148,13 @@ class Icicle {
 
   /** Return what each node has beyond the nodes drawn below it, which plotly adds up. */
   values(nodes, totals) {
-    const left = new Map(nodes.map(({id, node, small}) => [id, small ? small.reduce((sum, at) => sum + totals.numel[at], 0) : totals.numel[node]]));
-    for (const {parent, node, small} of nodes) if (parent) left.set(parent, left.get(parent) - (small ? small.reduce((sum, at) => sum + totals.numel[at], 0) : totals.numel[node]));
+    const left = new Map(nodes.map(({id, node, small}) => [id, this.sizeOf(totals, node, small)]));
+    for (const {parent, node, small} of nodes) if (parent) left.set(parent, left.get(parent) - this.sizeOf(totals, node, small));
     return nodes.map(({id}) => left.get(id));
+  }
+
+  sizeOf(totals, node, small) {
+    return small ? small.reduce((sum, at) => sum + totals.numel[at], 0) : totals.numel[node];
   }
 
   hover(i, node, small) {

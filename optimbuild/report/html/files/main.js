@@ -2,8 +2,8 @@
 
 /** Load the libraries from their packed texts. */
 async function libraries() {
-  const [plotly, datatables] = await Promise.all(["packed-plotly", "packed-datatables"].map(unpacked));
-  const address = (text) => URL.createObjectURL(new Blob([text], {type: "text/javascript"}));
+  const [plotly, datatables] = await Promise.all(["packed-plotly", "packed-datatables"].map((id) => unpacked(id).blob()));
+  const address = (blob) => URL.createObjectURL(new Blob([blob], {type: "text/javascript"}));
   const script = element("script", {src: address(plotly)});
   await new Promise((loaded, failed) => {
     script.onload = loaded;
@@ -33,8 +33,21 @@ function reportOf(data) {
   return {names, plans, trees, totals};
 }
 
+/** Draw each picture when it comes into sight; the answer draws again all that were drawn. */
+function drawnInSight(pictures) {
+  const drawn = new Set();
+  const draw = (picture) => drawn.add(picture) && picture.draw();
+  const sight = new IntersectionObserver((entries) => entries.filter(({isIntersecting}) => isIntersecting).forEach(({target}) => {
+    sight.unobserve(target);
+    draw(pictures.find(({box}) => box === target));
+  }), {rootMargin: "200px"});
+  pictures.forEach(({box}) => sight.observe(box));
+  addEventListener("beforeprint", () => pictures.filter((picture) => !drawn.has(picture)).forEach(draw));
+  return () => drawn.forEach((picture) => picture.draw());
+}
+
 async function start() {
-  const [data, DataTable] = await Promise.all([unpacked("packed-data").then(JSON.parse), libraries()]);
+  const [data, DataTable] = await Promise.all([unpacked("packed-data").json(), libraries()]);
   const report = reportOf(data), {names, plans, trees} = report;
   for (const id of ["modules", "depths", "groups", "memory"]) byId(id).hidden = false;
   byId("static").hidden = true;
@@ -46,8 +59,7 @@ async function start() {
   const icicle = Object.assign(new Icicle(report, (node) => opened("modules", node)), {found: (node) => table.show("modules", node)});
   const groupNode = (plan, group) => trees.groups.key.findIndex((key) => key && key.split(" ")[plan] === String(group));
   const pictures = [icicle, new Ladder(report, (plan, group) => table.show("groups", groupNode(plan, group))), new RankPicture(report)];
-  const draw = () => pictures.forEach((picture) => picture.draw());
-  draw();
+  const draw = drawnInSight(pictures);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   matchMedia("(max-width: 640px)").addEventListener("change", draw);
   byId("close").addEventListener("click", () => byId("details").close());

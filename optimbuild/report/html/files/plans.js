@@ -1,18 +1,18 @@
 // The plans of the page: their columns, read by the number of a parameter among the names of all plans.
 
-/** Return the text that a packed element holds. */
-async function unpacked(id) {
+/** Return what a packed element holds, as a response that is read as text or as a blob. */
+function unpacked(id) {
   const text = atob(byId(id).textContent), bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
 }
 
 /** One plan. */
 class PlanOfPage {
   constructor(data, names) {
     this.data = data;
-    const own = new Map(data.names.map((name, i) => [name, i]));
-    this.place = Int32Array.from(names, (name) => own.get(name) ?? -1);
+    const own = data.names === names ? null : new Map(data.names.map((name, i) => [name, i]));
+    this.place = Int32Array.from(names, (name, i) => (own ? own.get(name) ?? -1 : i));
     this.sizes = data.shape.values.map((shape) => shape.reduce((product, size) => product * size, 1));
     this.optimizers = [...new Set(data.groups.map((group) => group.optimizer))];
     this.settings = data.groups.map(({optimizer, name, options}) => JSON.stringify([optimizer, name, Object.entries(options).sort()]));
@@ -71,7 +71,8 @@ class PlanOfPage {
 
 /** Return the names of all plans, those of the first one first, and the plans. */
 function plansOf(data) {
-  const names = [...new Set(data.plans.flatMap((plan) => plan.names))];
+  const [first, second] = data.plans;
+  const names = second ? [...new Set([...first.names, ...second.names])] : first.names;
   return {names, plans: data.plans.map((plan) => new PlanOfPage(plan, names))};
 }
 

@@ -86,7 +86,7 @@ class ReportTable {
     this.table = new this.DataTable("#table", {
       serverSide: true, processing: false, searching: false, deferRender: true, autoWidth: false, order: [], scrollX: true,
       scrollY: "min(60vh, 40rem)", scrollCollapse: true,
-      scroller: {rowHeight: ROW_HEIGHT, displayBuffer: 5, serverWait: 0, loadingIndicator: false},
+      scroller: {rowHeight: ROW_HEIGHT, displayBuffer: 3, serverWait: 0, loadingIndicator: false},
       layout: {topStart: null, topEnd: null, bottomStart: null, bottomEnd: null},
       columns: columns.map(({title, number}) => ({title: escaped(title), data: null, defaultContent: "", className: number ? "number" : "",
         orderSequence: ["asc", "desc", ""]})),

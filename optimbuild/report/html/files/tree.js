@@ -91,6 +91,7 @@ class Totals {
     Object.assign(this, {numel: zeros(), tensors: zeros(), trained: zeros(), bytes: zeros(), logLr: zeros(), withLr: zeros(), decay: zeros()});
     Object.assign(this, {lowLr: zeros().fill(Infinity), highLr: zeros().fill(-Infinity), lowDecay: zeros().fill(Infinity),
       highDecay: zeros().fill(-Infinity), group: new Int32Array(size).fill(ABSENT), optimizer: new Int32Array(size).fill(ABSENT)});
+    this.sums = [this.numel, this.tensors, this.trained, this.bytes, this.logLr, this.withLr, this.decay];
     for (let node = size - 1; node >= 0; node--) {
       if (tree.param[node] >= 0 && plan.has(tree.param[node])) this.count(node, plan, tree.param[node]);
       if (tree.parent[node] >= 0) this.addTo(tree.parent[node], node);
@@ -118,11 +119,15 @@ class Totals {
   }
 
   addTo(parent, node) {
-    for (const sum of [this.numel, this.tensors, this.trained, this.bytes, this.logLr, this.withLr, this.decay]) sum[parent] += sum[node];
-    for (const low of [this.lowLr, this.lowDecay]) low[parent] = Math.min(low[parent], low[node]);
-    for (const high of [this.highLr, this.highDecay]) high[parent] = Math.max(high[parent], high[node]);
-    for (const one of [this.group, this.optimizer]) {
-      if (one[node] !== ABSENT) one[parent] = one[parent] === ABSENT || one[parent] === one[node] ? one[node] : SEVERAL;
-    }
+    for (const sum of this.sums) sum[parent] += sum[node];
+    this.lowLr[parent] = Math.min(this.lowLr[parent], this.lowLr[node]);
+    this.lowDecay[parent] = Math.min(this.lowDecay[parent], this.lowDecay[node]);
+    this.highLr[parent] = Math.max(this.highLr[parent], this.highLr[node]);
+    this.highDecay[parent] = Math.max(this.highDecay[parent], this.highDecay[node]);
+    this.group[parent] = merged(this.group[parent], this.group[node]);
+    this.optimizer[parent] = merged(this.optimizer[parent], this.optimizer[node]);
   }
 }
+
+/** Return what two nodes have together: the same, or several. */
+const merged = (a, b) => (a === b || b === ABSENT ? a : a === ABSENT ? b : SEVERAL);
