@@ -1,4 +1,4 @@
-// The table of groups, modules and parameters: DataTables shows it, and asks Rows for the part that is in sight.
+// The table of groups, modules and parameters: Rows says which rows there are and in which order, DataTables shows them.
 
 const ROW_HEIGHT = 34;
 
@@ -84,17 +84,32 @@ class ReportTable {
     this.setWidths(columns.map(({width}) => width));
     this.visible = this.now.visible();
     this.table = new this.DataTable("#table", {
-      serverSide: true, processing: false, searching: false, deferRender: true, autoWidth: false, order: [], scrollX: true,
+      data: this.places(), searching: false, info: false, deferRender: true, autoWidth: false, scrollX: true,
+      order: [], orderFixed: {pre: [[columns.length, "asc"]]}, // the order of the places, whatever column is asked for
       scrollY: "min(60vh, 40rem)", scrollCollapse: true,
-      scroller: {rowHeight: ROW_HEIGHT, displayBuffer: 3, serverWait: 0, loadingIndicator: false},
+      scroller: {rowHeight: ROW_HEIGHT, displayBuffer: 5},
       layout: {topStart: null, topEnd: null, bottomStart: null, bottomEnd: null},
-      columns: columns.map(({title, number}) => ({title: escaped(title), data: null, defaultContent: "", className: number ? "number" : "",
-        orderSequence: ["asc", "desc", ""]})),
-      ajax: (request, answer) => this.answer(request, answer),
+      columns: [...columns.map(({title, number}) => ({title: escaped(title), data: null, defaultContent: "", className: number ? "number" : "",
+        orderSequence: ["asc", "desc", ""]})), {title: "place", data: "place", visible: false}],
       createdRow: (row, {node}) => this.fill(row, node),
       drawCallback: () => this.refocus(),
     });
-    byId("groups").querySelector(".dt-scroll-body").setAttribute("aria-label", "Rows");
+    this.table.off("stateSaveParams"); // or, while scrolling, an extension looks through all cells to save a state
+    this.table.on("order", () => this.sort(this.table.order()));
+    this.count();
+  }
+
+  /** Return what DataTables keeps of each row: its node, and its place in our order. */
+  places() {
+    return this.visible.map((node, place) => ({node, place}));
+  }
+
+  /** Sort by the column that was asked for; DataTables only shows that it was. */
+  sort(order) {
+    const wanted = order.filter(([column, way]) => way && column < this.now.columns.length).map(([column, way]) => ({column, descending: way === "desc"}));
+    if (JSON.stringify(wanted) === JSON.stringify(this.now.order)) return;
+    this.now.order = wanted;
+    setTimeout(() => this.redraw()); // after the draw that tells of the new order
   }
 
   /** Fix the widths of the columns, so that rows that come into sight move nothing; the names take what is left. */
@@ -104,15 +119,7 @@ class ReportTable {
     byId("widths").textContent = `#groups table.dataTable { min-width: ${least}rem; } ${rules.join(" ")}`;
   }
 
-  /** Give DataTables the rows that it wants to draw, and count all of them. */
-  answer({draw, start, length, order}, answer) {
-    const wanted = order.filter(({dir}) => dir).map(({column, dir}) => ({column, descending: dir === "desc"}));
-    if (JSON.stringify(wanted) !== JSON.stringify(this.now.order)) {
-      this.now.order = wanted;
-      this.visible = this.now.visible();
-    }
-    const data = this.visible.slice(start, start + length).map((node) => ({node}));
-    answer({draw, data, recordsTotal: this.visible.length, recordsFiltered: this.visible.length});
+  count() {
     const {names} = this.report, {searching, matches} = this.now;
     byId("count").textContent = searching ? `${counted(matches, "tensor")} of ${names.length.toLocaleString("en")} found.`
       : `${counted(this.visible.length, "row")}, ${counted(names.length, "tensor")}.`;
@@ -156,7 +163,8 @@ class ReportTable {
 
   redraw(fromTop = true) {
     this.visible = this.now.visible();
-    this.table.draw(fromTop);
+    this.table.clear().rows.add(this.places()).draw(fromTop);
+    this.count();
   }
 
   /** Show a view, and in it a node. */
