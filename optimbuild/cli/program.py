@@ -1,4 +1,4 @@
-"""The command line: ``optimbuild plan | explain | diff | list | inventory | schema | new-plugin | check-plugin``.
+"""The command line: ``optimbuild plan | explain | diff | report | list | inventory | schema | new-plugin | check-plugin``.
 
 What a command needs is imported inside it, so that ``--help`` is quick and a plan of an inventory
 file never imports torch.
@@ -21,6 +21,7 @@ from optimbuild.cli.commands.inventory import inventory
 from optimbuild.cli.commands.list import list_
 from optimbuild.cli.commands.plan import plan
 from optimbuild.cli.commands.plugins import check_plugin, new_plugin
+from optimbuild.cli.commands.report import report
 from optimbuild.cli.commands.schema import schema
 from optimbuild.cli.output import print_message, print_text, show_warning
 from optimbuild.errors import OptimBuildError, OptimBuildWarning
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(explain)
 app.command()(diff)
+app.command()(report)
 app.command(name="list")(list_)
 app.command()(inventory)
 app.command()(schema)
