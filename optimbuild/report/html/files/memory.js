@@ -22,7 +22,7 @@ class RankPicture {
     const table = element("table", {class: "plain"}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
     head[0].replaceWith(element("td"));
     return [...heading, element("p", {class: "hint"}, `${counted(totals.length, "rank")}; ${memory.how}. Activations are not in it.`),
-      element("div", {class: "wide", tabindex: "0", role: "region", "aria-label": `Memory ${title}`}, table)];
+      element("div", {class: "wide", tabindex: "0", role: "region", "aria-label": `Bytes of the ranks ${title}`.trim()}, table)];
   }
 
   draw() {
@@ -38,6 +38,5 @@ class RankPicture {
     const axes = Object.fromEntries(this.plans.map((plan, i) => [i ? "xaxis2" : "xaxis", {domain: share(i), title: {text: this.plans.length > 1 ? `rank, ${LETTERS[i]}` : "rank"}}]));
     const own = {height: 260, barmode: "stack", bargap: 0.1, margin: {l: 56, r: 8, t: 32, b: 40}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}};
     Plotly.react(this.box, traces, layout({...own, ...axes, yaxis: {title: {text: "GiB"}}}), CONFIG);
-    this.box.setAttribute("aria-label", "Memory of each rank as bars. The table above has the fullest and the emptiest one.");
   }
 }

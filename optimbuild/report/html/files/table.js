@@ -92,7 +92,7 @@ class ReportTable {
       columns: [...columns.map(({title, number}) => ({title: escaped(title), data: null, defaultContent: "", className: number ? "number" : "",
         orderSequence: ["asc", "desc", ""]})), {title: "place", data: "place", visible: false}],
       createdRow: (row, {node}) => this.fill(row, node),
-      drawCallback: () => this.refocus(),
+      drawCallback: () => setTimeout(() => this.refocus()), // when Scroller has put the rows in their place
     });
     this.table.off("stateSaveParams"); // or, while scrolling, an extension looks through all cells to save a state
     this.table.on("order", () => this.sort(this.table.order()));
