@@ -82,6 +82,14 @@ class Visit:
         self.page.fill("#search", words)
         self.page.wait_for_timeout(250)  # until which the page waits for further letters
 
+    def wait_for_focus(self, text: str) -> None:
+        """Wait until what has the focus reads so."""
+        for _ in range(100):
+            if self.page.evaluate("document.activeElement.textContent") == text:
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"the focus is not on {text!r}")
+
     def choose(self, name: str) -> None:
         """Choose a radio button."""
         self.page.get_by_role("radio", name=name, exact=True).check()

@@ -8,7 +8,7 @@ function explain({names, plans}, title, params) {
   const facts = params.length === 1 ? factsOf(plans.find((plan) => plan.has(params[0])), params[0]) : [summaryOf(plans, params)];
   const parts = plans.flatMap((plan, i) => {
     const heading = plans.length > 1 ? [element("h3", {class: i ? "second" : "first"}, titleOf(plan, i))] : [];
-    return [element("section", {}, ...heading, ...tracesOf(plan, names, params.filter((param) => plan.has(param))))];
+    return [element("section", {}, ...heading, ...tracesOf(plan, names, params.filter((param) => plan.has(param)), plans.length > 1 ? "h4" : "h3"))];
   });
   byId("details-body").replaceChildren(...facts, element("div", {class: "plans"}, ...parts));
   if (!byId("details").open) byId("details").showModal();
@@ -36,7 +36,7 @@ function summaryOf(plans, params) {
   return element("p", {}, `${counted(params.length, "tensor")}, ${countText(numel)} parameters`);
 }
 
-function tracesOf(plan, names, params) {
+function tracesOf(plan, names, params, level) {
   if (!params.length) return [element("p", {}, "Not in this plan.")];
   const found = new Map();
   for (const param of params) {
@@ -44,13 +44,13 @@ function tracesOf(plan, names, params) {
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(param);
   }
-  const shown = [...found.values()].slice(0, MOST_TRACES).map((members) => traceOf(plan, names, members, found.size > 1));
+  const shown = [...found.values()].slice(0, MOST_TRACES).map((members) => traceOf(plan, names, members, found.size > 1, level));
   const left = found.size - shown.length;
   return left > 0 ? [...shown, element("p", {class: "hint"}, `and ${counted(left, "other explanation")}`)] : shown;
 }
 
-function traceOf(plan, names, members, several) {
-  const heading = several ? [element("h4", {}, counted(members.length, "tensor"), ": ", namesOf(names, members))] : [];
+function traceOf(plan, names, members, several, level) {
+  const heading = several ? [element(level, {}, counted(members.length, "tensor"), ": ", namesOf(names, members))] : [];
   const {start, rules, traces} = plan.data, trace = traces[plan.trace(members[0])];
   const first = plan.facts(members[0]).trainable ? settingText(start.optimizer, start.options) : "frozen: requires_grad is off";
   const steps = trace.map((step) => stepOf(step, rules));
