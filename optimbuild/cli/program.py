@@ -1,4 +1,4 @@
-"""The command line: ``optimbuild plan | explain | diff | report | list | inventory | schema | new-plugin | check-plugin``.
+"""The command line: ``optimbuild plan | explain | diff | report | list | inventory | schema | …``.
 
 What a command needs is imported inside it, so that ``--help`` is quick and a plan of an inventory
 file never imports torch.

@@ -13,9 +13,9 @@ def depths_of_model(model: Inventory) -> Depths | None:
     """Return the depths that a model's own methods give, or else its names; None where neither does.
 
     >>> from optimbuild.model.param_info import ParamInfo
-    >>> names = ("stem.weight", "blocks.0.weight", "blocks.1.weight", "head.weight")
+    >>> names = ("blocks.0.weight", "blocks.1.weight", "head.weight")
     >>> depths_of_model(Inventory([ParamInfo(name, (4, 4)) for name in names])).layer_of["blocks.1.weight"]
-    2
+    1
     >>> depths_of_model(Inventory([ParamInfo("weight", (4, 4))])) is None
     True
     """

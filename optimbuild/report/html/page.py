@@ -136,7 +136,9 @@ def _remarks(of: str, warned: Sequence[str], noted: Sequence[str]) -> str:
 def _config(plan: PlanView, name: str) -> str:
     heading = f"<h3>{escape(name)}</h3>" if name else ""
     text = yaml.safe_dump(plan.spec.to_dict(), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
-    return f'<div>{heading}<pre tabindex="0" role="region" aria-label="Config {escape(name)}">{escape(text)}</pre></div>'
+    return (
+        f'<div>{heading}<pre tabindex="0" role="region" aria-label="Config {escape(name)}">{escape(text)}</pre></div>'
+    )
 
 
 def _items(texts: Sequence[str]) -> str:

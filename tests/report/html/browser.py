@@ -58,7 +58,7 @@ class Visit:
 
     def rows(self) -> list[list[str]]:
         """Return the cells of the rows of the table that are drawn."""
-        script = 'rows => rows.map(row => [...row.cells].map(cell => cell.textContent))'
+        script = "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
         found: list[list[str]] = self.page.locator("#table tbody tr").evaluate_all(script)
         return found
 

@@ -21,7 +21,15 @@ pytest.importorskip("itables")
 ROOT = Path(__file__).parents[3]
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 """Refused as a name of a parameter, but a title may be anything."""
-ODD = ("a&lt;b&gt;.weight", "q\"uo'te.weight", "${evil}.weight", "b`tick.weight", "-->.weight", "x<y.weight", "a=1>0.weight")
+ODD = (
+    "a&lt;b&gt;.weight",
+    "q\"uo'te.weight",
+    "${evil}.weight",
+    "b`tick.weight",
+    "-->.weight",
+    "x<y.weight",
+    "a=1>0.weight",
+)
 """Names that a model may have, and that must stay text."""
 
 

@@ -58,9 +58,7 @@ def test_the_same_plan_gives_the_same_page():
 
 
 @pytest.mark.usefixtures("with_libraries")
-def test_the_command_writes_a_report_and_replaces_only_reports(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_writes_a_report_and_replaces_only_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     report = tmp_path / "plan.html"
     for _ in range(2):
         assert main(["report", CONFIG, "-m", MODEL, "-o", str(report), "--world-size", "4"]) == 0
