@@ -213,7 +213,7 @@ def test_axe_finds_no_violation_and_the_page_is_not_too_wide(browser: Any, file:
 def test_two_plans_are_side_by_side_and_only_differences_can_be_shown(
     browser: Any, finetune: tuple[Plan, Path]
 ) -> None:
-    plan, file = finetune
+    _, file = finetune
     visit = Visit(browser, file)
     assert visit.page.locator("header .plan h2").all_text_contents() == ["A · finetune", "B · published"]
     visit.choose("By module")

@@ -111,7 +111,8 @@ def test_bytes_of_parameters_add_up_to_the_memory_of_one_rank(plan: Plan) -> Non
 def test_a_state_that_cannot_be_foreseen_leaves_its_reason() -> None:
     optimizer("page_unforeseen", "tests.report.html.test_data:Stubborn")
     data = written(make_plan({"optimizer": {"type": "page_unforeseen"}}, golden_inventory("internimage_t")))
-    assert data["memory"] is None and data["bytes"] is None
+    assert data["memory"] is None
+    assert data["bytes"] is None
     assert "page_unforeseen cannot be foreseen" in data["unforeseen"]
 
 
