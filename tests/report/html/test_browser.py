@@ -84,7 +84,7 @@ def visit(opened: Visit) -> Iterator[Visit]:
     opened.choose("Learning rate")
     opened.page.locator("#path button").first.click()
     opened.search("")
-    opened.page.get_by_role("button", name="Fold all").click()
+    opened.page.locator("#fold").click()
 
 
 def test_the_page_opens_without_complaints_or_any_network(visit: Visit) -> None:
