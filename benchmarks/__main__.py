@@ -18,6 +18,9 @@ from benchmarks.results import Result
 
 NAMES = ("build", "step", "composite", "zero", "schedule", "plan", "audit", "startup", "resume")
 
+IN_BROWSER = ("report",)
+"""What needs Chromium and optimbuild[report], and runs only where it is asked for."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print what they found, and store it where told.
@@ -51,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*NAMES, []], help=f"any of: {', '.join(NAMES)}")
+    names = [*NAMES, *IN_BROWSER]
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*names, []], help=f"any of: {', '.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store the results as JSON")
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: see that it works")
     parser.add_argument("--docs", type=Path, metavar="DIR", help="write tables and plots into DIR/benchmarks.md")

@@ -23,6 +23,7 @@ from optimbuild.cli.commands.list import list_
 from optimbuild.cli.commands.plan import plan
 from optimbuild.cli.commands.plot import plot
 from optimbuild.cli.commands.plugins import check_plugin, new_plugin
+from optimbuild.cli.commands.report import report
 from optimbuild.cli.commands.schema import schema
 from optimbuild.cli.output import print_message, print_text, show_warning
 from optimbuild.cli.usage import USAGE_ERROR, print_usage_mistake
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(explain)
 app.command()(diff)
+app.command()(report)
 app.command()(audit)
 app.command()(infer)
 app.command()(plot)

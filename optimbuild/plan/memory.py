@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import counted, shown
@@ -29,6 +29,20 @@ SCALAR = 4
 """Bytes of a single float32 number."""
 MAX_WORLD_SIZE = 100_000
 """The limit on the number of ranks."""
+
+
+class ParamMemory(NamedTuple):
+    """What one parameter takes on a rank that shares nothing, in bytes.
+
+    Args:
+        parameter: The parameter itself.
+        gradient: Its gradient; 0 where it is frozen.
+        state: The optimizer's state for it; 0 where it is frozen.
+    """
+
+    parameter: int
+    gradient: int
+    state: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,11 @@ class Memory:
     sharding: Sharding = None
 
     @property
+    def how(self) -> str:
+        """What is sharded, in words."""
+        return HOW[self.sharding]
+
+    @property
     def largest(self) -> RankMemory:
         """The rank that holds most; the first of several."""
         return max(self.ranks, key=lambda rank: rank.total)
@@ -96,7 +115,7 @@ class Memory:
         shares = [f"rank {end.rank} holds {end.share:.2%} of it" for end in (most, least)]
         state = _span(most, least, lambda rank: rank.state)
         rows = {
-            "memory": f"of each of {counted(len(self.ranks), 'rank')}; {HOW[self.sharding]}",
+            "memory": f"of each of {counted(len(self.ranks), 'rank')}; {self.how}",
             "parameters": _span(most, least, lambda rank: rank.parameters),
             "gradients": _span(most, least, lambda rank: rank.gradients),
             "state": f"{state}; {shares[0]} (most), {shares[1]} (least)" if self.sharding else state,
@@ -157,6 +176,22 @@ def memory_of(model: Inventory, groups: Sequence[Group], world_size: int, *, zer
     gradients = sum(sizes)
     held = [(parameters, gradients, mine) for mine in state]
     return _memory(held, sum(needed), "zero" if zero else None)
+
+
+def memory_of_params(model: Inventory, groups: Sequence[Group]) -> list[ParamMemory]:
+    """Return what every parameter takes on a rank that shares nothing, in model order.
+
+    Args:
+        model: The model's parameters.
+        groups: The groups of a plan of it.
+
+    Raises:
+        ConfigError: The state of an optimizer cannot be foreseen.
+    """
+    _, _, needed = _bytes(model, groups, lambda param: param)
+    state = dict(zip([name for group in groups for name in group.params], needed, strict=True))
+    sizes = [(param.name, nbytes(param)) for param in model]
+    return [ParamMemory(size, size if name in state else 0, state.get(name, 0)) for name, size in sizes]
 
 
 def _bytes(

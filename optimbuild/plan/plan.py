@@ -17,7 +17,7 @@ from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
 from optimbuild.plan.groups import groups_of
-from optimbuild.plan.memory import Memory, memory_of
+from optimbuild.plan.memory import Memory, ParamMemory, memory_of, memory_of_params
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
 from optimbuild.plan.traces import traces_of
 from optimbuild.registry.optimizer_type import OptimizerType
@@ -129,8 +129,17 @@ class Plan:
         """
         return memory_of(self.inventory, self.groups, world_size, zero=self.spec.sharding is not None)
 
+    @cached_property
+    def param_memory(self) -> Sequence[ParamMemory]:
+        """For every parameter, in model order, what it takes on a rank that shares nothing.
+
+        Raises:
+            ConfigError: The state of an optimizer cannot be foreseen.
+        """
+        return memory_of_params(self.inventory, self.groups)
+
     def explain(self, name: str) -> tuple[Step, ...]:
-        """Return every step that led to a parameter's setting, in order. The rules are applied again.
+        """Return every step that led to a parameter's setting, in order.
 
         Raises:
             ModelError: No parameter has this name.
@@ -140,6 +149,30 @@ class Plan:
     def traces(self, positions: Iterable[int]) -> Sequence[tuple[Step, ...]]:
         """Return what :meth:`explain` does for parameters at some positions in model order, at one go."""
         return traces_of(self.spec, self.inventory, positions)
+
+    def to_html(self, against: Plan | None = None, *, titles: tuple[str, str] = ("", ""), world_size: int = 1) -> str:
+        """Return the plan as a page of its own, which needs no network: pictures, tables and every step.
+
+        Args:
+            against: Another plan, to see both side by side.
+            titles: The names of the plans, such as those of their files.
+            world_size: The number of ranks for which memory is shown.
+
+        Raises:
+            MissingPackageError: What the page is made with is not installed; it is in ``optimbuild[report]``.
+            ConfigError: The world size is no whole number from 1.
+
+        Example:
+            ``Path("plan.html").write_text(plan.to_html(), "utf-8")``
+        """
+        from optimbuild.report.html import page
+
+        return page([self] if against is None else [self, against], titles, world_size)
+
+    def _repr_html_(self) -> str:
+        from optimbuild.report.html import notebook_table
+
+        return notebook_table(self)
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""

@@ -122,6 +122,34 @@ class DiffView(Protocol):
         """Modules whose running statistics only the second plan keeps."""
 
 
+class RankView(Protocol):
+    """What one rank holds, in bytes."""
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+
+    @property
+    def gradients(self) -> int:
+        """The gradients of those that are trained."""
+
+    @property
+    def state(self) -> int:
+        """The optimizer state that this rank keeps."""
+
+
+class MemoryView(Protocol):
+    """What every rank holds."""
+
+    @property
+    def ranks(self) -> Sequence[RankView]:
+        """By rank."""
+
+    @property
+    def how(self) -> str:
+        """What is sharded, in words."""
+
+
 class PlanView(Protocol):
     """A config applied to a model: one decision per parameter, in model order."""
 
@@ -169,6 +197,13 @@ class PlanView(Protocol):
 
     def traces(self, positions: Iterable[int]) -> Sequence[Sequence[StepView]]:
         """Return every step that led to the settings of parameters, by their positions in model order."""
+
+    @property
+    def param_memory(self) -> Sequence[tuple[int, int, int]]:
+        """For every parameter the bytes of itself, its gradient and its state."""
+
+    def memory(self, world_size: int) -> MemoryView:
+        """Return what every rank holds."""
 
 
 class ComparablePlan(PlanView, Protocol):

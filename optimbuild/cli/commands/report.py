@@ -1,0 +1,70 @@
+"""``optimbuild report``: a plan, or two side by side, as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optimbuild.cli.arguments import BothOverrides, FirstOverrides, Model, Optimizer, SecondOverrides
+from optimbuild.cli.output import print_message
+from optimbuild.cli.plans import inventory_for, plan_of_file
+from optimbuild.errors import ConfigError, OptimBuildError
+from optimbuild.messages import printable, shown
+
+
+def report(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config file of any dialect.", show_default=False)],
+    model: Model = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE.html", help="Where to write.", show_default=False)
+    ] = "plan.html",
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="CONFIG_B", help="Another config, side by side.", show_default=False),
+    ] = None,
+    overrides: BothOverrides = None,
+    first_overrides: FirstOverrides = None,
+    second_overrides: SecondOverrides = None,
+    optimizer: Optimizer = None,
+    world_size: Annotated[
+        int, typer.Option("--world-size", metavar="N", help="Plan for N ranks, and show what each will hold.")
+    ] = 1,
+) -> None:
+    """Write a plan as one HTML file: pictures, tables and every step, without a network.
+
+    With ``--against`` two plans are side by side. Needs optimbuild[report].
+    """
+    _refuse_other_file(output)
+    configs = [config] if against is None else [config, against]
+    inventory, titles, plans = inventory_for(model, *configs), [], []
+    for file, more in zip(configs, (first_overrides or (), second_overrides or ()), strict=False):
+        titles.append(" ".join([Path(file).name, *(f"--set {override}" for override in more)]))
+        try:
+            plans.append(plan_of_file(file, inventory, [*(overrides or ()), *more], optimizer, world_size))
+        except ConfigError as error:
+            raise ConfigError(f"{printable(titles[-1])}: {error}" if against else str(error)) from error
+    from optimbuild.report.html import page
+
+    text = page(plans, titles, world_size)
+    try:
+        Path(output).write_text(text, "utf-8")
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        raise OptimBuildError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
+    print_message("Wrote", f"{printable(output)}: {len(text) / 2**20:.1f} MiB, which a browser opens")
+
+
+def _refuse_other_file(output: str) -> None:
+    """Raise an error if writing a report would replace a file that is none."""
+    from optimbuild.report.html.page import GENERATOR
+
+    try:
+        with open(output, "rb") as file:
+            head = file.read(4096)
+    except (OSError, ValueError):
+        return  # writing says what is wrong
+    if head and GENERATOR.encode() not in head:
+        raise OptimBuildError(
+            f"{shown(output)} exists and is no report, so it is not replaced. Choose another name, or remove it first."
+        )
