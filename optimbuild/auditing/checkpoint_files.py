@@ -15,6 +15,7 @@ import torch
 from optimbuild.checkpoint import deepspeed_state
 from optimbuild.checkpoint.files import checked_path, open_regular, path_text
 from optimbuild.checkpoint.manifest import MANIFEST_FILE, METADATA, Manifest
+from optimbuild.checkpoint.safe_globals import allowed
 from optimbuild.checkpoint.safe_metadata import read_metadata
 from optimbuild.checkpoint.told import told_as
 from optimbuild.errors import CheckpointError
@@ -70,7 +71,7 @@ def _loaded(path: Path, trust: bool) -> Any:
         raise CheckpointError(f"{path_text(path)}: no such file or folder")
     for mapped in (True, False):
         try:
-            with torch.serialization.safe_globals([] if trust else _harmless()):
+            with allowed([] if trust else _harmless()):
                 return torch.load(path, map_location="cpu", mmap=mapped, weights_only=not trust)
         except pickle.UnpicklingError as error:
             raise CheckpointError(

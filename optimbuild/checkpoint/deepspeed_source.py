@@ -14,6 +14,7 @@ import torch
 from optimbuild.checkpoint.files import checked_path, path_text
 from optimbuild.checkpoint.group_options import options_of
 from optimbuild.checkpoint.layouts import VERSION
+from optimbuild.checkpoint.safe_globals import allowed
 from optimbuild.checkpoint.told import told_as
 from optimbuild.errors import CheckpointError, MissingPackageError
 from optimbuild.messages import counted, listing
@@ -85,7 +86,7 @@ def _loaded(path: Path) -> Any:
             "pip install deepspeed"
         ) from error
     records = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
-    with told_as(f"{path_text(path)} cannot be read"), torch.serialization.safe_globals(records):
+    with told_as(f"{path_text(path)} cannot be read"), allowed(records):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -35,7 +35,7 @@ def rule_places(path: str, keys: Sequence[str], overrides: Sequence[str] = ()) -
         overrides: ``KEY=VALUE``; one that changes an entry is added to its place.
 
     >>> rule_places("configs/vit_l.yaml", ["rules[0]", "rules[9].x"])
-    ['configs/vit_l.yaml:5', 'configs/vit_l.yaml:4']
+    ['configs/vit_l.yaml:6', 'configs/vit_l.yaml:5']
     """
     files = _files(path)
     return [", ".join([*_place(files, key), *_overriding(overrides, key)]) for key in keys]

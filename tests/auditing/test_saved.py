@@ -234,7 +234,7 @@ def test_the_command_prints_plan_and_findings_and_compares(
     assert main(["audit", "last.pt", "-m", "model.json"]) == 0
     printed = capsys.readouterr().out
     assert "first-group-is-deepest" in printed
-    assert "blocks.0.{mlp.*.weight, attn.weight}" in printed
+    assert "blocks.{0..2}.{mlp.{0..2},attn}.weight" in printed
     assert main(["audit", "last.pt", "-m", "model.json", "--against", "own.json"]) == 0
     assert "no difference: every parameter gets the same" in capsys.readouterr().out
     assert main(["audit", "last.pt", "-m", "model.json", "--against", "other.json"]) == 1

@@ -56,7 +56,13 @@ def diff(
 
         print_lines(diff_lines(first, second, (titles[0], titles[1]), width=report_width()))
     for title, made, other in ((titles[0], first, second), (titles[1], second, first)):
+        known = set(map(_what, other.warnings))
         for warning in made.warnings:
-            if warning not in other.warnings:  # a warning about both configs is not about their difference
+            if _what(warning) not in known:  # a warning about both configs is not about their difference
                 print_message("Warning", f"{title}: {warning}")
     raise typer.Exit(DIFFERENT if difference else SAME)
+
+
+def _what(warning: str) -> str:
+    """Return what a warning says, without the place of its rule, for which each dialect has a name."""
+    return warning.partition(" (")[2] or warning
