@@ -9,7 +9,7 @@ from functools import cached_property
 
 from optimbuild.messages import counted
 from optimbuild.model.param_info import ParamInfo
-from optimbuild.model.patterns import REGEX
+from optimbuild.model.patterns import REGEX, Pattern
 from optimbuild.report.braces import Path, braced, is_accepted
 from optimbuild.report.cover import Parts, cover
 from optimbuild.report.families import Families, Family, Indices
@@ -88,7 +88,7 @@ class Covered:
     """
 
     def __init__(self, families: Families, parts: Parts, stem: int = 0) -> None:
-        self.parts, self.total = parts, sum(map(len, parts.values()))
+        self.parts, self.total, self.twins = parts, sum(map(len, parts.values())), families.twins
         if self.total == 1:
             stem = len(next(iter(parts)).path())  # the name itself, and not a module that has nothing else
         self._more = cover(families, parts, stem)
@@ -115,7 +115,17 @@ class Covered:
         chosen = self._fitting(width, 0)
         if sum([count for _, count in chosen]) < self.total:
             chosen = self._fitting(width, self.total) or [first]
-        return _summary(chosen, self.total)
+        pattern, left = braced([path for path, _ in chosen]), self.total - sum([count for _, count in chosen])
+        return _with_rest(pattern, left - self._by_alias(pattern) if left else 0)
+
+    def _by_alias(self, pattern: str) -> int:
+        """Return how many of the tensors a pattern catches by another name only."""
+        matches, found = Pattern(pattern).matches, 0
+        for family in self.parts.keys() & self.twins.keys():
+            for indices in self.parts[family]:
+                others = [_name(other, numbers) for other, numbers, _ in self.twins[family].get(indices, ())]
+                found += any(map(matches, others)) and not matches(_name(family, indices))
+        return found
 
     def _fitting(self, width: int, total: int) -> list[tuple[Path, int]]:
         """Return patterns that fit together; with the number that they leave out of a total, if one is given."""
@@ -139,14 +149,18 @@ def _with_rest(pattern: str, left: int) -> str:
     return f"{pattern}, +{counted(left, 'tensor')}" if left > 0 else pattern
 
 
+def _name(family: Family, indices: Indices) -> str:
+    """Return the name of a member of a family."""
+    numbers = iter(indices)
+    return ".".join([str(next(numbers)) if branch.numbered else branch.segment for branch in family.path()])
+
+
 def _expression(parts: Parts, total: int, width: float = math.inf) -> str:
     """Return a regular expression of names that no glob can write."""
     chosen: list[str] = []
     for family, members in parts.items():
         for indices in members:
-            numbers = iter(indices)
-            segments = [str(next(numbers)) if branch.numbered else branch.segment for branch in family.path()]
-            longer = [*chosen, re.escape(".".join(segments))]
+            longer = [*chosen, re.escape(_name(family, indices))]
             if chosen and len(_with_rest(_any_of(longer), total - len(longer))) > width:
                 return _with_rest(_any_of(chosen), total - len(chosen))
             chosen = longer

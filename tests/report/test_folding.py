@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimbuild import Inventory, ParamInfo, Plan, make_plan
+from optimbuild.model.patterns import Pattern
 from optimbuild.report import plan_text
 from optimbuild.report.folding import folded
-from optimbuild.report.name_patterns import NamePatterns
+from optimbuild.report.name_patterns import Covered, NamePatterns
 from tests.random_plans import CONFIGS, inventories
 
 ADAMW = {"type": "adamw", "lr": 1e-3, "weight_decay": 0.05}
@@ -131,7 +132,7 @@ def test_groups_that_rules_named_keep_their_names_and_empty_ones_are_shown():
 
 @given(inventories(), CONFIGS, st.sampled_from(["folded", "groups"]), st.integers(40, 160))
 @settings(max_examples=60)
-def test_every_tensor_is_in_one_row_of_settings_that_differ_in_lr_only(inventory, config, view, width):
+def test_each_tensor_is_in_one_row_and_its_pattern_catches_no_other(inventory, config, view, width):
     try:
         plan = make_plan(config, inventory)
     except ValueError:
@@ -143,6 +144,12 @@ def test_every_tensor_is_in_one_row_of_settings_that_differ_in_lr_only(inventory
         positions = sorted(position for row in found for position in row.positions)
         assert positions == [i for i, param in enumerate(inventory) if not plan[param.name].frozen]
         for row in found:
+            pattern, rest = re.fullmatch(
+                r"(.*?)(?:, \+(\d+) tensors?)?", Covered(names.families, row.parts, row.stem).text(width)
+            ).groups()
+            caught = inventory.positions([param.name for param in inventory.matching(Pattern(pattern))])
+            assert set(caught) <= set(row.positions)
+            assert len(caught) == len(row.positions) - int(rest or 0)
             lrs = [plan.groups[i].options["lr"] for i in row.groups]
             assert lrs in (sorted(lrs), sorted(lrs, reverse=True))
             settings_of = [{**plan.groups[i].options, "lr": 0} for i in row.groups]

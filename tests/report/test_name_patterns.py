@@ -132,3 +132,8 @@ def test_a_pattern_that_matches_an_alias_of_another_parameter_is_not_used():
     model = Inventory([ParamInfo("a.bias", (2,)), ParamInfo("b.bias", (2,)), ParamInfo("c", (2,), aliases=("d.bias",))])
     assert NamePatterns.of(model).summary(["a.bias", "b.bias"]) == "{a,b}"
     assert NamePatterns.of(model).summary(["a.bias", "b.bias", "c"]) == "**"
+
+
+def test_what_a_pattern_catches_by_another_name_is_not_left():
+    model = Inventory([ParamInfo("x*", (2,), aliases=("a.a",)), ParamInfo("a", (2,)), ParamInfo("b", (2,))])
+    assert NamePatterns.of(model).summary(["x*", "a"]) == "a"

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest import mock
@@ -56,7 +56,7 @@ rules:
       "**.gate": {lr_mult: 0.1}
       "model.layers.17.block_sparse_moe": {weight_decay: 0.2}
 """
-CONFIGS = "configs"
+CONFIGS = ROOT / "configs"
 CASES = {
     "internimage_h": [
         "plan",
@@ -64,9 +64,9 @@ CASES = {
         "-m",
         f"{CONFIGS}/inventories/internimage_h.json",
     ],
-    "llama_moe": ["plan", "{folder}/moe.yaml", "-m", "{folder}/moe.json"],
+    "llama_moe": ["plan", "moe.yaml", "-m", "moe.json"],
     "digits_vit": ["plan", f"{CONFIGS}/digits_vit.yaml", "-m", "examples.digits:vision_transformer"],
-    "explain_llama_moe": ["explain", "{folder}/moe.yaml", "-m", "{folder}/moe.json", "model.layers.*.block_sparse_moe"],
+    "explain_llama_moe": ["explain", "moe.yaml", "-m", "moe.json", "model.layers.*.block_sparse_moe"],
 }
 
 
@@ -83,22 +83,21 @@ def shown(case: str, width: int, folder: str) -> str:
     Path(folder, "moe.json").write_text(json.dumps(llama_moe().to_dict()))
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
-    arguments = [argument.format(folder=folder) for argument in CASES[case]]
     terminal = Terminal()
     with (
+        chdir(folder),
         mock.patch.dict(os.environ, environment, clear=True),
         redirect_stdout(terminal),
         redirect_stderr(io.StringIO()),
     ):
-        assert main(arguments) == 0
+        assert main(CASES[case]) == 0
     text = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
-    return re.sub(r"\s+\S*/rules/(\w+)\.py:\d+", r" \1.py", text).replace(folder, "")
+    return re.sub(r"\s+\S*/rules/(\w+)\.py:\d+", r" \1.py", text)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", CASES)
 def test_a_terminal_shows_what_the_snapshot_shows(case, width, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     text = shown(case, width, str(tmp_path))
     assert text == (SNAPSHOTS / f"{case}_{width}.txt").read_text("utf-8")
@@ -107,6 +106,7 @@ def test_a_terminal_shows_what_the_snapshot_shows(case, width, tmp_path, monkeyp
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     for name in CASES:
         for columns in WIDTHS:
             with TemporaryDirectory() as temporary:
