@@ -9,6 +9,7 @@ from typing import Any
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.checkpoint.constructor import constructor_arguments
 from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, NO_OPTIONS, PLAIN, SCHEDULES, plain_option
+from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import ConfigError
 from optimbuild.plan.decision import Setting
 from optimbuild.plan.fold import RESERVED
@@ -25,6 +26,16 @@ SERVICE = NO_OPTIONS | SCHEDULES | LABELS | frozenset(RESERVED)
 def is_option(key: str) -> bool:
     """Say whether a key of a group may be an option, or a mark, of its parameters."""
     return key not in SERVICE and not key.startswith(INITIAL)
+
+
+def options_key(group: Mapping[str, Any]) -> str:
+    """Return a key that is the same for groups of one optimizer whose entries are equal, but for names.
+
+    >>> options_key({"params": [], "lr": 0.1, "name": "a"}) == options_key({"params": [1], "lr": 0.1, "name": "b"})
+    True
+    """
+    counted = [(key, value) for key, value in group.items() if key == MEMBER or key not in SERVICE]
+    return repr(sorted(counted, key=lambda entry: entry[0]))
 
 
 class SettingReader:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from optimbuild.auditing.finding import Answer, Examined, finding
-from optimbuild.auditing.found import FoundGroup
-from optimbuild.auditing.settings import SERVICE
+from optimbuild.auditing.settings import options_key
 
 FEW = 8
 """So many groups more than settings cost nothing that can be measured."""
@@ -17,18 +15,9 @@ FEW = 8
 def equal_groups(examined: Examined) -> Iterator[Answer]:
     """Many groups with few different settings; a step starts its kernels for each group anew."""
     groups = [group for _, group in examined.numbered()]
-    different = {settings_key(group) for group in groups}
+    different = {(group.optimizer, options_key(group.entries)) for group in groups}
     if len(groups) - len(different) > FEW and not _is_named_by_plan(examined):
         yield f"{len(groups)} groups, {len(different)} different settings: equal ones as one make a step shorter", ()
-
-
-def settings_key(group: FoundGroup) -> str:
-    """Return a key that is the same for groups of one optimizer whose entries are equal, but for names."""
-    entries: list[tuple[str, Any]] = sorted(
-        [(key, value) for key, value in group.entries.items() if key == "optimizer" or key not in SERVICE],
-        key=lambda e: e[0],
-    )
-    return repr((group.optimizer, entries))
 
 
 def _is_named_by_plan(examined: Examined) -> bool:
