@@ -218,6 +218,20 @@ def test_a_file_that_runs_code_is_not_unpickled(tmp_path: Path) -> None:
         read(tmp_path / "evil.pt", model)
 
 
+class Arguments:
+    """What a trainer may keep beside the state."""
+
+    lr = 0.1
+
+
+def test_a_file_with_other_objects_is_read_where_it_is_trusted(tmp_path: Path) -> None:
+    optimizer, model = theirs()
+    torch.save({"optimizer": optimizer.state_dict(), "args": Arguments()}, tmp_path / "args.pt")
+    with pytest.raises(CheckpointError, match=r"could run any code: .*Arguments"):
+        read(tmp_path / "args.pt", model)
+    assert len(read(tmp_path / "args.pt", model, trust=True).plan.groups) == 2
+
+
 def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer, model = ours()
     monkeypatch.chdir(tmp_path)
