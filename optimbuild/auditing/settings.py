@@ -9,9 +9,8 @@ from typing import Any
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.checkpoint.constructor import constructor_arguments
 from optimbuild.checkpoint.group_options import IMPLEMENTATION, INITIAL, NO_OPTIONS, PLAIN, SCHEDULES, plain_option
-from optimbuild.checkpoint.named_optimizer import MEMBER
 from optimbuild.errors import ConfigError
-from optimbuild.plan.decision import Setting
+from optimbuild.plan.decision import MEMBER, Setting
 from optimbuild.plan.fold import RESERVED
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
