@@ -57,7 +57,7 @@ def report(
 
 def _refuse_other_file(output: str) -> None:
     """Raise an error if writing a report would replace a file that is none."""
-    from optimbuild.report.html.page import GENERATOR
+    from optimbuild.report.html.document import GENERATOR
 
     try:
         with open(output, "rb") as file:

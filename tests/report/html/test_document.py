@@ -84,7 +84,7 @@ def test_the_command_sets_two_configs_side_by_side(tmp_path: Path):
 
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("optimbuild.report.html.page.DATATABLES_STYLE", Library("no_such_package", "x.css"))
+    monkeypatch.setattr("optimbuild.report.html.document.DATATABLES_STYLE", Library("no_such_package", "x.css"))
     with pytest.raises(MissingPackageError, match=r"no_such_package, which is not installed.*optimbuild\[report\]"):
         plan_of(["fc.weight"]).to_html()
 

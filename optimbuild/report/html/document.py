@@ -1,4 +1,4 @@
-"""The page of one plan, or of two side by side: one file that holds its data, its libraries and its program."""
+"""The document of a plan, or of two side by side: one HTML file that holds its data, its libraries and its program."""
 
 from __future__ import annotations
 
