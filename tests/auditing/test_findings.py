@@ -105,6 +105,7 @@ def check_all(*checks: Any) -> dict[str, list[str]]:
     return {check.__name__: check() for check in checks}
 
 
+@pytest.mark.slow
 def test_zero_ddp_and_compiled_models_are_healthy():
     (found,) = run(1, check_all, check_zero, check_zero_of_torch, check_ddp, check_compiled)
     assert found == {"check_zero": [], "check_zero_of_torch": [], "check_ddp": [], "check_compiled": []}

@@ -526,7 +526,9 @@ def sharded_run(other: str) -> dict[str, Any]:
 
 
 @needs_fsdp2_on_cpu
-@pytest.mark.parametrize("other", EVERY)
+@pytest.mark.parametrize(
+    "other", [pytest.param(name, marks=pytest.mark.slow) if name == "muon" else name for name in EVERY]
+)
 def test_under_fsdp2_each_member_steps_its_shards(other):
     model, optimizer = built(other, LAYERS)
     expected = numbers(train(model, optimizer, steps=10))

@@ -398,6 +398,7 @@ def test_a_scaled_step_is_watched_when_it_is_taken():
         scaler.step(optimizer)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_compiled_once_and_not_watched():
     model = Net()
     optimizer = build_optimizer({**CONFIG, "implementation": "foreach"}, model)

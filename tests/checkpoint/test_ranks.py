@@ -168,6 +168,7 @@ def kill_while_saving(directory: str, delay: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_rank_killed_during_a_save_leaves_the_last_save_whole(tmp_path: Path) -> None:
     """Wherever it dies: what is there afterwards is one of the saves, all of it, and the next save works."""
     rng = random.Random(0)

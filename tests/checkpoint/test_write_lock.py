@@ -158,6 +158,7 @@ def saving_process(directory: str, seconds: float) -> None:
             save(optimizer, directory)
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_beside_each_other_leave_a_whole_save(tmp_path: Path) -> None:
     rng = random.Random(0)
     for i in range(4):

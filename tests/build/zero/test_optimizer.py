@@ -40,7 +40,7 @@ def every_kind() -> dict[str, bool]:
     return found
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("world_size", [1, 2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_ten_sharded_steps_equal_those_of_the_plain_optimizer(world_size):
     for rank in run(world_size, every_kind):
         assert len(rank) == 12

@@ -45,6 +45,7 @@ def build(model: nn.Module, **keys: Any) -> Any:
 # --- the config of the documentation ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_config_needs_nothing_but_the_constructor(tmp_path: Path) -> None:
     """In a process of its own, so that nobody has imported the integration before the runner does."""
     (tmp_path / "config.py").write_text(
@@ -64,6 +65,7 @@ def test_a_config_needs_nothing_but_the_constructor(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100, cwd=ROOT, capture_output=True)
 
 
+@pytest.mark.slow
 def test_transformers_beside_it_does_no_harm() -> None:
     code = (
         "import transformers; from mmengine.registry import OPTIMIZERS; from torch import nn; "
