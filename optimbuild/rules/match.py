@@ -62,11 +62,10 @@ class Entry(BaseModel):
 
     def hint(self, model: Inventory) -> str:
         """Return what to write where no parameter is of the kinds; nothing where some are."""
-        known = [kind for kind in ALL_KINDS if model.of_kinds([kind])]
-        lacking = [kind for kind in self.kinds if kind not in known]
+        lacking = [kind for kind in self.kinds if not model.of_kinds([kind])]
         if not lacking:
             return ""
-        there = listing(known) or "none"
+        there = listing([kind for kind in ALL_KINDS if model.of_kinds([kind])]) or "none"
         return f"{model.model or 'The model'} has no {' or '.join(lacking)}; its kinds are: {there}."
 
     def edit(self) -> Edit:

@@ -50,7 +50,7 @@ class Route:
         by_pattern = {f"patterns[{i}]": (text, model.matching(Pattern(text))) for i, text in enumerate(self.patterns)}
         by_kind = {f"kinds[{i}]": (kind, model.of_kinds([kind])) for i, kind in enumerate(self.kinds)}
         for option, (text, found) in (by_pattern | by_kind).items():
-            edits.ask(option, text, found, "" if option in by_pattern else _kinds_there(model, text))
+            edits.ask(option, text, found, "" if found or option in by_pattern else _kinds_there(model, text))
         routed = _names(by_pattern.values(), everything) & _names(by_kind.values(), everything)
         routed &= {param.name for param in model if len(param.shape) >= (self.min_dims or 0)}
         kept = self._kept_back(model, routed, edits)
