@@ -72,6 +72,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder with configs, an inventory file and a module."""
     files = {"own.yaml": OWN, "yacs.yaml": YACS, "model.json": json.dumps(MODEL), "builders_of_cli.py": MODULE}
     files["misspelt.yaml"] = OWN.replace("ratio", "ration")
+    files["typo.yaml"] = OWN.replace("optimizer:", "optimiser:")
     files["fine.yaml"] = OWN.replace("no_decay", "no_decay, bias: false")
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -148,7 +149,8 @@ def test_set_overrides_a_key_in_the_dialect_of_the_config(here, capsys, config, 
 def test_explain_shows_every_step_with_the_file_and_line_of_its_rule(here, capsys):
     status, out, err = run(capsys, "explain", "own.yaml", "-m", "model.json", "blocks.0.fc.bias", "head.weight")
     first, second = out.split("\n\n")
-    assert (status, err) == (0, "")
+    told = "Warning: rules[1] (layer_decay): no layer claims these parameters, so they keep the full LR: head.weight\n"
+    assert (status, err) == (0, told)
     assert first.startswith("blocks.0.fc.bias\n")
     assert second.startswith("head.weight\n")
     assert re.search(r"weight_decay +0.05 → 0 \(no_decay: ", first)
@@ -223,6 +225,7 @@ MISTAKES = {
     "unknown option": ((*PLAN, "--prams"), "--prams"),
     "config is missing": (("plan", "none.yaml", "-m", "model.json"), "none.yaml"),
     "config is a folder": (("plan", ".", "-m", "model.json"), "Is a directory"),
+    "key with another spelling": (("plan", "typo.yaml", "-m", "model.json"), "Did you mean 'optimizer'"),
     "config is a model": (("plan", "model.json", "-m", "model.json"), "dialect"),
     "config has a misspelt key": (("plan", "misspelt.yaml", "-m", "model.json"), "Did you mean 'ratio'?"),
     "model is missing": (("plan", "own.yaml", "-m", "none.json"), "none.json"),

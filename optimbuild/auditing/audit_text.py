@@ -22,14 +22,14 @@ def audit_text(plan: Plan, findings: Sequence[Finding], *, width: int = WIDTH) -
     return text_of(audit_lines(plan, findings, width=width))
 
 
-def audit_lines(plan: Plan, findings: Sequence[Finding], *, width: int = WIDTH) -> list[Line]:
+def audit_lines(plan: Plan, findings: Sequence[Finding], *, width: int = WIDTH, unicode: bool = True) -> list[Line]:
     """Return the lines of :func:`audit_text`."""
-    return [*plan_lines(plan, width=width), ("", ""), *finding_lines(findings, width)]
+    return [*plan_lines(plan, width=width, unicode=unicode), ("", ""), *finding_lines(findings, width)]
 
 
 def finding_lines(findings: Sequence[Finding], width: int) -> list[Line]:
     """Return the findings of an audit, the id of each and what it says."""
     if not findings:
         return [("no finding", "")]
-    title = (f"{counted(len(findings), 'finding')}, explained in {findings[0].page.partition('#')[0]}", "bold")
+    title = (f"{counted(len(findings), 'finding')}, explained on the page Audit of the documentation", "bold")
     return [title, *labelled([(each.id, each.text) for each in findings], width)]

@@ -74,6 +74,8 @@ def _loaded(path: Path, trust: bool) -> Any:
             with allowed([] if trust else _harmless()):
                 return torch.load(path, map_location="cpu", mmap=mapped, weights_only=not trust)
         except pickle.UnpicklingError as error:
+            if "GLOBAL " not in str(error):
+                raise CheckpointError(f"{path_text(path)} is no file that torch wrote, or it is damaged") from None
             raise CheckpointError(
                 f"{path_text(path)} holds more than tensors and plain data, which could run any code: "
                 f"{_culprit(str(error))}. --trust reads it all the same, if it is yours"

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command-line arguments, without the program's name; by default those of this process.
 
     Returns:
-        0; 1 where ``diff`` found a difference; 2 after an error, whose message is on stderr.
+        0; 1 where something differs, or a check found a fault; 2 after an error, whose message is on stderr.
     """
     for stream in (sys.stdout, sys.stderr):  # for terminals that cannot show every character
         if hasattr(stream, "reconfigure"):

@@ -17,7 +17,7 @@ from optimbuild.config.published import number_of_ranks
 from optimbuild.config.reading import Reading
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ConfigError
-from optimbuild.messages import printable, shown
+from optimbuild.messages import printable, shown, suggest
 from optimbuild.model.mmengine_config import run_config
 from optimbuild.values import is_empty
 
@@ -94,6 +94,7 @@ def _recognised(config: Any, overrides: Sequence[str]) -> tuple[ModuleType, dict
         raise ConfigError(
             f"this config is of no known dialect. A config has `optimizer` (our own), `TRAIN` (yacs) or "
             f"`optim_wrapper` (MMEngine); here there is: {', '.join(map(shown, list(raw)[:10])) or 'nothing'}."
+            f"{next(filter(None, [suggest(str(key), KEYS) for key in raw]), '')}"
         )
     return dialect, raw
 

@@ -60,13 +60,6 @@ def option_columns(groups: Sequence[GroupView], rows: Sequence[GroupView]) -> di
     return columns
 
 
-def setting_text(optimizer: str | None, options: Mapping[str, Any] | None) -> str:
-    """Return what a parameter gets: its optimizer and options, or ``frozen``."""
-    if options is None:
-        return "frozen"
-    return f"{optimizer}: {options_text(str(optimizer), options)}"
-
-
 def options_text(optimizer: str, options: Mapping[str, Any]) -> str:
     """Return options as text; a switch that is off is left out unless the optimizer fixes it."""
     fixed = find_optimizer(optimizer).fixed

@@ -276,3 +276,18 @@ def test_the_command_infer_writes_a_config_with_that_plan(
     assert "File exists" in capsys.readouterr().err
     assert main(["infer", "last.pt", "-m", "model.json"]) == 0
     assert capsys.readouterr().out == Path("found.yaml").read_text()
+
+
+def test_what_torch_did_not_write_is_no_reason_to_trust_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(inventory(Net()).to_dict()))
+    for content in (b"optimizer: {type: adamw}\n", bytes(20)):
+        (tmp_path / "last.pt").write_bytes(content)
+        assert main(["audit", str(tmp_path / "last.pt"), "-m", str(tmp_path / "model.json")]) == 2
+        told = capsys.readouterr().err
+        assert "is no file that torch wrote, or it is damaged" in told
+        assert "--trust" not in told
+
+
+def test_options_about_another_config_need_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "last.pt", "-m", "model.json", "--set", "optimizer.lr=1"]) == 2
+    assert "--set is about the config of --against, which is not given" in capsys.readouterr().err

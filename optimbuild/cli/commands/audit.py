@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optimbuild.cli.arguments import DIFFERENT, SAME, Json, Overrides
-from optimbuild.cli.output import print_lines, print_message, print_text, report_width
+from optimbuild.cli.arguments import DIFFERENT, SAME, Json, Optimizer, Overrides, WorldSize
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width, shows_unicode
 from optimbuild.cli.plans import inventory_for, plan_of_file
-from optimbuild.errors import OptimBuildError
+from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import printable, shown
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def audit(
         typer.Option("--against", metavar="CONFIG", help="Compare with the plan of this config.", show_default=False),
     ] = None,
     overrides: Overrides = None,
+    optimizer: Optimizer = None,
+    world_size: WorldSize = None,
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="ID", help="A finding to leave out. Repeatable.")
     ] = None,
@@ -58,8 +60,11 @@ def audit(
     from optimbuild.auditing.audit import audit_of
     from optimbuild.auditing.saved import found_saved
 
+    for flag, given in {"--set": overrides, "--optimizer": optimizer, "--world-size": world_size}.items():
+        if given and against is None:
+            raise ConfigError(f"{flag} is about the config of --against, which is not given")
     inventory = inventory_for(model)
-    config = None if against is None else plan_of_file(against, inventory, overrides)
+    config = None if against is None else plan_of_file(against, inventory, overrides, optimizer, world_size)
     found = audit_of(found_saved(checkpoint, inventory, config, optimizer=optimizer_type, trust=trust))
     found = found.ignoring(ignore or ())
     difference = None if config is None else config.diff(found.plan)
@@ -68,6 +73,8 @@ def audit(
         print_text(json.dumps({**found.to_dict(), **more}, allow_nan=False) + "\n")
     else:
         _print(found, config, (str(against), checkpoint))
+    for warning in () if config is None else config.warnings:
+        print_message("Warning", f"{against}: {warning}")
     raise typer.Exit(DIFFERENT if difference else SAME)
 
 
@@ -76,7 +83,7 @@ def _print(found: Audit, config: Plan | None, titles: tuple[str, str]) -> None:
     from optimbuild.report.diff_text import diff_lines
 
     width = report_width()
-    print_lines(audit_lines(found.plan, found.findings, width=width))
+    print_lines(audit_lines(found.plan, found.findings, width=width, unicode=shows_unicode()))
     if config is not None:
         print_lines([("", ""), *diff_lines(config, found.plan, titles, width=width)])
 

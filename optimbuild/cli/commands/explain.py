@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from optimbuild.cli.arguments import Config, Model, Optimizer, Overrides, WorldSize
-from optimbuild.cli.output import print_lines, report_width, shows_unicode
+from optimbuild.cli.output import print_lines, print_message, report_width, shows_unicode
 from optimbuild.cli.plans import inventory_for, places_of_rules, plan_of_file
 
 
@@ -33,3 +33,5 @@ def explain(
     look: dict[str, Any] = {"places": places, "width": report_width(), "unicode": shows_unicode()}
     blocks = [explain_lines(made, name, **look) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
+    for warning in made.warnings:
+        print_message("Warning", warning)

@@ -8,7 +8,7 @@ import typer
 
 from optimbuild.cli.output import print_lines
 from optimbuild.errors import ConfigError
-from optimbuild.messages import shown, suggest
+from optimbuild.messages import listing, shown, suggest
 
 KINDS = ("rules", "optimizers", "constructors")
 
@@ -34,7 +34,7 @@ def list_(
         str | None,
         typer.Argument(
             metavar=f"{'|'.join(KINDS)}|NAME",
-            help="By default all of them; or the name of one.",
+            help="By default all of them; or the name of one, or of a package such as timm or mmengine.",
             show_default=False,
             autocompletion=_complete_first,
         ),
@@ -56,5 +56,4 @@ def list_(
         return print_lines(lines_of_kinds((kind,)) if name is None else lines_of_entry(kind, name))
     if name is None:
         return print_lines(lines_of_name(kind, KINDS))
-    there = f"{', '.join(KINDS[:-1])} and one of {KINDS[-1]}"
-    raise ConfigError(f"there is a list of {there}, not of {shown(kind)}.{suggest(kind, KINDS)}")
+    raise ConfigError(f"there are lists of {listing(KINDS)}, and none of {shown(kind)}.{suggest(kind, KINDS)}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optimbuild.cli.arguments import BothOverrides, FirstOverrides, Model, Optimizer, SecondOverrides
+from optimbuild.cli.arguments import BothOverrides, Config, FirstOverrides, Model, Optimizer, SecondOverrides
 from optimbuild.cli.output import print_message
 from optimbuild.cli.plans import inventory_for, plan_of_file
 from optimbuild.errors import ConfigError, OptimBuildError
@@ -15,11 +15,9 @@ from optimbuild.messages import printable, shown
 
 
 def report(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A config file of any dialect.", show_default=False)],
+    config: Config,
     model: Model = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE.html", help="Where to write.", show_default=False)
-    ] = "plan.html",
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE.html", help="Where to write.")] = "plan.html",
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="CONFIG_B", help="Another config, side by side.", show_default=False),
@@ -34,13 +32,15 @@ def report(
 ) -> None:
     """Write a plan as one HTML file: pictures, tables and every step, without a network.
 
-    With ``--against`` two plans are side by side. Needs optimbuild[report].
+    With --against two plans are side by side. Needs optimbuild[report].
     """
     _refuse_other_file(output)
+    if against is None and second_overrides:
+        raise ConfigError("--set-b is for the second config; name it with --against")
     configs = [config] if against is None else [config, against]
     inventory, titles, plans = inventory_for(model, *configs), [], []
     for file, more in zip(configs, (first_overrides or (), second_overrides or ()), strict=False):
-        titles.append(" ".join([Path(file).name, *(f"--set {override}" for override in more)]))
+        titles.append(" ".join([Path(file).name, *(f"--set {override}" for override in (*(overrides or ()), *more))]))
         try:
             plans.append(plan_of_file(file, inventory, [*(overrides or ()), *more], optimizer, world_size))
         except ConfigError as error:
@@ -52,19 +52,22 @@ def report(
         Path(output).write_text(text, "utf-8")
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise OptimBuildError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
+    for title, made in zip(titles, plans, strict=True):
+        for warning in made.warnings:
+            print_message("Warning", f"{title}: {warning}" if against else warning)
     print_message("Wrote", f"{printable(output)}: {len(text) / 2**20:.1f} MiB, which a browser opens")
 
 
 def _refuse_other_file(output: str) -> None:
     """Raise an error if writing a report would replace a file that is none."""
-    from optimbuild.report.html.document import GENERATOR
+    from optimbuild.report.html.document import is_report
 
     try:
         with open(output, "rb") as file:
             head = file.read(4096)
     except (OSError, ValueError):
         return  # writing says what is wrong
-    if head and GENERATOR.encode() not in head:
+    if head and not is_report(head):
         raise OptimBuildError(
             f"{shown(output)} exists and is no report, so it is not replaced. Choose another name, or remove it first."
         )

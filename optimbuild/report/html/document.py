@@ -64,6 +64,16 @@ def page(plans: Sequence[PlanView], titles: Sequence[str] = (), world_size: int 
     )
 
 
+def is_report(head: bytes) -> bool:
+    """Say whether a file that begins like this is a report: a page that says so of itself.
+
+    >>> is_report(b"Notes: try `optimbuild report`")
+    False
+    """
+    mark = f'<meta name="generator" content="{GENERATOR}">'
+    return head.lower().startswith(b"<!doctype html") and mark.encode() in head
+
+
 def _own(name: str) -> str:
     return (files("optimbuild.report.html") / "files" / name).read_text("utf-8")
 

@@ -65,11 +65,17 @@ def test_the_command_writes_a_report_and_replaces_only_reports(tmp_path: Path, c
         assert f"Wrote: {report}: " in capsys.readouterr().err
     (data,) = data_of(report.read_text("utf-8"))["plans"]
     assert (data["title"], len(data["names"]), len(data["memory"]["state"])) == ("internimage_t_finetune.yaml", 630, 4)
-    other = tmp_path / "notes.html"
-    other.write_text("<p>mine</p>")
-    assert main(["report", CONFIG, "-m", MODEL, "-o", str(other)]) == 2
-    assert "exists and is no report, so it is not replaced" in capsys.readouterr().err
-    assert other.read_text() == "<p>mine</p>"
+    for text in ("<p>mine</p>", "# Notes\n\nTry `optimbuild report`.\n"):
+        other = tmp_path / "notes.html"
+        other.write_text(text)
+        assert main(["report", CONFIG, "-m", MODEL, "-o", str(other)]) == 2
+        assert "exists and is no report, so it is not replaced" in capsys.readouterr().err
+        assert other.read_text() == text
+
+
+def test_an_override_of_a_second_config_needs_one(capsys: pytest.CaptureFixture[str]):
+    assert main(["report", CONFIG, "-m", MODEL, "--set-b", "optimizer.lr=1"]) == 2
+    assert "--set-b is for the second config; name it with --against" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("with_libraries")
