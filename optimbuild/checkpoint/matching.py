@@ -12,7 +12,9 @@ from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.named_optimizer import NamedOptimizer
 from optimbuild.checkpoint.saved_state import SavedState
 from optimbuild.checkpoint.state_entries import (
+    STEP,
     Entries,
+    below_zero,
     depends_on_shape,
     expected_state,
     is_nested,
@@ -167,6 +169,9 @@ def _match_one(
         if is_nested(value) and (entry is None or entry.kind == "nested"):
             if not wrong.in_order:
                 wrong.shapes.append(f"{name} ({key}): a {type(value).__name__} saved, {ONLY_IN_ORDER}")
+            continue
+        if key == STEP and (problem := below_zero(value)):
+            wrong.shapes.append(f"{name} ({key}): {problem}")
             continue
         if entry is not None and type(value) is torch.Tensor and value.dtype is entry.dtype:
             here = shape if entry.kind == "like" else entry.shape or ()

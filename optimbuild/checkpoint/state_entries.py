@@ -40,6 +40,8 @@ class StateEntry:
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 """The whole numbers that a tensor can hold."""
+STEP = "step"
+"""The entry in which the optimizers of torch count steps."""
 
 Entries = Mapping[str, StateEntry]
 
@@ -257,6 +259,19 @@ def mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:
     elif value.numel() != 1 or entry.kind == "text":
         return f"{tuple(value.shape)} saved, a {'text' if entry.kind == 'text' else 'single number'} here"
     return ""
+
+
+def below_zero(value: Any) -> str:
+    """Say that a count of steps is below 0, from which a step may divide by 0; an empty text where it is not.
+
+    >>> below_zero(torch.tensor(-1.0)), below_zero(3)
+    ('-1.0 steps saved', '')
+    """
+    if isinstance(value, torch.Tensor):
+        if value.numel() != 1 or value.is_complex() or value.is_meta:
+            return ""
+        value = value.item()
+    return f"{value} steps saved" if isinstance(value, (int, float)) and value < 0 else ""
 
 
 def _number_mismatch(value: Any, entry: StateEntry | None, param: torch.Tensor) -> str:

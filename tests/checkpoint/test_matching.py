@@ -89,3 +89,13 @@ def test_what_is_neither_tensor_nor_number_is_refused() -> None:
     assert "head.bias (exp_avg): the number 3 saved, a tensor of shape (4,) here" in str(caught.value)
     assert "head.weight (exp_avg): [1] saved, which is neither tensor nor number" in str(caught.value)
     assert "norm.bias (step): (2,) saved, a single number here" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [-1, torch.tensor(-1.0)])
+def test_a_count_of_steps_below_zero_is_refused(count: object) -> None:
+    _, optimizer = trained()
+    state = optimizer_state(optimizer)
+    state["state"]["head.weight"]["step"] = count
+    _, fresh = trained(steps=0)
+    with pytest.raises(CheckpointError, match=r"head.weight \(step\): -1.* steps saved"):
+        load_optimizer_state(fresh, state)
