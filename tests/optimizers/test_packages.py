@@ -35,7 +35,7 @@ NAMES = (
 )
 
 NEED_MORE = {
-    "torch": {"LBFGS", "Muon", "SparseAdam"},
+    "torch": {"LBFGS", "Muon", "SparseAdam"} & set(dir(torch.optim)),  # the oldest has no Muon
     "pytorch_optimizer": {
         *("AliG", "LBFGS"),  # a closure
         *("AdaHessian", "SophiaH"),  # a gradient of the gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -62,8 +63,6 @@ def test_an_impossible_kernel_is_refused_wherever_it_is_asked_for(given):
 
 def test_adagrad_is_fused_on_accelerators_where_torch_has_the_kernel():
     fuses = not find_optimizer("Adagrad").fuses_only_on_cpu
-    parameter = torch.nn.Parameter(torch.zeros(2, device="cuda" if torch.cuda.is_available() else "cpu"))
-    source = torch.optim.Adagrad([parameter])._init_group.__code__.co_consts
-    assert fuses == ("cuda_unsupported" not in str(source))
+    assert fuses == ("cuda_unsupported" not in inspect.getsource(torch.optim.Adagrad))
     elsewhere = make_plan({"optimizer": {"type": "Adagrad", "lr": 0.1}}, inventory(on_cpu=False))
     assert elsewhere.groups[0].implementation == ("fused" if fuses else "foreach")
