@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.param_info import ParamInfo
 from optimbuild.plan.plan import Plan
 from optimbuild.registry.optimizer_type import OptimizerType
 
@@ -83,6 +84,10 @@ class Found:
             for position in group.positions:
                 found[position] = (*found[position], number) if found[position] else alone
         return found
+
+    def with_groups(self) -> Iterator[tuple[ParamInfo, tuple[int, ...]]]:
+        """Yield every parameter with the numbers of the groups that hold it."""
+        return zip(self.inventory, self.groups_of, strict=True)
 
     def names(self, positions: Sequence[int]) -> tuple[str, ...]:
         """Return the names of parameters, by their positions."""

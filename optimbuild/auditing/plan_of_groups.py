@@ -27,10 +27,7 @@ def plan_of_groups(found: Found, rates: Sequence[float | None]) -> Plan:
         rates: The LR of each group, before a scheduler moved it.
     """
     by_group = _settings_of_groups(found, rates)
-    rows = [
-        by_group[groups[-1]] if groups and param.trainable else FROZEN
-        for param, groups in zip(found.inventory, found.groups_of, strict=True)
-    ]
+    rows = [by_group[groups[-1]] if groups and param.trainable else FROZEN for param, groups in found.with_groups()]
     index: dict[tuple[Any, ...], int] = {}
     settings: list[Setting] = []
     number_of: dict[int, int] = {}

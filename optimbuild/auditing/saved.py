@@ -31,6 +31,12 @@ from optimbuild.plan.plan import Plan
 ANY = {"optimizer": {"type": "adamw"}}
 """A config under which every model can be planned, for the names of its parameters and their known splits."""
 
+RECIPE = (
+    "Save `param_names` in each of its groups (optimbuild.checkpoint.names_of gives them), or audit the live "
+    "optimizer: optimbuild.audit(optimizer, model)."
+)
+"""What gives the names of saved groups that have none."""
+
 
 def found_saved(
     path: str | os.PathLike[str],
@@ -54,7 +60,7 @@ def found_saved(
         UnknownNameError: No optimizer has this name.
     """
     tensors = [_tensor(shape, dtype) for shape, dtype in ((p.shape, p.dtype) for p in model)]
-    names = KnownNames(_stand_in(against or make_plan(ANY, _all_trained(model)), tensors))
+    names = KnownNames(_stand_in(against or make_plan(ANY, _all_trained(model)), tensors), recipe=RECIPE)
     kinds = SavedKinds(optimizer, against)
     groups: list[FoundGroup] = []
     states: list[Mapping[str, Mapping[str, Any]]] = []

@@ -17,7 +17,7 @@ from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
 from optimbuild.plan.base_options import given_options, path_of
 from optimbuild.plan.plan import Plan
-from optimbuild.plan.routing import closure_needed, needs_closure
+from optimbuild.plan.routing import calls_closure, closure_needed
 from optimbuild.registry import find_optimizer
 from optimbuild.registry.optimizer_type import KERNELS, OptimizerType
 
@@ -61,7 +61,7 @@ def _member(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> to
     """Construct a member of a composite."""
     member = _checked(plan, kind, partial(kind.load(), groups, **_common_options(plan, kind, groups)))
     first = next(group for group in plan.groups if group.optimizer == kind.name)
-    if needs_closure(kind, first):  # planning did not ask a class whose options are declared
+    if calls_closure(kind, first):  # planning did not ask a class whose options are declared
         raise ConfigError(closure_needed(kind.name), path_of(plan.spec, kind))
     return member
 

@@ -17,6 +17,14 @@ from optimbuild.model.names import WRAPPED
 
 Rename = Mapping[str, str] | Callable[[str], str] | None
 
+RECIPE = (
+    "Put a list `param_names` into each of its groups, or pass the names to load_optimizer_state: "
+    "names=[[...], [...]], a list for each saved group; or the function that made the groups: names=lambda model: "
+    "[[...], [...]]. optimbuild.checkpoint.names_of(optimizer.param_groups, model) returns them for a live optimizer, "
+    "to be saved with the next checkpoint."
+)
+"""What gives the names of saved groups that have none, for messages."""
+
 
 class KnownNames:
     """The names that the resuming optimizer and its plan know.
@@ -24,15 +32,17 @@ class KnownNames:
     Args:
         named: That optimizer.
         rename: What saved names are called now: new prefixes by old ones, or a function of a name.
+        recipe: What gives names to saved groups that have none, for messages.
     """
 
-    def __init__(self, named: NamedOptimizer, rename: Rename = None) -> None:
+    def __init__(self, named: NamedOptimizer, rename: Rename = None, recipe: str = RECIPE) -> None:
         if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
             raise CheckpointError(f"rename must be a mapping of prefixes or a function, not {shown(rename)}")
         self._named = named
         self._params = named.params
         self.plan = named.plan
         self.model = getattr(named.optimizer, "model", None)
+        self.recipe = recipe
         self._rename = rename
         self._used: set[str] = set()
         self._asked = False

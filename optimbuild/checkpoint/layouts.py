@@ -7,7 +7,7 @@ from typing import Any
 
 from optimbuild.checkpoint.known_names import KnownNames
 from optimbuild.checkpoint.saved_state import SavedState
-from optimbuild.checkpoint.unnamed_groups import RECIPE, GivenNames, given_names, proved_names
+from optimbuild.checkpoint.unnamed_groups import GivenNames, given_names, nothing_says, proved_names
 from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing, shown
 
@@ -140,10 +140,7 @@ def _names_of(
         )
     else:
         return proved_names(full, state, names)
-    raise CheckpointError(
-        "nothing says which state belongs to which parameter: the saved groups have no `param_names` or `name`, "
-        f"and {why}. {RECIPE}"
-    )
+    raise nothing_says(why, names)
 
 
 def _entries(name: str, found: Any) -> dict[str, Any]:

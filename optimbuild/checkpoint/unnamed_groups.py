@@ -20,13 +20,6 @@ from optimbuild.model.survey import survey
 GivenNames = Sequence[Any] | Callable[[nn.Module], Iterable[Any]] | None
 """Names of saved groups: a list for each group, or the function that made the groups of a model."""
 
-RECIPE = (
-    "Put a list `param_names` into each of its groups, or pass the names to load_optimizer_state: "
-    "names=[[...], [...]], a list for each saved group; or the function that made the groups: names=lambda model: "
-    "[[...], [...]]. optimbuild.checkpoint.names_of(optimizer.param_groups, model) returns them for a live optimizer, "
-    "to be saved with the next checkpoint."
-)
-
 
 def names_of(groups: Any, model: nn.Module) -> list[list[str]]:
     """Return the names of the parameters in each group of a live optimizer.
@@ -139,9 +132,19 @@ def proved_names(
         why = f"more than one way to split the model fits ({', '.join(sorted(set(fitting.values())))})"
     elif names.orders:
         why += f", and none of the known ways to split the model's parameters fits {counted(_count(groups), 'tensor')}"
-    raise CheckpointError(
+    raise nothing_says(why, names)
+
+
+def nothing_says(why: str, names: KnownNames) -> CheckpointError:
+    """Return the error for saved groups of which nothing tells the parameters.
+
+    Args:
+        why: Why their order does not.
+        names: The names of the model, with what to say that helps.
+    """
+    return CheckpointError(
         "nothing says which state belongs to which parameter: the saved groups have no `param_names` or `name`, "
-        f"and {why}. {RECIPE}"
+        f"and {why}. {names.recipe}"
     )
 
 

@@ -91,11 +91,11 @@ def refuse_closures(groups: Sequence[Group], rules: Sequence[Applied]) -> None:
     first = {group.optimizer: group for group in reversed(groups)}
     for name, group in first.items() if len(first) > 1 else ():
         kind = find_optimizer(name)
-        if kind.schema is None and needs_closure(kind, group):
+        if kind.schema is None and calls_closure(kind, group):
             raise ConfigError(closure_needed(name), _blamed(group.params[0], rules))
 
 
-def needs_closure(kind: OptimizerType, group: Group) -> bool:
+def calls_closure(kind: OptimizerType, group: Group) -> bool:
     """Say whether an optimizer takes a step only with a closure, by a step on a tiny tensor."""
     from optimbuild.plan import state_probe  # as below
 

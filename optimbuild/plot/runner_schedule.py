@@ -65,7 +65,7 @@ def _settings(config: Mapping[str, Any], optimizer: str | None) -> list[dict[str
     if not settings or not all(isinstance(each, Mapping) for each in settings):
         raise ConfigError(
             f"a config whose schedule can be drawn is one of MMEngine with `{KEY}`, a list of schedulers; here it is "
-            f"{shown(found)}. Or name a schedule of torch, with --steps",
+            f"{'missing' if found is None else shown(found)}. Or name a schedule of torch, with --steps",
             KEY,
         )
     return [dict(each) for each in settings]

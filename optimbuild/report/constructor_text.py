@@ -9,7 +9,7 @@ from optimbuild.messages import printable
 from optimbuild.registry import CONSTRUCTORS, load_plugins
 from optimbuild.registry.constructor_type import ConstructorType
 from optimbuild.report.notation import option_text
-from optimbuild.report.registry_text import type_text
+from optimbuild.report.registry_text import place_text, plain_doc, type_text
 from optimbuild.report.table import Line, labelled
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def constructors_lines() -> list[Line]:
     pairs = []
     for name in CONSTRUCTORS.names():
         summary = _doc(CONSTRUCTORS.get(name)).partition("\n")[0]
-        pairs += [(name, summary or "(no docstring)"), ("", _where(name))]
+        pairs += [(name, summary or "(no docstring)"), ("", place_text(CONSTRUCTORS.get(name)))]
     rows = enumerate(labelled(pairs, None))
     return [("constructors", "bold"), *[(f"  {text}".rstrip(), "" if i % 2 == 0 else "dim") for i, (text, _) in rows]]
 
@@ -37,7 +37,12 @@ def constructor_lines(name: str) -> list[Line]:
 
     load_plugins()
     entry: ConstructorType = CONSTRUCTORS.get(name)
-    lines = [(name, "bold"), (f"  {_where(name)}", "dim"), (f"  {CONSTRUCTORS.origin(name)}", "dim"), ("", "")]
+    lines = [
+        (name, "bold"),
+        (f"  {place_text(entry)}", "dim"),
+        (f"  {CONSTRUCTORS.origin(name)}", "dim"),
+        ("", ""),
+    ]
     lines += [(f"  {printable(line)}".rstrip(), "") for line in _doc(entry).splitlines()]
     if entry.keys is None:
         return lines
@@ -50,19 +55,9 @@ def _key_lines(schema: Schema) -> list[Line]:
         default = f"default {option_text(about.get('default'))}"
         needed = "required" if key in schema.get("required", ()) else default
         pairs.append((key, f"{type_text(about, schema.get('$defs', {}))}; {needed}"))
-        pairs += [("", _plain(" ".join(text.split())))] if (text := about.get("description")) else []
+        pairs += [("", plain_doc(" ".join(text.split())))] if (text := about.get("description")) else []
     return [(f"    {text}", style) for text, style in labelled(pairs, 100)]
 
 
 def _doc(entry: ConstructorType) -> str:
-    return _plain(inspect.getdoc(entry.read) or "")
-
-
-def _where(name: str) -> str:
-    place = CONSTRUCTORS.origin(name)
-    return f"{place.module}:{place.line}" + f" ({place.package})" * bool(place.package)
-
-
-def _plain(text: str) -> str:
-    """Return a docstring without its markup of code."""
-    return text.replace("``", "`")
+    return plain_doc(inspect.getdoc(entry.read) or "")

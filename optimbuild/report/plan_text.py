@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from optimbuild.errors import OptimBuildError
 from optimbuild.messages import counted, listing, shown, suggest
 from optimbuild.report.folded_table import folded_lines
 from optimbuild.report.groups_table import group_lines
-from optimbuild.report.interfaces import GroupView, PlanView
+from optimbuild.report.interfaces import PlanView
 from optimbuild.report.notation import count_text, plain_text
-from optimbuild.report.option_columns import by_optimizer, options_text, shared_options
+from optimbuild.report.option_columns import by_optimizer, optimizer_text
 from optimbuild.report.params_tree import param_lines
 from optimbuild.report.table import WIDTH, Line, labelled, text_of
 
@@ -102,13 +100,7 @@ def _heading(plan: PlanView, width: int) -> list[Line]:
         ),
         *[("frozen", f"{count_text(frozen_total)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
         *[("kept", f"running statistics of {counted(len(kept), 'module')}: {listing(kept, 5)}")] * bool(kept),
-        *[("optimizer", _optimizer_text(name, groups)) for name, groups in by_optimizer(plan.groups).items()],
+        *[("optimizer", optimizer_text(name, groups)) for name, groups in by_optimizer(plan.groups).items()],
         *[("zero", "the optimizer state is sharded")] * (plan.spec.zero is not False),
     ]
     return labelled(pairs, width, {"model": "bold", "optimizer": "bold"}, INDENT)
-
-
-def _optimizer_text(name: str, groups: Sequence[GroupView]) -> str:
-    kernels = dict.fromkeys(group.implementation for group in groups)
-    head, shared = ", ".join([name, *kernels, counted(len(groups), "group")]), shared_options(groups)
-    return f"{head}; {options_text(name, shared)}" if shared else head

@@ -42,7 +42,7 @@ def list_lines(kinds: Sequence[str]) -> list[Line]:
         pairs = []
         for name in registry.names():
             entry = registry.get(name)
-            pairs += [(name, _summary(entry)), ("", _where(entry))]
+            pairs += [(name, _summary(entry)), ("", place_text(entry))]
         lines += [("", "")] * bool(lines) + [(kind, "bold")]
         lines += [
             (f"  {text}".rstrip(), "" if i % 2 == 0 else "dim") for i, (text, _) in enumerate(labelled(pairs, None))
@@ -100,8 +100,8 @@ def entry_lines(kind: str, name: str) -> list[Line]:
     entry: Any = find_rule(name) if kind == "rules" else find_optimizer(name)
     schema = _schema(entry)
     place = origin(entry)
-    about = [_plain(line) for line in _doc(entry).splitlines()]
-    lines = [(name, "bold"), (f"  {_where(entry)}", "dim"), *[(f"  {place}", "dim")] * bool(place.file), ("", "")]
+    about = [plain_doc(line) for line in _doc(entry).splitlines()]
+    lines = [(name, "bold"), (f"  {place_text(entry)}", "dim"), *[(f"  {place}", "dim")] * bool(place.file), ("", "")]
     lines += [(f"  {printable(line)}".rstrip(), "") for line in about]
     if isinstance(entry, OptimizerType):
         lines += [("", "")] * bool(about) + [(f"  {printable(_target(entry))}", "")]
@@ -128,7 +128,7 @@ def _option_lines(entry: Any, schema: Schema) -> list[Line]:
             default = f"default {option_text(about.get('default'))}"
         pairs.append((option, f"{type_text(about, schema.get('$defs', {}))}; {default}"))
         if "description" in about:
-            pairs.append(("", _plain(" ".join(about["description"].split()))))
+            pairs.append(("", plain_doc(" ".join(about["description"].split()))))
     if not properties:
         pairs = [("", "none" if "properties" in schema else f"{inspect.signature(entry)}, not declared with types")]
     return [(f"    {text}", style) for text, style in labelled(pairs, 100)]
@@ -178,7 +178,7 @@ def _summary(entry: Any) -> str:
     """Return the first line of the docstring; for an optimizer that is registered as data, its target."""
     if isinstance(entry, OptimizerType):
         return _target(entry)
-    return _plain(_doc(entry).partition("\n")[0]) or "(no docstring)"
+    return plain_doc(_doc(entry).partition("\n")[0]) or "(no docstring)"
 
 
 def _target(entry: OptimizerType) -> str:
@@ -198,11 +198,12 @@ def _doc(entry: Any) -> str:
     return doc.partition("\n\n>>>")[0]
 
 
-def _where(entry: Any) -> str:
+def place_text(entry: Any) -> str:
+    """Return the module and line of an entry, and the package that it comes from."""
     place = origin(entry)
     return f"{place.module}:{place.line}" + f" ({place.package})" * bool(place.package)
 
 
-def _plain(text: str) -> str:
+def plain_doc(text: str) -> str:
     """Return a line of a docstring without reStructuredText markup."""
     return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "`")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import itertools
 import linecache
 import math
-import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from transformers import SchedulerType, get_scheduler
 from optimbuild import OptimBuildWarning, build_optimizer
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from tests import distributed
+from tests.copies import COPIES
 from tests.models import CONFIG, Net
 from tests.properties import examples
 
@@ -421,19 +420,6 @@ def test_a_compiled_step_is_compiled_once_and_not_watched():
     assert len(graphs) <= 2 * first  # torch compiles twice: the state is new at the first step
 
 
-def through_torch_save(value: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=False)
-
-
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
-    "torch.save": through_torch_save,
-    "a copy of a copy": lambda value: copy.deepcopy(through_torch_save(value)),
-}
 SEVERAL = {
     **CONFIG,
     "optimizers": {"slow": {"type": "sgd", "lr": 1e-4}},

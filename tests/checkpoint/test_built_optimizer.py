@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from optimbuild.checkpoint import load_optimizer_state, optimizer_state
 from optimbuild.checkpoint.built_optimizer import built_class, original_class
 from optimbuild.registry import optimizer as registered
 from tests.checkpoint.training import step
+from tests.copies import COPIES
 
 OPTIMIZER = {"type": "adamw", "lr": 0.1, "weight_decay": 0.05}
 RULES = [{"type": "no_decay"}, {"type": "layer_decay", "ratio": 0.5}, {"type": "freeze", "patterns": ["blocks.0"]}]
@@ -39,21 +39,6 @@ class Hooked(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         return {"blocks.1.weight"}
-
-
-def through_torch_save(value: Any) -> Any:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=False)
-
-
-COPIES: dict[str, Callable[[Any], Any]] = {
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
-    "old pickle": lambda value: pickle.loads(pickle.dumps(value, protocol=2)),
-    "torch.save": through_torch_save,
-}
 
 
 def trained(config: dict[str, Any] = CONFIG, steps: int = 2) -> tuple[Hooked, torch.optim.Optimizer]:

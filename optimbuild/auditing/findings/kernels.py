@@ -32,7 +32,7 @@ def _is_open(group: FoundGroup) -> bool:
 
 
 def _would_fuse(group: FoundGroup, examined: Examined) -> bool:
-    if "fused" not in group.kind.implementations or any(group.entries.get(key) for key in ("capturable",)):
+    if "fused" not in group.kind.implementations or group.entries.get("capturable"):
         return False
     model = examined.found.inventory
     params = [model.params[position] for position in group.positions if model.params[position].trainable]

@@ -12,12 +12,7 @@ from optimbuild.messages import counted, listing
 @finding("parameter-in-no-group")
 def in_no_group(examined: Examined) -> Iterator[Answer]:
     """A trainable parameter that no optimizer steps: it keeps its first value."""
-    found = examined.found
-    names = [
-        param.name
-        for param, groups in zip(found.inventory, found.groups_of, strict=True)
-        if param.trainable and not groups
-    ]
+    names = [param.name for param, groups in examined.found.with_groups() if param.trainable and not groups]
     if names:
         yield f"{counted(len(names), 'trainable parameter')} in no group, so never trained", names
 
@@ -53,12 +48,7 @@ def in_two_optimizers(examined: Examined) -> Iterator[Answer]:
 @finding("frozen-in-group")
 def frozen_in_group(examined: Examined) -> Iterator[Answer]:
     """A parameter without gradient that is in a group."""
-    found = examined.found
-    names = [
-        param.name
-        for param, groups in zip(found.inventory, found.groups_of, strict=True)
-        if groups and not param.trainable
-    ]
+    names = [param.name for param, groups in examined.found.with_groups() if groups and not param.trainable]
     if names:
         yield f"{counted(len(names), 'parameter')} with requires_grad False in a group: it does nothing there", names
 

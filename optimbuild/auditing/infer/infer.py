@@ -77,10 +77,8 @@ def infer(plan: Plan) -> Inferred:
     for config in _configs(target):
         if best is None or _length(config) < _length(best):
             best = config
-    if best is None:
-        raise ModelError("no config of ours makes a plan of this model")
-    made = target.made(best)
-    if made is None:
+    made = None if best is None else target.made(best)
+    if best is None or made is None:
         raise ModelError("no config of ours makes a plan of this model")
     return Inferred(best, made, plan.diff(made))
 

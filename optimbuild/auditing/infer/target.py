@@ -45,7 +45,7 @@ class Target:
     @cached_property
     def patterns(self) -> NamePatterns:
         """The patterns of the trained parameters; what is frozen may match as well."""
-        return NamePatterns(tuple(self.options))
+        return NamePatterns(self.options)
 
     @cached_property
     def to_freeze(self) -> list[str]:

@@ -61,12 +61,7 @@ def spec_of(
         {
             "optimizer": {"type": published.optimizer.type, **options},
             **own.model_dump(exclude={"like"}),
-            "optimizers": {
-                name: found_optimizer(each.model_dump(), join(published.cfg, "optimizers", name), published.scope)[
-                    0
-                ].model_dump()
-                for name, each in own.optimizers.items()
-            },
+            "optimizers": {name: _found(published, name, each.model_dump()) for name, each in own.optimizers.items()},
             "rules": [*translation.rules, *(rule.model_dump() for rule in own.rules), *restricted],
         }
     )
@@ -74,6 +69,12 @@ def spec_of(
     last = f"rules[{len(translation.rules) + len(own.rules)}]"
     paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".patterns")}
     return Reading(spec, (*warnings, *translation.warnings), paths)
+
+
+def _found(published: Published, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one of our own further optimizers, with the name by which the scope of the config knows it."""
+    found, _ = found_optimizer(given, join(published.cfg, "optimizers", name), published.scope)
+    return found.model_dump()
 
 
 def _translated(published: Published) -> Translation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator
 from operator import attrgetter
 from typing import Any
 
@@ -13,11 +13,9 @@ from optimbuild.model.inventory_file import param_to_dict
 from optimbuild.model.param_info import ParamInfo
 from optimbuild.registry import RULES
 from optimbuild.report.html.columns import column
-from optimbuild.report.interfaces import GroupView, PlanView, StepView
-from optimbuild.report.notation import column_texts, option_text
+from optimbuild.report.interfaces import PlanView, StepView
+from optimbuild.report.option_columns import columns_of_options
 
-ALWAYS = ("lr", "weight_decay")
-"""The options that have a column even where all groups share them."""
 OF_EACH = ("name", "shape", "aliases")
 """What differs from parameter to parameter; all else that is known of one is shared by many."""
 
@@ -44,7 +42,7 @@ def plan_data(plan: PlanView, title: str, world_size: int) -> dict[str, Any]:
         "rules": [_rule(plan, i) for i in range(len(plan.spec.rules))],
         "start": {"optimizer": plan.base[0].name, "options": dict(plan.base[1])},
         "groups": list(_groups(plan)),
-        "columns": option_columns(plan.groups),
+        "columns": columns_of_options(plan.groups),
         "depth": _depths(model),
         **_memory(plan, world_size),
         "kept": list(plan.kept_statistics),
@@ -94,21 +92,6 @@ def _groups(plan: PlanView) -> Iterator[dict[str, Any]]:
             "implementation": group.implementation,
             "name": group.name,
         }
-
-
-def option_columns(groups: Sequence[GroupView]) -> dict[str, list[str]]:
-    """Return the options that have a column, by name, as one text per group; empty where a group has no such option."""
-    options = [group.options for group in groups]
-    keys = [key for key in dict.fromkeys(key for found in options for key in found) if _varies(key, options)]
-    found: dict[str, list[str]] = {}
-    for key in dict.fromkeys([*ALWAYS, *keys]):
-        texts = iter(column_texts([given[key] for given in options if key in given]))
-        found[key] = [next(texts) if key in given else "" for given in options]
-    return found
-
-
-def _varies(key: str, options: Sequence[Mapping[str, Any]]) -> bool:
-    return len({option_text(given[key]) if key in given else None for given in options}) > 1
 
 
 def _depths(model: Inventory) -> dict[str, Any] | None:

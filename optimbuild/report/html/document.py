@@ -19,6 +19,7 @@ from optimbuild.report.html.libraries import DATATABLES, DATATABLES_STYLE, PLOTL
 from optimbuild.report.html.notebook import group_table
 from optimbuild.report.interfaces import PlanView
 from optimbuild.report.notation import count_text
+from optimbuild.report.option_columns import by_optimizer, optimizer_text
 
 SCRIPTS = ("text", "colours", "tree", "plans", "icicle", "ladder", "rows", "table", "details", "memory", "main")
 """The files of the page's program. They share one scope, so their order does not matter but for reading."""
@@ -102,13 +103,13 @@ def _title(plans: Sequence[PlanView], names: Sequence[str]) -> str:
 def _head(plan: PlanView, name: str) -> str:
     """Return the facts of a plan that stand at the top of its page."""
     params, frozen = plan.inventory.params, frozenset(plan.frozen)
-    optimizers = dict.fromkeys(f"{group.optimizer} ({group.implementation})" for group in plan.groups)
+    optimizers = [optimizer_text(name, groups) for name, groups in by_optimizer(plan.groups).items()]
     facts = {
         "parameters": count_text(sum(param.numel for param in params)),
         "tensors": f"{len(params):,}",
         "frozen": f"{count_text(sum(p.numel for p in params if p.name in frozen))} in {counted(len(frozen), 'tensor')}",
         "groups": f"{len(plan.groups):,}",
-        "optimizer": ", ".join(optimizers),
+        "optimizer": " | ".join(optimizers),
         "fingerprint": plan.fingerprint[:12],
     }
     rows = [(key, text) for key, text in facts.items() if key != "frozen" or frozen]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 from optimbuild.messages import counted, printable
-from optimbuild.report.html.data import option_columns
 from optimbuild.report.interfaces import PlanView
 from optimbuild.report.notation import count_text
+from optimbuild.report.option_columns import columns_of_options
 
 ROWS = 100
 """How many groups have a row; a cell's output stays small."""
@@ -38,7 +38,7 @@ def notebook_table(plan: PlanView) -> str:
 
 def group_table(plan: PlanView) -> str:
     """Return the groups of a plan, and what is frozen, as an HTML table."""
-    columns = option_columns(plan.groups)
+    columns = columns_of_options(plan.groups)
     several = len({group.optimizer for group in plan.groups}) > 1
     head = ["group", *["optimizer"] * several, *columns, "tensors", "elements", "parameters"]
     rows = [

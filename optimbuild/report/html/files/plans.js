@@ -64,7 +64,7 @@ class PlanOfPage {
   /** Return the text of an option's value in the table's notation. */
   optionText(key, value) {
     this.texts ??= {};
-    this.texts[key] ??= new Map(this.data.groups.map((group, i) => [group.options[key], this.data.columns[key]?.[i] ?? valueText(group.options[key])]));
+    this.texts[key] ??= new Map(this.data.groups.map((group, i) => [group.options[key], this.data.columns[key]?.[i] || valueText(group.options[key])]));
     return this.texts[key].get(value) ?? valueText(value);
   }
 }
