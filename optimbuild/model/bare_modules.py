@@ -27,7 +27,7 @@ def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str
         own = module._parameters
         if not own:
             continue
-        if all(tensor is None for tensor in own.values()):
+        if next(iter(own.values())) is None and all(tensor is None for tensor in own.values()):
             yield prefix[:-1], module
         elif module._modules:
             children = [(key, child) for key, child in module._modules.items() if child is not None]

@@ -291,3 +291,18 @@ def test_what_torch_did_not_write_is_no_reason_to_trust_it(tmp_path: Path, capsy
 def test_options_about_another_config_need_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "last.pt", "-m", "model.json", "--set", "optimizer.lr=1"]) == 2
     assert "--set is about the config of --against, which is not given" in capsys.readouterr().err
+
+
+def test_groups_without_names_get_advice_that_the_command_can_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(inventory(Net()).to_dict()))
+    params = list(Net().parameters())
+    torch.save(
+        torch.optim.SGD([{"params": params[::2]}, {"params": params[1::2]}], lr=0.1).state_dict(), tmp_path / "x.pt"
+    )
+    assert main(["audit", str(tmp_path / "x.pt"), "-m", str(tmp_path / "model.json")]) == 2
+    told = capsys.readouterr().err
+    assert "nothing says which state belongs to which parameter" in told
+    assert "or audit the live optimizer: optimbuild.audit(optimizer, model)" in told
+    assert "load_optimizer_state" not in told
