@@ -278,6 +278,8 @@ def refuse_malformed(edit: Any, path: str) -> None:
         path: The rule's place in the config.
     """
     for name, found in (("set", edit.set), ("scale", edit.scale), ("marks", edit.marks)):
+        if found is _NO_OPTIONS:
+            continue
         if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
             raise RuleError(f"the rule's Edit has {name}={shown(found)}; it must map options to values", path)
     if not isinstance(edit.freeze, bool) or not isinstance(edit.why, str):

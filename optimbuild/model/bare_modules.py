@@ -14,7 +14,7 @@ def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str
     no module inside it has any, such as an activation: they show that it is no leaf.
 
     Args:
-        modules: All modules, each with what the names of its parameters begin with.
+        modules: Modules that have places for parameters, each with what the names of its parameters begin with.
 
     >>> block = nn.PReLU()
     >>> block.drop = nn.Dropout()

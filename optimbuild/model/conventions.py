@@ -42,7 +42,9 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
     >>> reason_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})), {"other_biases"})
     ('other_biases', 'bias: by another name')
     """
-    is_bias = _is_bias(param.name) or any(map(_is_bias, () if "first_names" in switches else param.aliases))
+    is_bias = _is_bias(param.name)
+    if param.aliases and "first_names" not in switches:
+        is_bias = is_bias or any(map(_is_bias, param.aliases))
     if "norm" in param.kinds and "norm" in switches:
         return "norm", f"parameter of a normalization layer, {param.owner}"
     if is_bias and "bias" in switches:

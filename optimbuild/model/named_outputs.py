@@ -23,8 +23,9 @@ def named_outputs(modules: Sequence[tuple[str, nn.Module]], names: Mapping[int, 
         names: The names of parameters, by the ids of their tensors.
     """
     found: dict[str, str] = {}
-    for _, module in modules:
-        for method in _methods(cast(Any, type(module))):
+    naming = {cls: methods for cls in {type(module) for _, module in modules} if (methods := _methods(cast(Any, cls)))}
+    for module in [module for _, module in modules if type(module) in naming] if naming else ():
+        for method in naming[type(module)]:
             for layer in _answer(module, method):
                 found |= {names[id(tensor)]: f"{method}()" for tensor in layer.parameters() if id(tensor) in names}
     return found

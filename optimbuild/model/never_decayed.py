@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from optimbuild.model.param_info import ParamInfo
 
@@ -22,4 +23,9 @@ def is_never_decayed(param: ParamInfo) -> bool:
     >>> is_never_decayed(ParamInfo("bert.embeddings.position_embeddings.weight", (512, 768)))
     False
     """
-    return _NEVER_DECAYED.search(param.name.rpartition(".")[2]) is not None
+    return _is_called_so(param.name.rpartition(".")[2])
+
+
+@lru_cache(maxsize=4096)
+def _is_called_so(name: str) -> bool:
+    return _NEVER_DECAYED.search(name) is not None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -18,7 +17,7 @@ from optimbuild.model.bare_modules import bare_modules
 from optimbuild.model.full_shapes import full_shape, shapes_before_fsdp
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
-from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
+from optimbuild.model.kinds import kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
 from optimbuild.model.named_outputs import named_outputs
 from optimbuild.model.param_info import NOTHING, ParamInfo
@@ -97,68 +96,82 @@ def survey(model: nn.Module) -> Surveyed:
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
     modules = list(walk(model))
+    holders = [(prefix, module) for prefix, module in modules if module._parameters]
     flattened = shapes_before_fsdp([module for _, module in modules])
     names: dict[int, str] = {}  # by the id of a tensor
+    tensors: list[nn.Parameter] = []
+    params: list[ParamInfo] = []
     aliases: dict[int, dict[str, None]] = {}  # of those that modules share
-    found: list[tuple[str, nn.Parameter, Owner, str]] = []  # with the container that holds it
     sparse: set[int] = set()
-    for prefix, module, owner, container in _owners(modules, flattened):
+    known: _Known = {}
+    for prefix, module, owner, container in _owners(holders, modules, flattened):
         for key, tensor in module._parameters.items():
             if tensor is None:
                 continue
-            name, known = prefix + key, names.get(id(tensor))
-            if known is None:
+            name, first = prefix + key, names.get(id(tensor))
+            if first is None:
                 names[id(tensor)] = name
-                found.append((name, tensor, owner, container))
-            elif known != name:
+                tensors.append(tensor)
+                params.append(_param(name, tensor, owner, container, known, flattened))
+            elif first != name:
                 aliases.setdefault(id(tensor), {})[name] = None
         if module.__dict__.get("sparse") is True:  # getattr of a module takes a microsecond to find nothing
             sparse.update(map(id, module._parameters.values()))
-    root, tensors = unwrapped(model), [tensor for _, tensor, _, _ in found]
-    kinds: dict[tuple[int, str, tuple[int, ...]], Kinds] = {}
-    params = [
-        _param(name, tensor, owner, container, tuple(aliases.get(id(tensor), ())), kinds, flattened)
-        for name, tensor, owner, container in found
-    ]
+    if aliases:
+        pairs = zip(params, tensors, strict=True)
+        params = [param._replace(aliases=tuple(aliases.get(id(tensor), ()))) for param, tensor in pairs]
+    root, devices = unwrapped(model), {tensor.device for tensor in tensors}
     made = Inventory(
         params,
         hints=_hints(root, modules),
         model=_class_of(type(root)).__name__,
-        unfused=_unfused(params, tensors, sparse),
+        unfused=_unfused(params, tensors, sparse, {device.type for device in devices}),
         sharded=_sharded(params, tensors),
-        on_cpu=all(tensor.is_cpu for tensor in tensors),
+        on_cpu=all(device.type == "cpu" for device in devices),
         statistics=tuple([prefix[:-1] for prefix, module in modules if module._buffers and _keeps_statistics(module)]),
         packages=_packages(_class_of(type(root))),
         outputs=named_outputs(modules, names),
         backbone=_backbone(root),
-        bare={name: _bases_of(type(module)) for name, module in bare_modules(modules)},
+        bare={name: _bases_of(type(module)) for name, module in bare_modules(holders)},
     )
     return Surveyed(made, tensors, modules)
 
 
 def _owners(
-    modules: Sequence[tuple[str, nn.Module]], flattened: Mapping[int, Sequence[int]]
+    holders: Sequence[tuple[str, nn.Module]],
+    modules: Sequence[tuple[str, nn.Module]],
+    flattened: Mapping[int, Sequence[int]],
 ) -> list[tuple[str, nn.Module, Owner, str]]:
-    """Return the modules with parameters of their own, the owners of these, and what they call a container.
+    """Return the modules that hold parameters, the owners of these, and what they call a container.
 
     A list or dictionary of parameters, and a parametrization, hold parameters for the module above them. For what a
     module itself holds the container is empty.
     """
+    contained = any(isinstance(module, _CONTAINERS) for _, module in holders)
+    by_prefix = dict(modules) if contained else {}
     found = []
-    by_prefix: dict[str, nn.Module] = {}
-    for prefix, module in modules:
-        by_prefix[prefix] = module
-        if not module._parameters:
-            continue
-        holder, container, path = module, "", prefix[:-1]
-        while isinstance(holder, _CONTAINERS) and path:
-            above, _, container = path.rpartition(".")
-            path = above.rpartition(".")[0] if isinstance(holder, ParametrizationList) else above
-            holder = by_prefix.get(f"{path}." if path else "", module)
-        cls: Any = type(holder)
-        one_channel = _is_convolution(cls) and _is_depthwise(holder, flattened)
+    for prefix, module in holders:
+        owner, container = module, ""
+        if contained and isinstance(module, _CONTAINERS):
+            owner, container = _owner_above(prefix, module, by_prefix)
+        cls: Any = type(owner)
+        one_channel = _is_convolution(cls) and _is_depthwise(owner, flattened)
         found.append((prefix, module, _owner(cls, one_channel), container))
     return found
+
+
+def _owner_above(prefix: str, module: nn.Module, by_prefix: Mapping[str, nn.Module]) -> tuple[nn.Module, str]:
+    """Return the module for which a container holds parameters, and what it calls the container."""
+    owner, container, path = module, "", prefix[:-1]
+    while isinstance(owner, _CONTAINERS) and path:
+        above, _, container = path.rpartition(".")
+        path = above.rpartition(".")[0] if isinstance(owner, ParametrizationList) else above
+        owner = by_prefix.get(f"{path}." if path else "", module)
+    return owner, container
+
+
+_Known = dict[tuple[Any, ...], tuple[Any, ...]]
+"""For what modules, tensors and roles have in common, all fields of the parameters but their names."""
 
 
 def _param(
@@ -166,10 +179,10 @@ def _param(
     tensor: nn.Parameter,
     owner: Owner,
     container: str,
-    aliases: tuple[str, ...],
-    known: dict[tuple[int, str, tuple[int, ...]], Kinds],
+    known: _Known,
     flattened: Mapping[int, Sequence[int]],
 ) -> ParamInfo:
+    """Return a parameter without its aliases; of those that are alike in a model, all but the name is made once."""
     try:
         shape = tuple(full_shape(tensor, flattened))
     except RuntimeError:
@@ -177,32 +190,31 @@ def _param(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
         ) from None
     role = role_of(name, owner.name, owner.bases, container)
-    kinds = known.get(key := (id(owner), role, shape))
-    if kinds is None:
-        kinds = known[key] = kinds_of(role, owner.name, owner.bases, shape, owner.one_channel)
-    return ParamInfo(
-        name,
-        shape,
-        _dtype_name(tensor.dtype),
-        owner.name,
-        owner.bases,
-        kinds.kinds,
-        tensor.requires_grad,
-        aliases,
-        marks_of(tensor) if tensor.__dict__ else NOTHING,
-        kinds.evidence,
-        container,
-    )
+    alike = (id(owner), container, role, shape, tensor.dtype, tensor.requires_grad)
+    rest = known.get(alike)
+    if rest is None:
+        kinds = kinds_of(role, owner.name, owner.bases, shape, owner.one_channel)
+        rest = known[alike] = (
+            shape,
+            str(tensor.dtype).removeprefix("torch."),
+            owner.name,
+            owner.bases,
+            kinds.kinds,
+            tensor.requires_grad,
+            (),
+            NOTHING,
+            kinds.evidence,
+            container,
+        )
+    made = ParamInfo._make((name, *rest))
+    return made._replace(marks=marks_of(tensor)) if tensor.__dict__ else made
 
 
-@lru_cache(maxsize=256)
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _unfused(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter], sparse: set[int]) -> frozenset[str]:
+def _unfused(
+    params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter], sparse: set[int], devices: set[str]
+) -> frozenset[str]:
     """Return the names of the parameters that no fused kernel takes: sparse gradients, or a device that has none."""
-    devices = {device.type for device in {tensor.device for tensor in tensors}} - fused_devices()
+    devices = devices - fused_devices()
     if not sparse and not devices:
         return frozenset()
     return frozenset(
@@ -309,7 +321,7 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
     inner = {
         prefix[:-1]: live
         for prefix, module in modules
-        if prefix and (with_hooks[type(module)] or not _HOOK_NAMES.isdisjoint(module.__dict__))
+        if prefix and (with_hooks[type(module)] or not module.__dict__.keys().isdisjoint(_HOOK_NAMES))
         if (live := _live(module, prefix[:-1], known))
     }
     found = {path: Hints(live=live, of=path) for path, live in inner.items()}

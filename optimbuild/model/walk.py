@@ -61,6 +61,10 @@ def _visit(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]], i
         _visit(prefix, inner, found, inside)
     else:
         for key, child in children.items():
-            if child is not None:
+            if child is None:
+                continue
+            if child._modules:
                 _visit(f"{prefix}{key}.", child, found, inside)
+            else:
+                found.append((f"{prefix}{key}.", child))
     inside.discard(id(module))

@@ -16,7 +16,7 @@ Base = Callable[[str | None], tuple[OptimizerType, dict[str, Any]]]
 
 
 def base_options(spec: Spec) -> Base:
-    """Return what :func:`~optimbuild.plan.fold.changes` starts from: an optimizer by name, and its base options.
+    """Return what :class:`~optimbuild.plan.fold.Fold` starts from: an optimizer by name, and its base options.
 
     A name is one under ``optimizers`` of the config, with the options that it has there, or that of a registered type,
     which gets the options of the config's own optimizer that it takes.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from optimbuild.edits import Asked
+from optimbuild.edits import Asked, Edits
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing, printable, shown
 from optimbuild.model.inventory import Inventory
@@ -89,17 +89,24 @@ def _nothing_touched(missed: Sequence[tuple[str, str]]) -> ConfigError:
 def _idle(rule: Applied, frozen: Collection[str]) -> list[str]:
     """Return warnings about what touches only parameters that are frozen anyway."""
     edits = rule.edits
-    touched = [param for param, number in zip(edits.model, edits.numbers, strict=True) if number]
-    if _are_frozen(touched, frozen):
-        return [f"{rule} touches only frozen parameters: {listing([param.name for param in touched], 5)}"]
+    if _are_frozen(_touched(edits), frozen):
+        return [f"{rule} touches only frozen parameters: {listing([param.name for param in _touched(edits)], 5)}"]
     found = [f"{option} {shown(text)}" for option, text, params, *_ in edits.asked if _are_frozen(params, frozen)]
     return [f"{rule}: only frozen parameters match {listing(found, 5)}"] if found else []
 
 
+def _touched(edits: Edits) -> Iterator[ParamInfo]:
+    return (param for param, number in zip(edits.model, edits.numbers, strict=True) if number)
+
+
 def _are_frozen(params: Iterable[ParamInfo], frozen: Collection[str]) -> bool:
     """Say whether there are some parameters, and all of them are frozen."""
-    trained = [param.trainable and param.name not in frozen for param in params]
-    return bool(trained) and not any(trained)
+    some = False
+    for param in params:
+        if param.trainable and param.name not in frozen:
+            return False
+        some = True
+    return some
 
 
 def _hint(asked: Asked, model: Inventory) -> str:

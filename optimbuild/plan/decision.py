@@ -13,6 +13,8 @@ from optimbuild.registry.optimizer_type import Implementation
 MEMBER = "optimizer"
 """The key of a group that says which of several optimizers steps it; groups of a single optimizer have no such key."""
 
+_SCALARS = frozenset((float, int, bool, str, type(None)))
+
 
 class Setting(NamedTuple):
     """What a parameter gets: nothing if it is frozen, else an optimizer and all of its options, marks included.
@@ -28,7 +30,11 @@ class Setting(NamedTuple):
     @property
     def key(self) -> tuple[Any, ...]:
         """The key by which settings are equal; 1, 1.0 and True differ."""
-        return (self.frozen, self.optimizer, repr(sorted((self.options or {}).items())), self.group)
+        options = self.options or {}
+        keys = sorted(options)
+        values = [options[key] for key in keys]
+        exact = [value if type(value) in _SCALARS else repr(value) for value in values]  # a list has no hash
+        return (self.frozen, self.optimizer, self.group, *keys, *map(type, values), *exact)
 
 
 FROZEN = Setting(True, None, None)

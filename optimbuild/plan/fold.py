@@ -82,8 +82,8 @@ class Fold:
         if frozen:
             return FROZEN
         self.trained_by.add(name)
-        group = next((edit.group for _, edit in reversed(edits) if edit.group), "")
-        return Setting(False, kind.name, options, group)
+        groups = [edit.group for _, edit in edits if edit.group]
+        return Setting(False, kind.name, options, groups[-1] if groups else "")
 
     def _after(self, options: Options, edit: Edit, kind: OptimizerType, position: int) -> Options:
         """Return the options after one edit, computed once."""
@@ -130,18 +130,20 @@ def _edited(options: Options, edit: Edit, kind: OptimizerType, path: str) -> Opt
         return options
     given = {key: plain(value, join(path, key)) for key, value in {**edit.set, **edit.marks}.items()}
     marks = {key: given.pop(key) for key in (*edit.marks, *kind.group_marks) if key in given}
-    marked = {key: value for key, value in options.items() if not kind.takes(key)} | marks
+    if not kind.known.issuperset(options):
+        marks = {key: value for key, value in options.items() if not kind.takes(key)} | marks
     try:
         _refuse_marked_options(edit.marks, kind)
         kind.refuse_unknown((*given, *edit.scale), path)
         for key, factor in edit.scale.items():
             given[key] = _scaled(given.get(key, options.get(key)), factor, key, path)
-        taken = {key: value for key, value in options.items() if key not in marked}
-        return {**kind.changed(taken, given, path), **marked}
+        taken = {key: value for key, value in options.items() if key not in marks} if marks else options
+        changed = kind.changed(taken, given, path)
     except ConfigError as error:
         raise ConfigError(
             f"{error.message} (asked for by: {edit.why})" if edit.why else error.message, error.path
         ) from None
+    return changed | marks if marks else changed
 
 
 def _meant_for(kind: OptimizerType, edit: Edit) -> Edit:

@@ -122,5 +122,5 @@ def _effect(edit: Edit | None) -> str:
     """Return a text that is the same for edits that differ only in their reasons."""
     if edit is None:
         return ""
-    options = f"{dict(edit.set)!r}/{dict(edit.scale)!r}/{dict(edit.marks)!r}"
-    return f"{options}/{edit.freeze}/{edit.optimizer!r}/{edit.group!r}"
+    options = [repr(dict(given)) if given else "" for given in (edit.set, edit.scale, edit.marks)]
+    return f"{'/'.join(options)}/{edit.freeze}/{edit.optimizer!r}/{edit.group!r}"

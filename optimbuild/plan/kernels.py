@@ -91,8 +91,9 @@ def _wanted(
     Raises:
         ConfigError: It asks for two.
     """
-    path = path_of(spec, kind)
-    asked: dict[Implementation, str] = {kernel: f"{path}.{kernel}" for kernel in KERNELS if options.get(kernel)}
+    asked: dict[Implementation, str] = {
+        kernel: f"{path_of(spec, kind)}.{kernel}" for kernel in KERNELS if options.get(kernel)
+    }
     if spec.implementation != "auto":
         asked.setdefault(spec.implementation, "implementation")
     if len(asked) > 1:

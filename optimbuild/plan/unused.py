@@ -15,8 +15,8 @@ def unread_marks(rules: Sequence[Applied], model: Inventory) -> list[str]:
     """Return a note for each mark on trainable tensors that no rule reads."""
     read = {mark for rule in rules for mark in rule.edits.marks}
     names: dict[str, list[str]] = {}
-    for param in model:
-        for mark in param.marks if param.trainable else ():
+    for param in [param for param in model if param.marks and param.trainable]:
+        for mark in param.marks:
             if mark not in read:
                 names.setdefault(mark, []).append(param.name)
     return [
