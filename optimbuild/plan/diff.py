@@ -10,6 +10,8 @@ from typing import Any
 from optimbuild.messages import counted, listing
 
 Options = Mapping[str, Any] | None
+_ABSENT: Mapping[str, Any] = MappingProxyType({})
+"""In place of the options of a parameter that a plan does not have."""
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
@@ -61,15 +63,16 @@ class PlanDiff:
         known: dict[tuple[int, int], dict[str, tuple[Any, Any]]] = {}
         changed: dict[str, dict[str, tuple[Any, Any]]] = {}
         for name, old in before.items():
-            if name not in after:
+            new = after.get(name, _ABSENT)
+            if new is _ABSENT:
                 continue
-            pair = (id(old), id(after[name]))
-            if pair not in known:
-                known[pair] = _changes(old, after[name])
-            if known[pair]:
-                changed[name] = known[pair]
-            if shapes_before.get(name) != shapes_after.get(name):
-                changed[name] = {"shape": (shapes_before.get(name), shapes_after.get(name)), **known[pair]}
+            changes = known.get((id(old), id(new)))
+            if changes is None:
+                changes = known[id(old), id(new)] = _changes(old, new)
+            if shapes_before and shapes_before.get(name) != shapes_after.get(name):
+                changes = {"shape": (shapes_before.get(name), shapes_after.get(name)), **changes}
+            if changes:
+                changed[name] = changes
         return cls(
             changed,
             _only_in(before, after),

@@ -176,7 +176,8 @@ class Plan:
 
     def diff(self, other: Plan) -> PlanDiff:
         """Return what differs in ``other``, by parameter and option."""
-        shapes = [{param.name: param.shape for param in plan.inventory} for plan in (self, other)]
+        same = self.inventory.params is other.inventory.params
+        shapes = [{} if same else {param.name: param.shape for param in plan.inventory} for plan in (self, other)]
         return PlanDiff.between(self._options, other._options, self.kept_statistics, other.kept_statistics, *shapes)
 
     @cached_property

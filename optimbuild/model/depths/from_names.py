@@ -7,6 +7,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from math import inf
 
 from optimbuild.errors import ConfigError
 from optimbuild.messages import listing
@@ -27,7 +29,7 @@ Place = tuple[float, float]
 """Stage and block, by which layers are ordered."""
 
 STEM: Place = (-1.0, 0.0)
-TOP: Place = (float("inf"), 0.0)
+TOP: Place = (inf, 0.0)
 
 
 def from_names(model: Inventory) -> Depths:
@@ -148,13 +150,18 @@ def _nested(stages: Sequence[tuple[int, str]]) -> str | None:
     tensors: Counter[str] = Counter()
     for stage, rest in stages:
         container, number, inside = cut_rest(rest) or ("", -1, "")
-        if "." in inside and (not container or _BLOCK.match(container)):
+        if "." in inside and _is_called_block(container):
             tensors[container] += 1
             blocks[container][stage].setdefault(number, set()).add(inside)
     for container, count in tensors.most_common(1):
         if 2 * count > len(stages) and any(_alike(inside.values()) for inside in blocks[container].values()):
             return container
     return None
+
+
+@lru_cache(maxsize=4096)
+def _is_called_block(container: str) -> bool:
+    return not container or _BLOCK.match(container) is not None
 
 
 def _alike(blocks: Iterable[set[str]]) -> bool:
@@ -182,8 +189,11 @@ def _attached(blocks: Sequence[tuple[int, int | None] | None]) -> list[Place | N
     """Give parts of a stage that are no block the block before them, or the first one after them."""
     first: dict[int, int] = {}
     for found in blocks:
-        if found is not None and found[1] is not None:
-            first[found[0]] = min(found[1], first.get(found[0], found[1]))
+        if found is None:
+            continue
+        stage, block = found
+        if block is not None and block < first.get(stage, inf):
+            first[stage] = block
     places: list[Place | None] = []
     known: dict[Place, Place] = {}  # a million parameters share few places
     latest = dict(first)

@@ -28,9 +28,10 @@ def cut_at_number(name: str, digits_at_end: bool) -> Numbered | None:
     found = (_NUMBERED if digits_at_end else _NUMBER).search(name)
     if found is None:
         return None
-    before = name[: found.start()]
-    container = f"{before}{found[1]}#" if found[1] else before[:-1]
-    return sys.intern(container), int(found[2]), name[found.end() + 1 :]
+    start, end = found.span()
+    word, number = found.groups()
+    container = f"{name[:start]}{word}#" if word else name[: max(start - 1, 0)]
+    return sys.intern(container), int(number), name[end + 1 :]
 
 
 @lru_cache(maxsize=1 << 16)
