@@ -66,3 +66,12 @@ def modules_of(param: ParamInfo) -> list[str]:
     ['bn1', 'bn2']
     """
     return [name.rpartition(".")[0] for name in param.names]
+
+
+def modules_around(name: str) -> list[str]:
+    """Return the names of the modules that hold a parameter, outermost first; that of the model itself is empty.
+
+    >>> modules_around("a.b.weight")
+    ['', 'a', 'a.b']
+    """
+    return ["", *[name[:at] for at, letter in enumerate(name) if letter == "."]]

@@ -21,7 +21,7 @@ from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import Kinds, kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
 from optimbuild.model.named_outputs import named_outputs
-from optimbuild.model.param_info import NOTHING, ParamInfo
+from optimbuild.model.param_info import NOTHING, ParamInfo, modules_around
 from optimbuild.model.walk import unwrapped, walk
 
 OLD_SPELLING = {"lr_decay_keywords": "lr_decay_keywards"}
@@ -69,6 +69,16 @@ class Surveyed:
     def modules(self) -> dict[str, nn.Module]:
         """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
         return {prefix[:-1]: module for prefix, module in self.walked}
+
+    def part(self, inventory: Inventory) -> Surveyed:
+        """Return a part of the module, under the names of the whole.
+
+        Args:
+            inventory: The part.
+        """
+        around = {module for param in inventory for name in param.names for module in modules_around(name)}
+        tensors = [self.tensors[position] for position in self.inventory.positions(inventory.names)]
+        return Surveyed(inventory, tensors, [(start, module) for start, module in self.walked if start[:-1] in around])
 
 
 def inventory(model: nn.Module) -> Inventory:
