@@ -55,7 +55,11 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
         total = published.world_size * batch
         scaled = {"because": f"weight decay {decay} x {decay_factor(total, base)}, for a batch size of {total}"}
         decay *= decay_factor(total, base)
-    order = [{"name": "weights", "weight_decay": decay, **scaled}, {"name": "norms"}, {"name": "biases"}]
+    decayed = {"weight_decay": decay, **scaled}
+    if not published.kind.takes("weight_decay"):
+        decayed, told = {}, f"does nothing, because {published.optimizer.type} has none"
+        warnings = [*warnings, *[f"{join(published.where, 'weight_decay')} {told}"] * bool(decay)]
+    order = [{"name": "weights", **decayed}, {"name": "norms"}, {"name": "biases"}]
     members: list[dict[str, Any]] = [
         {"group": "norms", "params": ("weight",), "classes": NORMS},
         {"group": "weights", "params": ("weight",)},

@@ -15,6 +15,7 @@ from optimbuild import (
     Published,
     RegistrationError,
     Translation,
+    build_optimizer,
     constructor,
     make_plan,
 )
@@ -73,7 +74,6 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     (wrapper("SwinOptimWrapperConstructor", {"0": 5}), "paramwise_cfg['0']", "must be a mapping with lr_mult"),
     (wrapper("SwinOptimWrapperConstructor", {"0": {"lr_mult": -1}}), "paramwise_cfg['0'].lr_mult", "must be greater"),
-    (wrapper("YOLOv5OptimizerConstructor", None, {"type": "Rprop", "lr": 0.1}), "constructor", "takes no option"),
     (wrapper("LearningRateDecayOptimWrapperConstructor", {"norm_decay_mult": 0}), "paramwise_cfg", "get_layer_depth"),
     (wrapper("YOLOv6OptimizerConstructor"), "constructor", "Did you mean 'YOLOv5OptimizerConstructor'"),
 ]
@@ -115,6 +115,25 @@ def test_an_explanation_says_how_the_weight_decay_of_yolo_was_scaled() -> None:
 def test_without_a_weight_decay_yolos_other_groups_have_the_classes_own() -> None:
     config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "AdamW", "lr": 0.1})
     assert [group.options["weight_decay"] for group in make_plan(config, net()).groups] == [0.0, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("name", ["YOLOv5OptimizerConstructor", "YOLOv7OptimWrapperConstructor"])
+@pytest.mark.parametrize(("given", "told"), [({}, 0), ({"weight_decay": 0.0}, 0), ({"weight_decay": 5e-4}, 1)])
+def test_yolo_builds_an_optimizer_that_has_no_weight_decay(name: str, given: Any, told: int) -> None:
+    rprop = {"type": "Rprop", "lr": 0.1, "batch_size_per_gpu": 96, **given}
+    plan = make_plan(wrapper(name, None, rprop), net())
+    assert [group.params for group in plan.groups][0] == ("0.weight", "2.weight")
+    assert not any("weight_decay" in group.options for group in plan.groups)
+    warning = "optim_wrapper.optimizer.weight_decay does nothing, because mmengine.Rprop has none"
+    assert list(plan.warnings) == [warning] * told
+    assert len(build_optimizer(plan, net()).param_groups) == 3
+
+
+def test_an_optimizer_that_takes_one_group_fails_at_yolos_three() -> None:
+    config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "LBFGS", "lr": 0.1})
+    with pytest.raises(ConfigError, match="LBFGS doesn't support per-parameter options") as caught:
+        build_optimizer(config, net())
+    assert caught.value.path == "optim_wrapper.optimizer"
 
 
 def test_rules_come_behind_what_a_constructor_gives() -> None:
