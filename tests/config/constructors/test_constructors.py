@@ -122,7 +122,7 @@ def test_without_a_weight_decay_yolos_other_groups_have_the_classes_own() -> Non
 def test_yolo_builds_an_optimizer_that_has_no_weight_decay(name: str, given: Any, told: int) -> None:
     rprop = {"type": "Rprop", "lr": 0.1, "batch_size_per_gpu": 96, **given}
     plan = make_plan(wrapper(name, None, rprop), net())
-    assert [group.params for group in plan.groups][0] == ("0.weight", "2.weight")
+    assert plan.groups[0].params == ("0.weight", "2.weight")
     assert not any("weight_decay" in group.options for group in plan.groups)
     warning = "optim_wrapper.optimizer.weight_decay does nothing, because mmengine.Rprop has none"
     assert list(plan.warnings) == [warning] * told
