@@ -58,7 +58,9 @@ def outcome(file: Path) -> Outcome:
         raw = read_raw(str(file))
     except OptimBuildError as error:
         return Outcome(file, None, "" if _has_none(str(error)) else _reason(error))
-    where = next((raw[key] for key in ("optim_wrapper", "optimizer") if isinstance(raw.get(key), Mapping)), None)
+    where = next(
+        (raw[key] for key in ("optim_wrapper", "optimizer", "optimizers") if isinstance(raw.get(key), Mapping)), None
+    )
     if where is None and "TRAIN" not in raw:
         return Outcome(file, None)
     constructor = NO_CONSTRUCTOR if where is None else str(where.get("constructor") or NO_CONSTRUCTOR)
