@@ -19,7 +19,8 @@ class ParamInfo(NamedTuple):
         dtype: Such as ``float32``.
         owner: Class name of the module that owns it; containers such as ``ParameterList`` and parametrizations do not
             count as owners.
-        bases: That class's ``torch.nn`` ancestors, itself included where it is one.
+        bases: That class's ``torch.nn`` ancestors, itself included where it is one; and ``package.Name`` for classes of
+            other packages for which published constructors ask.
         kinds: Any of ``norm``, ``bias``, ``embedding``, ``linear``, ``conv``, ``depthwise``, ``deformable``.
         trainable: ``requires_grad`` before the build.
         aliases: Its other names, where modules share one tensor.

@@ -11,12 +11,14 @@ from torch import nn
 from optimbuild import (
     CONSTRUCTORS,
     ConfigError,
+    Inventory,
     ModelError,
     Published,
     RegistrationError,
     Translation,
     build_optimizer,
     constructor,
+    inventory,
     make_plan,
 )
 from optimbuild.config.constructors.yolo import decay_factor
@@ -265,6 +267,39 @@ def test_yolo_takes_no_other_class_for_a_norm_because_of_its_name() -> None:
     assert [group.params for group in plan.groups] == [("1.weight",), ("0.weight",), ("0.bias", "1.bias")]
     plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), nn.Sequential(namesake("ImplicitA", nn.PReLU), net()))
     assert plan.groups[0].params == ("0.weight", "1.0.weight", "1.2.weight")
+
+
+class Implicit(nn.Module):
+    """Implicit knowledge, as MMYOLO has it in two classes; it has a weight beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.implicit = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.weight = nn.Parameter(torch.zeros(3))
+
+
+def implicit(name: str, package: str) -> nn.Module:
+    """Return a module of a class of that name in a package."""
+    return type(name, (Implicit,), {"__module__": f"{package}.models.dense_heads"})()
+
+
+def test_yolov7_knows_implicit_tensors_by_their_class() -> None:
+    derived = type("MyImplicit", (type(implicit("ImplicitM", "mmyolo")),), {})()
+    model = nn.Sequential(net(), implicit("ImplicitA", "mmyolo"), derived, implicit("ImplicitA", "elsewhere"))
+    for found in (model, Inventory.from_dict(inventory(model).to_dict())):
+        plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), found)
+        assert plan.groups[1].params == ("0.1.weight", "1.implicit", "2.implicit")
+        assert plan.frozen == ("1.weight", "2.weight", "3.implicit")
+        assert plan.explain("2.implicit")[0].why.startswith("called implicit, of mmyolo.ImplicitA")
+    v5 = make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+    assert v5.frozen == ("1.implicit", "2.implicit", "3.implicit")
+
+
+def test_yolov7_believes_the_name_in_a_file_that_has_no_package() -> None:
+    rows = [{"name": name, "shape": [1, 3, 1, 1], "owner": "ImplicitA", "bases": []} for name in ("a.implicit", "a.w")]
+    plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), Inventory.from_dict({"params": rows}))
+    assert (plan.groups[1].params, plan.frozen) == (("a.implicit",), ("a.w",))
+    assert "ImplicitA (by its name)" in plan.explain("a.implicit")[0].why
 
 
 def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
