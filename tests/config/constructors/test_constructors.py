@@ -302,6 +302,25 @@ def test_yolov7_believes_the_name_in_a_file_that_has_no_package() -> None:
     assert "ImplicitA (by its name)" in plan.explain("a.implicit")[0].why
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "told"),
+    [
+        ("SwinOptimWrapperConstructor", {"0": {"lr_mult": 0.5}}, "which torch refuses"),
+        ("ForceDefaultOptimWrapperConstructor", {"bias_decay_mult": 0.0}, "unless bypass_duplicate is set"),
+        ("DefaultOptimWrapperConstructor", {"bias_decay_mult": 0.0, "bypass_duplicate": True}, ""),
+        ("TSMOptimWrapperConstructor", {"fc_lr5": True}, "hands it over once for each"),
+        ("YOLOv5OptimizerConstructor", None, "hands it over once for each"),
+    ],
+)
+def test_a_shared_tensor_is_planned_once_and_told(name: str, keys: Any, told: str) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), net())
+    model[1].weight = model[0].weight
+    plan = make_plan(wrapper(name, keys), model)
+    notes = [note for note in plan.notes if "planned once" in note]
+    assert [note.endswith(f"{told}: 0.weight") for note in notes] == [True] * bool(told)
+    assert len(plan) == 9
+
+
 def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
     model = nn.Sequential(net(), namesake("Linear", nn.PReLU))
     with pytest.raises(ModelError, match=r"no place for the parameters of a Linear: 1\.weight"):
