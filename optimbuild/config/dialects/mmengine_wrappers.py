@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import KEY, MULTI, OURS, SHARED, default_scope, is_wrapper, of_wrapper
+from optimbuild.config.dialects.mmengine import (
+    KEY,
+    MULTI,
+    OURS,
+    SHARED,
+    constructor_named,
+    default_scope,
+    is_wrapper,
+    of_wrapper,
+)
 from optimbuild.config.dialects.mmengine_modules import KEY as MODULES
 from optimbuild.config.dialects.mmengine_modules import selection
 from optimbuild.config.reading import Reading
@@ -29,6 +38,7 @@ def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]
         ConfigError: A misspelt key or a wrong value, with its path; or a key beside the wrappers that is none.
     """
     scope, found = default_scope(raw), dict[str, Reading]()
+    constructor_named(raw[KEY].get("constructor"), join(KEY, "constructor"))  # refused where it is, and not in each
     for name, wrapper in each_wrapper(raw[KEY]).items():
         path = join(KEY, name)
         module, expressions = selection(name, wrapper, path)

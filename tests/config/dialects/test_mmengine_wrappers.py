@@ -127,6 +127,12 @@ def test_what_is_misplaced_beside_or_in_several_is_one_mistake_everywhere(wrong:
     assert read.value.message.partition("this is")[0] == built.value.message.partition("this is")[0]
 
 
+def test_an_unknown_constructor_beside_several_is_refused_where_it_is() -> None:
+    with pytest.raises(ConfigError, match="how 'PGGANOptimWrapperConstructor' reads") as caught:
+        read_configs({"optim_wrapper": {**BOTH, "constructor": "PGGANOptimWrapperConstructor", "lr_schedule": {}}})
+    assert caught.value.path == "optim_wrapper.constructor"
+
+
 @pytest.mark.parametrize("kind", ["OptimWrapper", "OptimWrapperDict"])
 def test_the_type_that_a_strategy_puts_beside_several_is_passed_over(kind: str) -> None:
     config = {**BOTH, "type": kind, "critic": {**CRITIC, "constructor": OURS, "type": "AmpOptimWrapper"}}
