@@ -195,6 +195,15 @@ class Edits:
         """
         self.notes.append(Remark(text, None if about is None else tuple(about), option))
 
+    def note_shared(self, otherwise: str) -> None:
+        """Note the tensors that modules share, if there are any.
+
+        Args:
+            otherwise: What the code does with them that the rule reads the config of.
+        """
+        if shared := [param for param in self.model if param.aliases]:
+            self.note(f"a tensor that modules share is planned once, by its first name; {otherwise}", shared)
+
     def keep_statistics(self, modules: Iterable[str]) -> None:
         """Keep the running statistics of modules as they are: in eval mode through every ``model.train()``.
 

@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from optimbuild.config import read_configs, read_raw
 from optimbuild.errors import ConfigError, OptimBuildError
@@ -58,8 +58,10 @@ def outcome(file: Path) -> Outcome:
         raw = read_raw(str(file))
     except OptimBuildError as error:
         return Outcome(file, None, "" if _has_none(str(error)) else _reason(error))
-    where = next((raw[key] for key in ("optim_wrapper", "optimizer") if isinstance(raw.get(key), Mapping)), None)
-    if where is None and "TRAIN" not in raw:
+    where = next(
+        (raw[key] for key in ("optim_wrapper", "optimizer", "optimizers") if isinstance(raw.get(key), Mapping)), None
+    )
+    if (where is None and "TRAIN" not in raw) or _only_names_a_constructor(where):
         return Outcome(file, None)
     constructor = NO_CONSTRUCTOR if where is None else str(where.get("constructor") or NO_CONSTRUCTOR)
     try:
@@ -67,6 +69,11 @@ def outcome(file: Path) -> Outcome:
     except OptimBuildError as error:
         return Outcome(file, constructor, _reason(error))
     return Outcome(file, constructor)
+
+
+def _only_names_a_constructor(where: Mapping[str, Any] | None) -> bool:
+    """Say whether a config leaves its optimizers to the files that build on it."""
+    return where is not None and set(where) <= {"constructor", "type"} and not isinstance(where.get("type"), str)
 
 
 def _has_none(message: str) -> bool:

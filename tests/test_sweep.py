@@ -14,6 +14,7 @@ FILES = {
     "configs/typo.py": "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), paramwise_cfg=dict(norm_decay=0))\n",
     "configs/strange.py": "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1), constructor='Strange')\n",
     "configs/model.py": "model = dict(type='Net')\n",
+    "configs/_base_/runtime.py": "optim_wrapper = dict(constructor='MultiOptimWrapperConstructor')\n",
     "configs/broken.py": "raise ValueError('half written')\n",
     "configs/test_only.py": "optim_wrapper = None\n",
     "configs/metafile.yml": "- {Name: a model}\n",
@@ -33,7 +34,7 @@ def repository(tmp_path: Path) -> Path:
 def test_a_sweep_counts_by_constructor_and_by_reason(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(repository)]) == 1
     out = capsys.readouterr().out
-    assert "9 files: 5 with an optimizer, 3 without, 1 that fail" in out
+    assert "10 files: 5 with an optimizer, 4 without, 1 that fail" in out
     assert "of those with an optimizer 3 are accepted, and 2 refused" in out
     rows = {line.rsplit(maxsplit=2)[0]: line.split()[-2:] for line in out.splitlines() if line[-1:].isdecimal()}
     assert rows["(none named)"] == ["3", "1"]

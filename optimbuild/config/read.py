@@ -67,6 +67,8 @@ def read_configs(config: Any, overrides: Sequence[str] = (), world_size: int | N
     dialect, raw = _recognised(config, overrides)
     if dialect is mmengine and mmengine.wrappers_inside(raw[mmengine.KEY]):
         return read_each(raw, number_of_ranks(world_size))
+    if dialect is mmcv and mmcv.names_inside(raw):
+        return mmcv.read_each(raw, number_of_ranks(world_size))
     return {"": _read(dialect, raw, world_size)}
 
 
@@ -87,7 +89,7 @@ def _recognised(config: Any, overrides: Sequence[str]) -> tuple[ModuleType, dict
         )
     dialect = _dialect(raw)
     if dialect is not None:
-        refuse_unread(overrides, mmengine.overridable(raw) if dialect is mmengine else dialect.KEYS)
+        refuse_unread(overrides, dialect.overridable(raw) if dialect in WITH_CONSTRUCTORS else dialect.KEYS)
     raw = overridden(raw, overrides)
     dialect = dialect or _dialect(raw)  # overrides may give a config its first keys, and never another dialect
     if dialect is None:
@@ -134,7 +136,11 @@ def read_raw(config: Any) -> dict[str, Any]:
 def _run(path: str) -> dict[str, Any]:
     """Run a config file in Python, and return what is read of it."""
     config = run_config(path)
-    if mmengine.KEY not in config and (ours := [key for key in mmcv.OWN_KEYS if key in config]):
+    if (
+        mmengine.KEY not in config
+        and not mmcv.recognises(config)
+        and (ours := [key for key in mmcv.OWN_KEYS if key in config])
+    ):
         raise ConfigError(
             f"{printable(path)} has {', '.join(sorted(ours))}, as our own dialect does, which is read from YAML or "
             f"JSON. In Python write `{mmengine.KEY}` with paramwise_cfg=dict(…)"

@@ -7,6 +7,7 @@ from typing import Any
 
 from optimbuild.errors import ConfigError, ModelError
 from optimbuild.messages import shown
+from optimbuild.model.foreign_classes import IMPLICIT, by_name
 from optimbuild.model.kinds import KINDS, kinds_among
 from optimbuild.model.names import is_readable
 from optimbuild.model.param_info import NOTHING, ParamInfo
@@ -39,6 +40,8 @@ def param_from_dict(row: Mapping[str, Any], shapes: Mapping[str, Any]) -> ParamI
     """
     name, owner, bases = row["name"], row.get("owner", ""), tuple(row.get("bases", ()))
     container = row.get("container", "")
+    if owner in IMPLICIT and not bases:  # a file of another tool, or of a release before 0.2
+        bases = (by_name(owner),)
     kinds, evidence = row.get("kinds"), row.get("evidence", {})
     if kinds is None:
         kinds, evidence = kinds_among(name, owner, bases, shapes, container)

@@ -19,7 +19,8 @@ class ParamInfo(NamedTuple):
         dtype: Such as ``float32``.
         owner: Class name of the module that owns it; containers such as ``ParameterList`` and parametrizations do not
             count as owners.
-        bases: That class's ``torch.nn`` ancestors, itself included where it is one.
+        bases: That class's ``torch.nn`` ancestors, itself included where it is one; and ``package.Name`` for classes of
+            other packages for which published constructors ask.
         kinds: Any of ``norm``, ``bias``, ``embedding``, ``linear``, ``conv``, ``depthwise``, ``deformable``.
         trainable: ``requires_grad`` before the build.
         aliases: Its other names, where modules share one tensor.
@@ -66,3 +67,12 @@ def modules_of(param: ParamInfo) -> list[str]:
     ['bn1', 'bn2']
     """
     return [name.rpartition(".")[0] for name in param.names]
+
+
+def modules_around(name: str) -> list[str]:
+    """Return the names of the modules that hold a parameter, outermost first; that of the model itself is empty.
+
+    >>> modules_around("a.b.weight")
+    ['', 'a', 'a.b']
+    """
+    return ["", *[name[:at] for at, letter in enumerate(name) if letter == "."]]

@@ -14,13 +14,14 @@ from torch.nn.utils.parametrize import ParametrizationList
 from optimbuild.errors import ModelError
 from optimbuild.messages import shown
 from optimbuild.model.bare_modules import bare_modules
+from optimbuild.model.foreign_classes import class_names
 from optimbuild.model.full_shapes import full_shape, shapes_before_fsdp
 from optimbuild.model.hints import HOOKS, Hints
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.kinds import kinds_of, role_of, sees_one_channel
 from optimbuild.model.marks import marks_of
 from optimbuild.model.named_outputs import named_outputs
-from optimbuild.model.param_info import NOTHING, ParamInfo
+from optimbuild.model.param_info import NOTHING, ParamInfo, modules_around
 from optimbuild.model.walk import unwrapped, walk
 
 OLD_SPELLING = {"lr_decay_keywords": "lr_decay_keywards"}
@@ -36,7 +37,8 @@ class Owner(NamedTuple):
 
     Args:
         name: Its name.
-        bases: The names of its ``torch.nn`` ancestors, itself included where it is one.
+        bases: The names of its ``torch.nn`` ancestors, itself included where it is one; and of those classes of other
+            packages, with the package, for which published constructors ask.
         one_channel: Whether each filter of the module's weight sees one channel.
     """
 
@@ -68,6 +70,16 @@ class Surveyed:
     def modules(self) -> dict[str, nn.Module]:
         """The modules by canonical name, in pre-order; wrapped ones, not their wrappers."""
         return {prefix[:-1]: module for prefix, module in self.walked}
+
+    def part(self, inventory: Inventory) -> Surveyed:
+        """Return a part of the module, under the names of the whole.
+
+        Args:
+            inventory: The part.
+        """
+        around = {module for param in inventory for name in param.names for module in modules_around(name)}
+        tensors = [self.tensors[position] for position in self.inventory.positions(inventory.names)]
+        return Surveyed(inventory, tensors, [(start, module) for start, module in self.walked if start[:-1] in around])
 
 
 def inventory(model: nn.Module) -> Inventory:
@@ -271,11 +283,13 @@ def _owner(cls: Any, one_channel: bool) -> Owner:
     """Return what a module class says about its parameters.
 
     The deformable convolutions of mmcv count as classes of ``torch.nn``, because ``paramwise`` asks for them by type.
+    Classes of other packages for which published constructors ask stand behind, with their packages.
     """
     cls = _class_of(cls)
     torch_names = [base.__name__ for base in cls.__mro__ if _is_known(base)]
     torch_names.remove("Module")
-    return Owner(cls.__name__, tuple([n for n in torch_names if not n.startswith("_")] or torch_names), one_channel)
+    names = [name for name in torch_names if not name.startswith("_")] or torch_names
+    return Owner(cls.__name__, (*names, *class_names(cls)), one_channel)
 
 
 def _bases_of(cls: Any) -> tuple[str, ...]:

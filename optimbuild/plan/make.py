@@ -12,6 +12,7 @@ from optimbuild.config import Reading, Spec, read_config
 from optimbuild.errors import ConfigError, ModelError, OptimBuildError, path_in
 from optimbuild.messages import listing
 from optimbuild.model.inventory import Inventory
+from optimbuild.model.named_modules import part_inside
 from optimbuild.plan.apply import apply_rules
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.check import complaints
@@ -66,18 +67,24 @@ def plan_of(reading: Reading, inventory: Inventory) -> Plan:
 
     A warning says where the config's alternative reading, such as the published code's, would differ.
     """
-    if reading.module:
-        try:
-            inventory = inventory.below(reading.module)
-        except ModelError as error:
-            raise ConfigError(str(error), reading.paths.get("", "")) from None
+    inventory, told = _part(reading, inventory)
     try:
-        plan = planned(reading.spec, inventory, reading.warnings, reading.paths)
+        plan = planned(reading.spec, inventory, [*reading.warnings, *told], reading.paths)
     except ConfigError as error:
         raise error.moved(reading.paths) from error.__cause__
     if reading.rival is None:
         return plan
     return replace(plan, warnings=(*plan.warnings, *_differences(plan, *reading.rival)))
+
+
+def _part(reading: Reading, inventory: Inventory) -> tuple[Inventory, list[str]]:
+    """Return what the optimizer of a config is for, and warnings."""
+    try:
+        if reading.module:
+            return inventory.below(reading.module), []
+        return part_inside(inventory, reading.modules) if reading.modules else (inventory, [])
+    except ModelError as error:
+        raise ConfigError(str(error), reading.paths.get("", "")) from None
 
 
 def plans_of(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str, Plan]:

@@ -153,6 +153,7 @@ class Groups:
             taken = {param.name for param in found}
             left = {name: param for name, param in left.items() if name not in taken}
         edits.order_groups({group.name: group.edit("an empty group") for group in self.order})
+        edits.note_shared("a constructor that walks through modules hands it over once for each")
         edits.note(f"the groups are, in this order: {listing([group.name for group in self.order], 20)}")
         if self.refuse_other_modules:
             _refuse_modules(model, left)

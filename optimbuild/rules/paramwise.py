@@ -169,6 +169,8 @@ class Paramwise:
                 "layer_decay_rate",
             )
         edits, known, tally = Edits(model), dict[str, Edit](), Tally()
+        if not self.bypass_duplicate:
+            edits.note_shared("MMEngine refuses it unless bypass_duplicate is set")
         won: set[str] = set()
         for place in _places(model):
             key, causes = self._custom_key(place), self._causes(place)

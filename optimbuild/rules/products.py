@@ -58,6 +58,7 @@ class Products:
         ]
         if ignored:
             edits.warn(f"only lr_mult and decay_mult are read, so these do nothing: {listing(ignored)}")
+        edits.note_shared("MMAction2's constructor hands it over once for each module, which torch refuses")
         return edits
 
     def _edit(self, pieces: tuple[str, ...]) -> Edit:

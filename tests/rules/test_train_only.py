@@ -40,10 +40,28 @@ def test_batch_norms_outside_keep_their_statistics_unless_they_may_change(keep: 
     ("patterns", "message"),
     [
         (["heads"], r"^rules\[0\]\.patterns\[0\]: 'heads' matches no parameter"),
-        ([], r"^rules\[0\]\.patterns: must have at least 1 item, not 0"),
+        ([], r"^rules\[0\]: a rule that trains only a part needs `patterns`, `modules`, or both"),
         (["head", "{"], r"^rules\[0\]\.patterns\[1\]: "),
     ],
 )
 def test_a_pattern_that_trains_nothing_is_an_error(patterns: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(patterns=patterns)
+
+
+def test_a_regular_expression_trains_modules_by_their_whole_names() -> None:
+    found = plan(modules=[r"blocks\.\d\.norm", "(?i)HEAD$"])
+    trained = {decision.name for decision in found if not decision.frozen}
+    assert trained == {*[n for n in found.inventory.names if n.startswith("head.") or ".norm." in n]}
+
+
+def test_a_regular_expression_that_is_no_modules_whole_name_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"^rules\[0\]\.modules\[0\]: 'hea' matches no parameter"):
+        plan(modules=["hea"])
+    with pytest.raises(ConfigError, match=r"^rules\[0\]\.modules\[0\]: is not a regular expression"):
+        plan(modules=["("])
+
+
+def test_what_is_inside_several_modules_is_trained_once_and_noted() -> None:
+    notes = plan(modules=["blocks.0", "blocks.0.norm"]).notes
+    assert any("and trained once: blocks.0.norm.weight, blocks.0.norm.bias" in note for note in notes)

@@ -10,6 +10,7 @@ from optimbuild.config.constructors.torch_classes import in_dimensions, of_torch
 from optimbuild.config.published import Published, Translation
 from optimbuild.config.spec import ConfigPart
 from optimbuild.errors import ConfigError
+from optimbuild.model.foreign_classes import IMPLICIT, by_name
 from optimbuild.registry import constructor
 from optimbuild.values import NonNegative, Positive, Whole, join, validated
 
@@ -18,7 +19,8 @@ NORMS = (
     *of_torch("SyncBatchNorm", "_BatchNorm", "_InstanceNorm", "_NormBase"),
 )
 """The norms whose weights are not decayed; a layer norm is none of them."""
-IMPLICIT = ("ImplicitA", "ImplicitM")
+OF_MMYOLO = tuple([f"mmyolo.{name}" for name in IMPLICIT])
+BY_NAME = tuple(map(by_name, IMPLICIT))
 BATCH = "batch_size_per_gpu"
 
 
@@ -38,10 +40,10 @@ def yolov5(published: Published) -> Translation:
 @constructor("YOLOv7OptimWrapperConstructor", keys=YoloKeys)
 def yolov7(published: Published) -> Translation:
     """Read the constructor of YOLOv7, whose implicit tensors are beside the weights of batch norms."""
-    return _in_three_groups(published, IMPLICIT)
+    return _in_three_groups(published, (OF_MMYOLO, BY_NAME))
 
 
-def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Translation:
+def _in_three_groups(published: Published, implicit: tuple[tuple[str, ...], ...] = ()) -> Translation:
     if "type" not in published.wrapper:
         raise ConfigError(f"is required: {published.name} fails without it", join(published.path, "type"))
     base, warnings = 64.0, list[str]()
@@ -55,14 +57,17 @@ def _in_three_groups(published: Published, implicit: tuple[str, ...] = ()) -> Tr
         total = published.world_size * batch
         scaled = {"because": f"weight decay {decay} x {decay_factor(total, base)}, for a batch size of {total}"}
         decay *= decay_factor(total, base)
-    order = [{"name": "weights", "weight_decay": decay, **scaled}, {"name": "norms"}, {"name": "biases"}]
+    decayed = {"weight_decay": decay, **scaled}
+    if not published.kind.takes("weight_decay"):
+        decayed, told = {}, f"does nothing, because {published.optimizer.type} has none"
+        warnings = [*warnings, *[f"{join(published.where, 'weight_decay')} {told}"] * bool(decay)]
+    order = [{"name": "weights", **decayed}, {"name": "norms"}, {"name": "biases"}]
     members: list[dict[str, Any]] = [
         {"group": "norms", "params": ("weight",), "classes": NORMS},
-        {"group": "weights", "params": ("weight",)},
+        {"group": "weights", "params": ("weight",), "no_classes": sum(implicit, ())},
         {"group": "biases", "params": ("bias",)},
     ]
-    if implicit:
-        members.append({"group": "norms", "params": ("implicit",), "classes": implicit})
+    members += [{"group": "norms", "params": ("implicit",), "classes": classes} for classes in implicit]
     because = f"{published.name} puts the weight of each into a group"
     affine = {"type": "require", "affine": ("BatchNorm", "InstanceNorm", "_NormBase"), "because": because}
     rule = {"type": "groups", "order": order, "members": members, "rest": "freeze"}

@@ -67,10 +67,10 @@ def overridable(raw: Mapping[str, Any]) -> Keys:
     """Return the keys that an override may change: those of the wrapper, or of each of several.
 
     >>> overridable({"optim_wrapper": {"critic": {"optimizer": {}}}})["optim_wrapper"]["critic"]
-    ('optimizer', 'paramwise_cfg', 'constructor')
+    ('optimizer', 'paramwise_cfg', 'constructor', 'modules')
     """
     several = wrappers_inside(raw.get(KEY))
-    each = {**dict.fromkeys(several, ("optimizer", *SHARED)), **dict.fromkeys(SHARED)}
+    each = {**dict.fromkeys(several, READ), **dict.fromkeys(SHARED)}
     return {KEY: each if several else READ, SCOPE: None}
 
 
@@ -218,7 +218,9 @@ def default_scope(raw: Mapping[str, Any]) -> str | None:
     return scope
 
 
-def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_size: int = 1) -> Reading:
+def of_wrapper(
+    wrapper: Any, path: str = KEY, scope: str | None = None, world_size: int = 1, *, several: bool = False
+) -> Reading:
     """Translate the config of one optimizer wrapper.
 
     Args:
@@ -226,6 +228,7 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         path: Its path, for messages.
         scope: The scope in which names are looked for first; by default that of the runner.
         world_size: The number of ranks.
+        several: Whether it is one of several, whose ``modules`` say what it is for.
 
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or several optimizers.
@@ -255,7 +258,7 @@ def of_wrapper(wrapper: Any, path: str = KEY, scope: str | None = None, world_si
         where,
         named_at,
     )
-    return spec_of(published, own, warnings, restriction(wrapper, path))
+    return spec_of(published, own, warnings, [] if several else restriction(wrapper, path))
 
 
 def _no_optimizer(wrapper: Mapping[str, Any], path: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""Several wrappers in one ``optim_wrapper``, each for the module of its name."""
+"""Several wrappers in one ``optim_wrapper``, each for the module of its name, or for its ``modules``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from optimbuild.config.dialects.mmengine import KEY, MULTI, OURS, SHARED, default_scope, is_wrapper, of_wrapper
+from optimbuild.config.dialects.mmengine import (
+    KEY,
+    MULTI,
+    OURS,
+    SHARED,
+    constructor_named,
+    default_scope,
+    is_wrapper,
+    of_wrapper,
+)
+from optimbuild.config.dialects.mmengine_modules import KEY as MODULES
+from optimbuild.config.dialects.mmengine_modules import selection
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
@@ -17,7 +28,7 @@ BARE = ("OptimWrapper", "OptimWrapperDict")
 
 
 def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]:
-    """Translate each wrapper into a spec, by the name of its module.
+    """Translate each wrapper into a spec, by its name.
 
     Args:
         raw: The keys of the config that are read, as plain data.
@@ -26,11 +37,14 @@ def read_each(raw: Mapping[str, Any], world_size: int = 1) -> dict[str, Reading]
     Raises:
         ConfigError: A misspelt key or a wrong value, with its path; or a key beside the wrappers that is none.
     """
-    scope = default_scope(raw)
-    return {
-        name: replace(of_wrapper(wrapper, join(KEY, name), scope, world_size), module=name)
-        for name, wrapper in each_wrapper(raw[KEY]).items()
-    }
+    scope, found = default_scope(raw), dict[str, Reading]()
+    constructor_named(raw[KEY].get("constructor"), join(KEY, "constructor"))  # refused where it is, and not in each
+    for name, wrapper in each_wrapper(raw[KEY]).items():
+        path = join(KEY, name)
+        module, expressions = selection(name, wrapper, path)
+        reading = of_wrapper(wrapper, path, scope, world_size, several=True)
+        found[name] = replace(reading, module=module, modules=expressions)
+    return found
 
 
 def each_wrapper(wrappers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -60,8 +74,13 @@ def each_wrapper(wrappers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 path,
             )
         own = {key: value for key, value in wrapper.items() if value is not None or key not in SHARED}
-        _refuse_misplaced(name, own, outer, path)
+        _refuse_misplaced(own, outer, path)
         found[name] = {**shared, **own}
+    with_modules = [name for name, wrapper in found.items() if MODULES in wrapper]
+    without = [name for name in found if name not in with_modules]
+    if outer == MULTI and with_modules and without:
+        told = f"is required: {MULTI} asks each optimizer for it once one has it, as {with_modules[0]!r} does"
+        raise ConfigError(told, join(KEY, without[0], MODULES))
     return found
 
 
@@ -70,11 +89,8 @@ def _called(constructor: Any) -> str:
     return str(getattr(constructor, "__name__", constructor)).rpartition(".")[2]
 
 
-def _refuse_misplaced(name: str, wrapper: Mapping[str, Any], outer: str, path: str) -> None:
-    """Raise a ConfigError for a key that one of several wrappers cannot have."""
-    if "modules" in wrapper:
-        told = f"is read where there is one optimizer; here {name!r} is for the module of its name"
-        raise ConfigError(told, join(path, "modules"))
+def _refuse_misplaced(wrapper: Mapping[str, Any], outer: str, path: str) -> None:
+    """Raise a ConfigError for a constructor that one of several wrappers cannot have."""
     inner = _called(wrapper.get("constructor"))
     if "constructor" in wrapper and outer in (OURS, MULTI) and inner != OURS:
         raise ConfigError(

@@ -67,7 +67,7 @@ def spec_of(
     )
     paths = _paths(published, translation, len(own.rules))
     last = f"rules[{len(translation.rules) + len(own.rules)}]"
-    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".patterns")}
+    paths |= {f"{last}{key}": join(published.path, "modules") for key in ("", ".patterns", ".modules")}
     return Reading(spec, (*warnings, *translation.warnings), paths)
 
 

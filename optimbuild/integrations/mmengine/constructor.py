@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
 from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper, wrappers_inside
+from optimbuild.config.dialects.mmengine_modules import selection
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
 from optimbuild.config.dialects.mmengine_wrappers import each_wrapper
 from optimbuild.config.published import number_of_ranks
@@ -109,7 +110,7 @@ class OptimBuildConstructor:
                 planned. Nothing was changed.
         """
         if not wrappers_inside(self._config):
-            each = _plan_wrapper(model, {**self._config, "paramwise_cfg": self._paramwise}, KEY)
+            each = _plan_wrapper(model, {**self._config, "paramwise_cfg": self._paramwise, "constructor": OURS}, KEY)
             wrapper = each.build()
             _log("", each.plan)
             return wrapper
@@ -127,25 +128,31 @@ class OptimBuildConstructor:
         config = {**dict(self._config.items()), "paramwise_cfg": self._paramwise, "constructor": OURS}
         for name, wrapper in each_wrapper(config).items():
             path = join(KEY, name)
-            planned[name] = _plan_wrapper(_module(model, name, path), wrapper, path)
+            module, expressions = selection(name, wrapper, path)
+            part = _module(model, module, path) if module else model
+            planned[name] = _plan_wrapper(part, wrapper, path, several=True, expressions=expressions)
         _refuse_shared(planned)
         _warn_of_rest(model, planned)
         return planned
 
 
-def _plan_wrapper(model: nn.Module, config: Mapping[str, Any], path: str) -> _PlannedWrapper:
+def _plan_wrapper(
+    model: nn.Module, config: Mapping[str, Any], path: str, *, several: bool = False, expressions: tuple[str, ...] = ()
+) -> _PlannedWrapper:
     optimizer = config.get("optimizer")
     if isinstance(optimizer, Mapping):
         import_scope(optimizer.get(SCOPE_OF))
         kind = optimizer.get("type")
         import_scope(kind.partition(".")[0] if isinstance(kind, str) and "." in kind else None)
-    reading = of_wrapper(plain_wrapper({**config, "constructor": OURS}, path), path, world_size=number_of_ranks())
+    reading = of_wrapper(plain_wrapper(config, path), path, world_size=number_of_ranks(), several=several)
+    reading = replace(reading, modules=expressions)
     options = {key: value for key, value in config.items() if key not in READ}
     cls = wrapper_class(options, path)
     refuse_wrong(cls, options, path)
     try:
         surveyed = survey(model)
         plan = plan_of(reading, surveyed.inventory)
+        surveyed = surveyed.part(plan.inventory) if expressions else surveyed
     except OptimBuildError as error:
         report_failure(reading.spec, error)
         raise

@@ -11,11 +11,14 @@ from torch import nn
 from optimbuild import (
     CONSTRUCTORS,
     ConfigError,
+    Inventory,
     ModelError,
     Published,
     RegistrationError,
     Translation,
+    build_optimizer,
     constructor,
+    inventory,
     make_plan,
 )
 from optimbuild.config.constructors.yolo import decay_factor
@@ -73,7 +76,6 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ),
     (wrapper("SwinOptimWrapperConstructor", {"0": 5}), "paramwise_cfg['0']", "must be a mapping with lr_mult"),
     (wrapper("SwinOptimWrapperConstructor", {"0": {"lr_mult": -1}}), "paramwise_cfg['0'].lr_mult", "must be greater"),
-    (wrapper("YOLOv5OptimizerConstructor", None, {"type": "Rprop", "lr": 0.1}), "constructor", "takes no option"),
     (wrapper("LearningRateDecayOptimWrapperConstructor", {"norm_decay_mult": 0}), "paramwise_cfg", "get_layer_depth"),
     (wrapper("YOLOv6OptimizerConstructor"), "constructor", "Did you mean 'YOLOv5OptimizerConstructor'"),
 ]
@@ -115,6 +117,25 @@ def test_an_explanation_says_how_the_weight_decay_of_yolo_was_scaled() -> None:
 def test_without_a_weight_decay_yolos_other_groups_have_the_classes_own() -> None:
     config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "AdamW", "lr": 0.1})
     assert [group.options["weight_decay"] for group in make_plan(config, net()).groups] == [0.0, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("name", ["YOLOv5OptimizerConstructor", "YOLOv7OptimWrapperConstructor"])
+@pytest.mark.parametrize(("given", "told"), [({}, 0), ({"weight_decay": 0.0}, 0), ({"weight_decay": 5e-4}, 1)])
+def test_yolo_builds_an_optimizer_that_has_no_weight_decay(name: str, given: Any, told: int) -> None:
+    rprop = {"type": "Rprop", "lr": 0.1, "batch_size_per_gpu": 96, **given}
+    plan = make_plan(wrapper(name, None, rprop), net())
+    assert plan.groups[0].params == ("0.weight", "2.weight")
+    assert not any("weight_decay" in group.options for group in plan.groups)
+    warning = "optim_wrapper.optimizer.weight_decay does nothing, because mmengine.Rprop has none"
+    assert list(plan.warnings) == [warning] * told
+    assert len(build_optimizer(plan, net()).param_groups) == 3
+
+
+def test_an_optimizer_that_takes_one_group_fails_at_yolos_three() -> None:
+    config = wrapper("YOLOv5OptimizerConstructor", None, {"type": "LBFGS", "lr": 0.1})
+    with pytest.raises(ConfigError, match="LBFGS doesn't support per-parameter options") as caught:
+        build_optimizer(config, net())
+    assert caught.value.path == "optim_wrapper.optimizer"
 
 
 def test_rules_come_behind_what_a_constructor_gives() -> None:
@@ -246,6 +267,58 @@ def test_yolo_takes_no_other_class_for_a_norm_because_of_its_name() -> None:
     assert [group.params for group in plan.groups] == [("1.weight",), ("0.weight",), ("0.bias", "1.bias")]
     plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), nn.Sequential(namesake("ImplicitA", nn.PReLU), net()))
     assert plan.groups[0].params == ("0.weight", "1.0.weight", "1.2.weight")
+
+
+class Implicit(nn.Module):
+    """Implicit knowledge, as MMYOLO has it in two classes; it has a weight beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.implicit = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.weight = nn.Parameter(torch.zeros(3))
+
+
+def implicit(name: str, package: str) -> nn.Module:
+    """Return a module of a class of that name in a package."""
+    return type(name, (Implicit,), {"__module__": f"{package}.models.dense_heads"})()
+
+
+def test_yolov7_knows_implicit_tensors_by_their_class() -> None:
+    derived = type("MyImplicit", (type(implicit("ImplicitM", "mmyolo")),), {})()
+    model = nn.Sequential(net(), implicit("ImplicitA", "mmyolo"), derived, implicit("ImplicitA", "elsewhere"))
+    for found in (model, Inventory.from_dict(inventory(model).to_dict())):
+        plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), found)
+        assert plan.groups[1].params == ("0.1.weight", "1.implicit", "2.implicit")
+        assert plan.frozen == ("1.weight", "2.weight", "3.implicit")
+        assert plan.explain("2.implicit")[0].why.startswith("called implicit, of mmyolo.ImplicitA")
+    v5 = make_plan(wrapper("YOLOv5OptimizerConstructor"), model)
+    assert v5.frozen == ("1.implicit", "2.implicit", "3.implicit")
+
+
+def test_yolov7_believes_the_name_in_a_file_that_has_no_package() -> None:
+    rows = [{"name": name, "shape": [1, 3, 1, 1], "owner": "ImplicitA", "bases": []} for name in ("a.implicit", "a.w")]
+    plan = make_plan(wrapper("YOLOv7OptimWrapperConstructor"), Inventory.from_dict({"params": rows}))
+    assert (plan.groups[1].params, plan.frozen) == (("a.implicit",), ("a.w",))
+    assert "ImplicitA (by its name)" in plan.explain("a.implicit")[0].why
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "told"),
+    [
+        ("SwinOptimWrapperConstructor", {"0": {"lr_mult": 0.5}}, "which torch refuses"),
+        ("ForceDefaultOptimWrapperConstructor", {"bias_decay_mult": 0.0}, "unless bypass_duplicate is set"),
+        ("DefaultOptimWrapperConstructor", {"bias_decay_mult": 0.0, "bypass_duplicate": True}, ""),
+        ("TSMOptimWrapperConstructor", {"fc_lr5": True}, "hands it over once for each"),
+        ("YOLOv5OptimizerConstructor", None, "hands it over once for each"),
+    ],
+)
+def test_a_shared_tensor_is_planned_once_and_told(name: str, keys: Any, told: str) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), net())
+    model[1].weight = model[0].weight
+    plan = make_plan(wrapper(name, keys), model)
+    notes = [note for note in plan.notes if "planned once" in note]
+    assert [note.endswith(f"{told}: 0.weight") for note in notes] == [True] * bool(told)
+    assert len(plan) == 9
 
 
 def test_tsm_has_no_place_for_a_class_that_is_only_called_linear() -> None:
