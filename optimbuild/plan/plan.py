@@ -97,7 +97,7 @@ class Plan:
             members[setting].append(position)
         return members
 
-    @property
+    @cached_property
     def frozen(self) -> tuple[str, ...]:
         """The names of the frozen parameters, in model order."""
         return tuple(
@@ -195,10 +195,10 @@ class Plan:
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
-        for param, setting in zip(self.inventory, self.chosen, strict=True):
-            digest.update(f"{param.name}\0{param.shape}\0{setting}\n".encode())
-        for module in self.kept_statistics:
-            digest.update(f"statistics of {module} are kept\n".encode())
+        pairs = zip(self.inventory, self.chosen, strict=True)
+        lines = [f"{param.name}\0{param.shape}\0{setting}\n" for param, setting in pairs]
+        lines += [f"statistics of {module} are kept\n" for module in self.kept_statistics]
+        digest.update("".join(lines).encode())
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
