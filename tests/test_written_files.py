@@ -29,7 +29,7 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
 def test_a_new_file_replaces_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "new")
     write_file(path, b"1", new=True)
-    with pytest.raises(OptimBuildError, match="cannot write .*: File exists"):
+    with pytest.raises(OptimBuildError, match=r"cannot write .*: File exists"):
         write_file(path, b"2", new=True)
     write_file(path, b"3")
     assert Path(path).read_bytes() == b"3"
