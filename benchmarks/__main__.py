@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What stands after ``python -m benchmarks``.
     """
-    asked = _parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     if asked.redraw:
         document.write(asked.redraw, json.loads((asked.redraw / document.RESULTS).read_text("utf-8")))
         return 0
@@ -52,15 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [*NAMES, *IN_BROWSER]
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*names, []], help=f"any of: {', '.join(names)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="store the results as JSON")
-    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: see that it works")
-    parser.add_argument("--docs", type=Path, metavar="DIR", help="write tables and plots into DIR/benchmarks.md")
-    parser.add_argument("--redraw", type=Path, metavar="DIR", help="write them again, from the results stored there")
-    return parser
+    made.add_argument("names", nargs="*", metavar="NAME", choices=[*names, []], help=f"any of: {', '.join(names)}")
+    made.add_argument("--json", type=Path, metavar="FILE", help="store the results as JSON")
+    made.add_argument("--quick", action="store_true", help="small sizes and few rounds: see that it works")
+    made.add_argument("--docs", type=Path, metavar="DIR", help="write tables and plots into DIR/benchmarks.md")
+    made.add_argument("--redraw", type=Path, metavar="DIR", help="write them again, from the results stored there")
+    return made
 
 
 if __name__ == "__main__":

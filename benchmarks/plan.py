@@ -63,6 +63,7 @@ def _size(size: int, effort: Effort) -> list[Row]:
     other = make_plan(sides.config(sides.NO_DECAY), inventory)
     jobs: dict[str, Callable[[], Any]] = {
         "plan": lambda: make_plan(CONFIG, inventory),
+        "text": lambda: str(_afresh(plan)),
         "fingerprint": lambda: _afresh(plan).fingerprint,
         "diff": lambda: plan.diff(other),
         "to_json": lambda: _afresh(plan).to_json(),
@@ -100,7 +101,14 @@ def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[T
     for side in ("plan", "memory of plan", "fingerprint", "diff", "to_json"):
         growth = rows[largest, side].median / rows[smaller, side].median
         targets.append(Target(f"{side}: each of {largest} over each of {smaller}", growth, 1.3))
+    for case in dict.fromkeys(case for case, _ in rows):
+        ratio = rows[case, "text"].median / rows[case, "plan"].median
+        targets.append(Target(f"printing {case} over planning them", ratio, 1))
     hundred = rows.get((f"{100_000:,} tensors", "plan"))
+    million = rows.get((f"{1_000_000:,} tensors", "text"))
+    if million:
+        total = million.median * million.facts["tensors"]
+        targets.append(Target("printing the plan of a model with 1,000,000 tensors", total, 10, unit="s"))
     if hundred:
         total = hundred.median * hundred.facts["tensors"]
         targets.append(Target("plan of a mixture-of-experts model with 100,000 tensors", total, 1.2, unit="s"))

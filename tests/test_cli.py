@@ -555,7 +555,7 @@ def test_an_inventory_replaces_inventories_and_no_other_file(here, capsys):
         before = (here / name).read_bytes()
         status, _, err = run(capsys, "inventory", "model.json", "-o", name)
         assert status == 2
-        assert err.startswith(f"Error: '{name}' exists and is no inventory file, so it is not replaced (")
+        assert err.startswith(f"Error: '{name}' exists and is no inventory file, so it is not replaced.")
         assert (here / name).read_bytes() == before
 
 

@@ -76,28 +76,26 @@ def plan_of_file(
     Raises:
         ConfigError: As :func:`plans_of_file`, or there are several and none is asked for.
     """
-    plans = plans_of_file(config, model, overrides, optimizer, world_size)
-    if len(plans) > 1:
+    from optimbuild.plan.make import plan_of
+
+    return plan_of(reading_of_file(config, overrides, optimizer, world_size), model)
+
+
+def reading_of_file(
+    config: str, overrides: Sequence[str] | None, optimizer: str | None = None, world_size: int | None = None
+) -> Reading:
+    """Return what a config file says of its one optimizer, or of the one that is asked for, as :func:`plan_of_file`."""
+    readings = _readings(config, overrides, optimizer, world_size)
+    if len(readings) > 1:
         raise ConfigError(
-            f"this config has {len(plans)} optimizers; choose one with --optimizer: {listing(list(plans))}"
+            f"this config has {len(readings)} optimizers; choose one with --optimizer: {listing(list(readings))}"
         )
-    return next(iter(plans.values()))
+    return next(iter(readings.values()))
 
 
-def places_of_rules(
-    config: str, plan: Plan, overrides: Sequence[str] | None, optimizer: str | None, world_size: int | None
-) -> list[str]:
-    """Return for each rule of a plan its place in the config file, such as ``config.yaml:4``; empty if unknown.
-
-    Args:
-        config: The file.
-        plan: Its plan.
-        overrides: As for :func:`plans_of_file`, as the others.
-        optimizer: As there.
-        world_size: As there.
-    """
+def places_of_rules(config: str, reading: Reading, overrides: Sequence[str] | None) -> list[str]:
+    """Return for each rule of a reading its place in the config file, such as ``config.yaml:4``; empty if unknown."""
     from optimbuild.config.places import rule_places
 
-    (reading,) = _readings(config, overrides, optimizer, world_size).values()
-    keys = [f"rules[{i}]" for i in range(len(plan.spec.rules))]
+    keys = [f"rules[{i}]" for i in range(len(reading.spec.rules))]
     return rule_places(config, [reading.paths.get(key, key) for key in keys], overrides or ())

@@ -11,6 +11,7 @@ from typing import Any
 
 from optimbuild.config.spec import Spec
 from optimbuild.errors import ModelError
+from optimbuild.messages import counted, listing, shown
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.inventory_file import param_to_dict
 from optimbuild.plan.base_options import base_options
@@ -97,7 +98,7 @@ class Plan:
             members[setting].append(position)
         return members
 
-    @property
+    @cached_property
     def frozen(self) -> tuple[str, ...]:
         """The names of the frozen parameters, in model order."""
         return tuple(
@@ -141,10 +142,26 @@ class Plan:
     def explain(self, name: str) -> tuple[Step, ...]:
         """Return every step that led to a parameter's setting, in order.
 
+        ``optimbuild.report.explain_text`` shows them as calculations, also those of parameters that differ.
+
+        Args:
+            name: The name of a parameter, an alias, or a module or pattern whose parameters have equal steps.
+
         Raises:
-            ModelError: No parameter has this name.
+            ModelError: No parameter has this name, is in such a module, or matches; or their steps differ.
         """
-        return self.traces([self.inventory.position(name)])[0]
+        from optimbuild.report.explain_blocks import selected
+
+        positions = selected(self, name)
+        traces = self.traces(positions)
+        for position, steps in zip(positions, traces, strict=True):
+            if steps != traces[0]:
+                apart = listing([self.inventory.names[positions[0]], self.inventory.names[position]])
+                raise ModelError(
+                    f"{shown(name)} is {counted(len(positions), 'parameter')} whose steps differ, such as {apart}; "
+                    f"optimbuild.report.explain_text(plan, {shown(name)}) shows them all"
+                )
+        return traces[0]
 
     def traces(self, positions: Iterable[int]) -> Sequence[tuple[Step, ...]]:
         """Return what :meth:`explain` does for parameters at some positions in model order, at one go."""
@@ -196,10 +213,10 @@ class Plan:
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
-        for param, setting in zip(self.inventory, self.chosen, strict=True):
-            digest.update(f"{param.name}\0{param.shape}\0{setting}\n".encode())
-        for module in self.kept_statistics:
-            digest.update(f"statistics of {module} are kept\n".encode())
+        pairs = zip(self.inventory, self.chosen, strict=True)
+        lines = [f"{param.name}\0{param.shape}\0{setting}\n" for param, setting in pairs]
+        lines += [f"statistics of {module} are kept\n" for module in self.kept_statistics]
+        digest.update("".join(lines).encode())
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from optimbuild.messages import counted, printable, shown, suggest
 from optimbuild.plan.plan import Plan
 from optimbuild.plot.marks import KINDS, OTHER, Mark, marks_of, ticks_of
 from optimbuild.plot.schedules import Schedule
+from optimbuild.written_files import refuse_other_file, write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,16 +74,13 @@ def save_plot(plan: Plan, path: str | os.PathLike[str], schedule: Schedule | Non
     """
     file = os.fspath(path)
     form = format_of(file)
-    refuse_other_file(file)
+    refuse_other_file(file, "plot of optimbuild", is_plot)
     curves = None if schedule is None else schedule.curves(plan)
     picture = io.BytesIO()
     with _matplotlib(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names in any script; a viewer of SVG has its own fonts
         _figure(plan, curves).savefig(picture, format=form, metadata=METADATA[form], dpi=150)
-    try:
-        Path(file).write_bytes(picture.getvalue())
-    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
-        raise OptimBuildError(f"cannot write {shown(file)}: {getattr(error, 'strerror', None) or error}") from None
+    write_file(file, picture.getvalue())
 
 
 def format_of(path: str) -> str:
@@ -100,17 +98,9 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def refuse_other_file(path: str) -> None:
-    """Raise an OptimBuildError if a plot would replace a file that is none of ours."""
-    try:
-        if not os.path.isfile(path) or not os.path.getsize(path) or DRAWN.encode() in Path(path).read_bytes():
-            return
-    except OSError as error:
-        raise OptimBuildError(f"cannot read {shown(path)}: {error.strerror}") from None
-    raise OptimBuildError(
-        f"{shown(path)} exists and is no plot of optimbuild, so it is not replaced. Choose another name, or remove it "
-        "first."
-    )
+def is_plot(path: str) -> bool:
+    """Say whether a file is a plot of ours."""
+    return DRAWN.encode() in Path(path).read_bytes()
 
 
 def _matplotlib() -> Any:

@@ -7,30 +7,17 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from optimbuild.config.files import load
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown, suggest
-from optimbuild.model.mmengine_config import run_config
-from optimbuild.plot.schedules import OF_CONFIG, Schedule, Step, has_lists, refuse_steps
+from optimbuild.plot.schedules import OF_CONFIG, Schedule, Step, has_lists, refuse_steps, steps_per_epoch
 
 KEY = "param_scheduler"
 READ = {KEY: None, "train_cfg": None, "default_scope": None}
 """The keys that are read, with all that is below them."""
 
 
-def schedule_of_config(path: str, steps: int | None = None, optimizer: str | None = None) -> Schedule:
-    """Return the schedule of an MMEngine config.
-
-    Args:
-        path: The file. One in Python **is run**.
-        steps: The number of steps of the training; None where ``train_cfg`` has it as ``max_iters``. A training by
-            epochs has steps in whole epochs.
-        optimizer: The name of the optimizer, where the config has several with a schedule of each.
-
-    Raises:
-        ConfigError: The config has no schedule, or does not say how long it is; or MMEngine refuses it.
-    """
-    config = dict(run_config(path)) if path.endswith(".py") else load(path, READ)
+def runner_schedule(config: Mapping[str, Any], steps: int | None = None, optimizer: str | None = None) -> Schedule:
+    """Return the schedule of an MMEngine config; arguments and errors are those of ``schedule_of_config``."""
     settings = _settings(config, optimizer)
     steps, epoch = _lengths(config.get("train_cfg") or {}, steps)
     scope = config.get("default_scope") or "mmengine"
@@ -64,7 +51,8 @@ def _settings(config: Mapping[str, Any], optimizer: str | None) -> list[dict[str
     settings = [found] if isinstance(found, Mapping) else list(found or ())
     if not settings or not all(isinstance(each, Mapping) for each in settings):
         raise ConfigError(
-            f"a config whose schedule can be drawn is one of MMEngine with `{KEY}`, a list of schedulers; here it is "
+            f"a config whose schedule can be drawn is one of MMEngine with `{KEY}`, a list of schedulers, or a yacs "
+            f"config; here it is "
             f"{'missing' if found is None else shown(found)}. Or name a schedule of torch, with --steps",
             KEY,
         )
@@ -82,12 +70,8 @@ def _lengths(train_cfg: Mapping[str, Any], steps: int | None) -> tuple[int, int 
             )
         refuse_steps(steps)
         return steps, None
-    if steps is None:
-        raise ConfigError(f"counts {epochs} epochs; say with --steps how many steps these are together", "train_cfg")
-    refuse_steps(steps)
-    if steps % epochs:
-        raise ConfigError(f"counts {epochs} epochs, of which {steps} is no multiple; --steps is for all", "train_cfg")
-    return steps, steps // epochs
+    epoch = steps_per_epoch(steps, epochs, "train_cfg")
+    return epochs * epoch, epoch
 
 
 def _built(settings: dict[str, Any], path: str, scope: str, optimizer: Any, steps: int, epoch: int | None) -> Any:

@@ -146,6 +146,20 @@ def refuse_steps(steps: int) -> None:
         raise ConfigError(f"--steps must be a whole number from 2 to {MOST_STEPS}, not {shown(steps)}")
 
 
+def steps_per_epoch(steps: int | None, epochs: int, path: str) -> int:
+    """Return how many steps an epoch has, from the number of all steps.
+
+    Raises:
+        ConfigError: The number is missing, or no multiple of that of the epochs, which are at a path of the config.
+    """
+    if steps is None:
+        raise ConfigError(f"counts {epochs} epochs; say with --steps how many steps these are together", path)
+    refuse_steps(steps)
+    if steps % epochs:
+        raise ConfigError(f"counts {epochs} epochs, of which {steps} is no multiple; --steps is for all", path)
+    return steps // epochs
+
+
 def has_lists(settings: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether some setting of a scheduler is a list, which may be one value per group."""
     return any(isinstance(value, (list, tuple)) for each in settings for value in each.values())

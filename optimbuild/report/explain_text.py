@@ -60,18 +60,21 @@ def explain_lines(
     if name in plan.inventory:
         (block,) = blocks
         title = plan.inventory.params[positions[0]].name
-        lines = [(title, "bold"), *_indented([*_pairs(plan, block, True), *_rules(plan, blocks, places)], width)]
+        lines = _title(title, width) + _indented([*_pairs(plan, block, True), *_rules(plan, blocks, places)], width)
     else:
         title = f"{name}: {counted(len(positions), 'tensor')}, {counted(len(blocks), 'trace')}"
-        lines = [(title, "bold"), ("", "")]
+        lines = [*_title(title, width), ("", "")]
         for block in blocks:
             pattern = names.covered([plan.inventory.params[position].name for position in block.positions])
             told = f"{pattern.text((width or WIDTH) - ROOM)}  {counted(len(block.positions), 'tensor')}"
-            lines += [(piece, "bold") for piece in broken(told, width or 10**9)]
-            lines += [*_indented(list(_pairs(plan, block, False)), width), ("", "")]
+            lines += [*_title(told, width), *_indented(list(_pairs(plan, block, False)), width), ("", "")]
         lines += _indented(_rules(plan, blocks, places), width)
         lines = lines[:-1] if lines[-1] == ("", "") else lines
     return lines if unicode else [(plain_text(text), style) for text, style in lines]
+
+
+def _title(text: str, width: int | None) -> list[Line]:
+    return [(piece, "bold") for piece in (broken(text, width) if width else [text])]
 
 
 def _indented(pairs: Sequence[tuple[str, str]], width: int | None) -> list[Line]:

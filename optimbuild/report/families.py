@@ -87,7 +87,8 @@ class Family:
 
     def values(self) -> Sequence[Sequence[int]]:
         """Return for each place of a number those that the names that end here have there, in order."""
-        return self._cached("values", lambda: [sorted(set(column)) for column in zip(*self.members, strict=True)])
+        places = range(len(self.members[0]))
+        return self._cached("values", lambda: [sorted({indices[d] for indices in self.members}) for d in places])
 
     def _cached(self, key: object, compute: Callable[[], T]) -> T:
         if self._caches is None:

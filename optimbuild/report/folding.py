@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 
 from optimbuild.report.depth_ladders import longest_monotone, rung_of, step_ratios
 from optimbuild.report.families import Families, Family, Indices
@@ -63,8 +64,8 @@ class _Ladder:
 
     def takes(self, points: Points) -> bool:
         """Say whether the groups of all points are those of this ladder at their depths."""
-        at, dims = self.at, self.dims
-        return all(at.get(tuple([indices[d] for d in dims])) == group for indices, group, _ in points)
+        at, depth_of = self.at, _picking(self.dims)
+        return all(at.get(depth_of(indices)) == group for indices, group, _ in points)
 
     def finished(self) -> Row:
         """Return its row."""
@@ -161,21 +162,23 @@ class _Fold:
                 self._leave(family, found)
                 continue
             outer: dict[Indices, Points] = {(): found} if self.whole or len(dims) == 1 else {}
+            outside = _picking(dims[:-1])
             for point in () if outer else found:
-                outer.setdefault(tuple([point[0][d] for d in dims[:-1]]), []).append(point)
+                outer.setdefault(outside(point[0]), []).append(point)
             for some in outer.values():
                 self._climb(family, some, dims, ratio)
         return None
 
     def _climb(self, family: Family, points: Points, dims: tuple[int, ...], ratio: float) -> None:
         """Give the members of a family to one ladder, but for those that break it."""
-        at = {tuple([indices[d] for d in dims]): group for indices, group, _ in points}
+        depth_of = _picking(dims)
+        at = {depth_of(indices): group for indices, group, _ in points}
         depths, taken = sorted(at), points
         kept = longest_monotone([self.lrs[at[depth]] for depth in depths])
         if len(kept) < len(depths):
             at = {depth: at[depth] for place, depth in enumerate(depths) if place in kept}
-            taken = [point for point in points if tuple([point[0][d] for d in dims]) in at]
-            self._leave(family, [point for point in points if tuple([point[0][d] for d in dims]) not in at])
+            taken = [point for point in points if depth_of(point[0]) in at]
+            self._leave(family, [point for point in points if depth_of(point[0]) not in at])
         if len(set(at.values())) == 1:
             return self._leave(family, taken)
         branch = _numbers(family)[dims[-1]]
@@ -218,10 +221,18 @@ def _relevant(points: Points) -> tuple[int, ...]:
     dims = list(range(len(points[0][0])))
     for d in reversed(range(len(dims))):
         others = [other for other in dims if other != d]
-        pairs = {(tuple([indices[other] for other in others]), group) for indices, group, _ in points}
+        rest_of = _picking(others)
+        pairs = {(rest_of(indices), group) for indices, group, _ in points}
         if len({rest for rest, _ in pairs}) == len(pairs):
             dims = others
     return tuple(dims)
+
+
+def _picking(dims: Sequence[int]) -> Callable[[Indices], Indices]:
+    """Return the function that picks the numbers of some places."""
+    if len(dims) > 1:
+        return itemgetter(*dims)
+    return itemgetter(slice(dims[0], dims[0] + 1) if dims else slice(0))  # of one item it would give no tuple
 
 
 def _numbers(family: Family) -> list[Family]:

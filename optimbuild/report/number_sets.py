@@ -40,9 +40,12 @@ def boxes(family: Family, members: Sequence[Indices]) -> list[tuple[Box, int]]:
     >>> [[runs_text(runs) for runs in box] for box, _ in boxes(family, [(0, 0), (0, 2), (1, 0), (1, 2), (1, 3)])]
     [['0', '{0,2}'], ['1', '{0,{2..3}}']]
     """
+    if not members[0]:
+        return [((), 1)]
     if len(members) == len(family.members):
         return [(tuple([(range(values[0], values[-1] + 1),) for values in family.values()]), len(members))]
-    hull = tuple([(range(min(column), max(column) + 1),) for column in zip(*members, strict=True)])
+    columns = [[indices[d] for indices in members] for d in range(len(members[0]))]
+    hull = tuple([(range(min(column), max(column) + 1),) for column in columns])
     if _size(hull) <= SPARSEST * len(members) and count_in(family, hull, len(members), own=True) == len(members):
         return [(hull, len(members))]
     found = []

@@ -30,7 +30,7 @@ def text_of(lines: Iterable[Line]) -> str:
 def labelled(
     pairs: Sequence[tuple[str, str]], width: int | None, styles: Mapping[str, str] | None = None, indent: int = 0
 ) -> list[Line]:
-    """Return paragraphs behind their labels, wrapped at spaces only, so that no name is cut.
+    """Return paragraphs behind their labels, wrapped at spaces; a word that is wider than a line, behind its dots.
 
     Args:
         pairs: Labels and paragraphs.
@@ -49,18 +49,22 @@ def labelled(
         room = 10**9 if width is None else max(width - indent, 20)
         wrapped = textwrap.wrap(printable(paragraph), room, break_long_words=False, break_on_hyphens=False) or [""]
         style = (styles or {}).get(label, "")
-        for i, text in enumerate(wrapped):
+        for i, text in enumerate([piece for line in wrapped for piece in broken(line, room)]):
             lines.append((f"{_padded('' if i else printable(label), indent)}{text}".rstrip(), style))
     return lines
 
 
 def broken(text: str, width: int) -> list[str]:
-    """Return a text in pieces that are no wider than asked, broken behind dots and commas.
+    """Return a text in pieces that are no wider than asked, broken behind dots, commas and slashes.
+
+    What has none of them is not cut. Put together, the pieces are the text, so that names can be copied.
 
     >>> broken("blocks.{0..3}.norm1.weight", 14)
     ['blocks.{0..3}.', 'norm1.weight']
     """
-    pieces = re.findall(r"(?:[^.,]|\.\.)+(?:\.|, ?)?|[.,] ?", text) or [text]
+    if cell_len(text) <= width:
+        return [text]
+    pieces = re.findall(r"(?:[^.,/]|\.\.)+(?:[./]|, ?)?|[.,/] ?", text) or [text]
     lines = [""]
     for piece in pieces:
         if lines[-1] and cell_len(lines[-1]) + cell_len(piece.rstrip()) > width:

@@ -229,7 +229,7 @@ class LayerDecay:
             if keyword is not None:
                 members[keyword].append(param)
         for keyword, params in members.items():
-            why = f"lr_decay_keywords gives {keyword!r}: {factors[keyword]}"
+            why = f"lr_decay_keywords gives {keyword!r}: {factors[keyword]:.4g}"
             edits.give(params, Edit(scale={"lr": max(factors[keyword], self.min_scale)}, why=why))
         known = repr(self.ratio) in part.hints.answers["lr_decay_keywords"]
         derived = "" if known else ", by the powers it gave for another"

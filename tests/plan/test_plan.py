@@ -268,3 +268,17 @@ def test_what_is_no_plan_is_refused(text):
 def test_the_order_of_keys_and_the_spacing_do_not_matter():
     shuffled = json.dumps(dict(reversed(SAVED.items())), indent=2)
     assert Plan.from_json(shuffled) == PLAN
+
+
+def test_a_module_is_explained_where_all_steps_in_it_are_equal():
+    model = Inventory([ParamInfo(name, (4,)) for name in ("stem.a", "stem.b", "head.a", "head.bias")])
+    rules = [
+        {"type": "match", "table": {"head.a": {"lr_mult": 0.1}}},
+        {"type": "match", "table": {"stem": {"lr": 1.0}}},
+    ]
+    made = make_plan({"optimizer": {"type": "sgd", "lr": 0.1}, "rules": rules}, model)
+    assert made.explain("stem") == made.explain("stem.{a,b}") == made.explain("stem.a") != ()
+    with pytest.raises(ModelError, match=r"^'head' is 2 parameters whose steps differ, such as head\.a, head\.bias; "):
+        made.explain("head")
+    with pytest.raises(ModelError, match="has no parameter 'neck'"):
+        made.explain("neck")

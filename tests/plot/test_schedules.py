@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from optimbuild import ConfigError, Plan, build_optimizer, inventory, make_plan
-from optimbuild.plot.runner_schedule import schedule_of_config
+from optimbuild.plot.config_schedule import schedule_of_config
 from optimbuild.plot.schedules import TORCH, named_schedule
 from tests.integrations.mmengine.project import Toy, loader, sgd, trained
 from tests.models import CONFIG, Net

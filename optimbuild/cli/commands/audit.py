@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +10,9 @@ import typer
 from optimbuild.cli.arguments import DIFFERENT, SAME, Json, Optimizer, Overrides, WorldSize
 from optimbuild.cli.output import print_lines, print_message, print_text, report_width, shows_unicode
 from optimbuild.cli.plans import inventory_for, plan_of_file
-from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import printable, shown
+from optimbuild.errors import ConfigError
+from optimbuild.messages import printable
+from optimbuild.written_files import write_file
 
 if TYPE_CHECKING:
     from optimbuild.auditing.audit import Audit
@@ -85,7 +85,7 @@ def _print(found: Audit, config: Plan | None, titles: tuple[str, str]) -> None:
     width = report_width()
     print_lines(audit_lines(found.plan, found.findings, width=width, unicode=shows_unicode()))
     if config is not None:
-        print_lines([("", ""), *diff_lines(config, found.plan, titles, width=width)])
+        print_lines([("", ""), *diff_lines(config, found.plan, titles, width=width, unicode=shows_unicode())])
 
 
 def infer(
@@ -108,15 +108,6 @@ def infer(
     if output is None:
         print_text(str(found))
     else:
-        _write(output, str(found))
+        write_file(output, str(found).encode(), new=True)
         print_message("Wrote", printable(output))
     raise typer.Exit(DIFFERENT if found.difference else SAME)
-
-
-def _write(path: str, text: str) -> None:
-    """Write a new file; one that is there is not replaced."""
-    try:
-        with Path(path).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
-        raise OptimBuildError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ from optimbuild.cli.arguments import (
     SecondOverrides,
     WorldSize,
 )
-from optimbuild.cli.output import print_lines, print_message, print_text, report_width
+from optimbuild.cli.output import print_lines, print_message, print_text, report_width, shows_unicode
 from optimbuild.cli.plans import inventory_for, plan_of_file
 from optimbuild.errors import ConfigError
 from optimbuild.messages import printable
@@ -33,9 +33,10 @@ def diff(
     second_overrides: SecondOverrides = None,
     optimizer: Optimizer = None,
     world_size: WorldSize = None,
+    changes: Annotated[bool, typer.Option("--changes", help="One row per distinct change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare the plans of two configs.
+    """Compare the plans of two configs. Layers whose values differ by a factor share a row.
 
     The exit status is that of diff(1): 0 the same, 1 different, 2 trouble.
     """
@@ -54,7 +55,8 @@ def diff(
     else:
         from optimbuild.report.diff_text import diff_lines
 
-        print_lines(diff_lines(first, second, (titles[0], titles[1]), width=report_width()))
+        look: dict[str, Any] = {"width": report_width(), "unicode": shows_unicode()}
+        print_lines(diff_lines(first, second, (titles[0], titles[1]), folded=not changes, **look))
     for title, made, other in ((titles[0], first, second), (titles[1], second, first)):
         known = set(map(_what, other.warnings))
         for warning in made.warnings:

@@ -8,7 +8,7 @@ import typer
 
 from optimbuild.cli.arguments import Config, Model, Optimizer, Overrides, WorldSize
 from optimbuild.cli.output import print_lines, print_message, report_width, shows_unicode
-from optimbuild.cli.plans import inventory_for, places_of_rules, plan_of_file
+from optimbuild.cli.plans import inventory_for, places_of_rules, reading_of_file
 
 
 def explain(
@@ -26,12 +26,21 @@ def explain(
 
     Each rule is named with its line in the config, and that of its code.
     """
+    from optimbuild.plan.make import plan_of
     from optimbuild.report.explain_text import explain_lines
 
-    made = plan_of_file(config, inventory_for(model, config), overrides, optimizer, world_size)
-    places = places_of_rules(config, made, overrides, optimizer, world_size)
+    inventory, reading = inventory_for(model, config), reading_of_file(config, overrides, optimizer, world_size)
+    made = plan_of(reading, inventory)
+    places = places_of_rules(config, reading, overrides)
     look: dict[str, Any] = {"places": places, "width": report_width(), "unicode": shows_unicode()}
-    blocks = [explain_lines(made, name, **look) for name in params]
+    blocks = [explain_lines(made, _below(reading.module, name), **look) for name in params]
     print_lines(line for i, block in enumerate(blocks) for line in [("", "")] * bool(i) + block)
     for warning in made.warnings:
         print_message("Warning", warning)
+
+
+def _below(module: str, name: str) -> str:
+    """Return a name as the plan of a module has it; the whole model's name for it, with the module, works too."""
+    if not module:
+        return name
+    return "**" if name == module else name.removeprefix(f"{module}.")

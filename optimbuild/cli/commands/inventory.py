@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from itertools import product
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from optimbuild.cli.output import print_message, print_text
 from optimbuild.errors import ModelError
-from optimbuild.messages import counted, printable, shown
+from optimbuild.messages import counted, printable
+from optimbuild.written_files import refuse_other_file, write_file
 
 LARGEST_INVENTORY = 2**28
 """The limit on the size of a file that is read to see whether it is an inventory, in bytes."""
@@ -48,29 +48,22 @@ def inventory(
     text = _one_row_a_line(found.to_dict())
     if output is None:
         return print_text(text)
-    _refuse_other_file(output)
-    try:
-        Path(output).write_text(text, "utf-8")
-    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
-        raise ModelError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
+    refuse_other_file(output, "inventory file", _is_inventory)
+    write_file(output, text.encode())
     return print_message("Wrote", f"{printable(output)}: {counted(len(found), 'tensor')}")
 
 
-def _refuse_other_file(output: str) -> None:
-    """Raise a ModelError if writing an inventory would replace a file that is none."""
+def _is_inventory(path: str) -> bool:
+    """Say whether a file is an inventory."""
     from optimbuild.model.inventory import Inventory
 
-    if not os.path.isfile(output) or not os.path.getsize(output):
-        return
+    if os.path.getsize(path) > LARGEST_INVENTORY:
+        return False
     try:
-        if os.path.getsize(output) > LARGEST_INVENTORY:
-            raise ModelError(f"it has more than {LARGEST_INVENTORY} bytes")
-        Inventory.read(output)
-    except ModelError as error:
-        raise ModelError(
-            f"{shown(output)} exists and is no inventory file, so it is not replaced ({error}). "
-            "Choose another name, or remove it first."
-        ) from None
+        Inventory.read(path)
+    except ModelError:
+        return False
+    return True
 
 
 def _one_row_a_line(data: dict[str, Any]) -> str:

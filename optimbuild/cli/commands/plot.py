@@ -15,8 +15,8 @@ from optimbuild.messages import printable
 if TYPE_CHECKING:
     from optimbuild.plot import Schedule
 
-OF_CONFIG = "config"
-SCHEDULES = (OF_CONFIG, "cosine", "linear", "onecycle")
+SCHEDULES = ("config", "cosine", "linear", "onecycle")
+"""The names of ``optimbuild.plot.schedules``, which takes long to import: a test compares them."""
 
 
 def plot(
@@ -34,7 +34,7 @@ def plot(
         typer.Option(
             "--schedule",
             metavar="|".join(SCHEDULES),
-            help="Draw the LR over steps too: under the config's own param_scheduler (MMEngine), or one of torch.",
+            help="Draw the LR over steps too: under the config's own (MMEngine, yacs), or one of torch.",
             show_default=False,
             autocompletion=lambda: list(SCHEDULES),
         ),
@@ -66,6 +66,7 @@ def _schedule(config: str, name: str | None, steps: int | None, optimizer: str |
             raise ConfigError("--steps is the length of a schedule; say which one with --schedule")
         return None
     from optimbuild.plot import named_schedule, schedule_of_config
+    from optimbuild.plot.schedules import OF_CONFIG
 
     if name == OF_CONFIG:
         return schedule_of_config(config, steps, optimizer)

@@ -10,8 +10,9 @@ import typer
 from optimbuild.cli.arguments import BothOverrides, Config, FirstOverrides, Model, Optimizer, SecondOverrides
 from optimbuild.cli.output import print_message
 from optimbuild.cli.plans import inventory_for, plan_of_file
-from optimbuild.errors import ConfigError, OptimBuildError
-from optimbuild.messages import printable, shown
+from optimbuild.errors import ConfigError
+from optimbuild.messages import printable
+from optimbuild.written_files import refuse_other_file, write_file
 
 
 def report(
@@ -34,7 +35,9 @@ def report(
 
     With --against two plans are side by side. Needs optimbuild[report].
     """
-    _refuse_other_file(output)
+    from optimbuild.report.html.document import is_report, page
+
+    refuse_other_file(output, "report", is_report)
     if against is None and second_overrides:
         raise ConfigError("--set-b is for the second config; name it with --against")
     configs = [config] if against is None else [config, against]
@@ -45,29 +48,9 @@ def report(
             plans.append(plan_of_file(file, inventory, [*(overrides or ()), *more], optimizer, world_size))
         except ConfigError as error:
             raise ConfigError(f"{printable(titles[-1])}: {error}" if against else str(error)) from error
-    from optimbuild.report.html import page
-
     text = page(plans, titles, world_size)
-    try:
-        Path(output).write_text(text, "utf-8")
-    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
-        raise OptimBuildError(f"cannot write {shown(output)}: {getattr(error, 'strerror', None) or error}") from None
+    write_file(output, text.encode())
     for title, made in zip(titles, plans, strict=True):
         for warning in made.warnings:
             print_message("Warning", f"{title}: {warning}" if against else warning)
     print_message("Wrote", f"{printable(output)}: {len(text) / 2**20:.1f} MiB, which a browser opens")
-
-
-def _refuse_other_file(output: str) -> None:
-    """Raise an error if writing a report would replace a file that is none."""
-    from optimbuild.report.html.document import is_report
-
-    try:
-        with open(output, "rb") as file:
-            head = file.read(4096)
-    except (OSError, ValueError):
-        return  # writing says what is wrong
-    if head and not is_report(head):
-        raise OptimBuildError(
-            f"{shown(output)} exists and is no report, so it is not replaced. Choose another name, or remove it first."
-        )

@@ -65,12 +65,10 @@ def page(plans: Sequence[PlanView], titles: Sequence[str] = (), world_size: int 
     )
 
 
-def is_report(head: bytes) -> bool:
-    """Say whether a file that begins like this is a report: a page that says so of itself.
-
-    >>> is_report(b"Notes: try `optimbuild report`")
-    False
-    """
+def is_report(path: str) -> bool:
+    """Say whether a file is a report: a page that says so of itself."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
     mark = f'<meta name="generator" content="{GENERATOR}">'
     return head.lower().startswith(b"<!doctype html") and mark.encode() in head
 

@@ -62,6 +62,12 @@ def test_the_command_line_shows_all_optimizers_or_one(tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out) == both["critic"]
     assert main(["explain", *arguments, "norm.bias", "--optimizer", "generator"]) == 0
     assert "no_decay" in capsys.readouterr().out
+    for whole, below in (("generator.norm.bias", "norm.bias"), ("generator.norm", "norm"), ("generator", "**")):
+        shown = []
+        for name in (whole, below):
+            assert main(["explain", *arguments, name, "--optimizer", "generator"]) == 0
+            shown.append(capsys.readouterr().out)
+        assert shown[0] == shown[1]
     assert main(["diff", arguments[0], *arguments, "--optimizer", "critic"]) == 0
 
 
