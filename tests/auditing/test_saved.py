@@ -187,7 +187,7 @@ def test_faults_in_a_file_are_found(tmp_path: Path) -> None:
         group["param_names"] = names
     torch.save(state, tmp_path / "faulty.pt")
     found = [finding.id for finding in read(tmp_path / "faulty.pt", model).findings]
-    expected = ["decay-on-norm", "decay-on-bias", "decay-on-gain", "unread-option", "lr-zero", "state-does-not-fit"]
+    expected = ["decay-on-norm", "decay-on-bias", "decay-on-gain", "lr-zero", "unread-option", "state-does-not-fit"]
     assert found == expected
 
 
