@@ -1,0 +1,82 @@
+"""A check as the Markdown of a comment on a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from optimbuild.lockfile.outcome import Checked, Outcome
+from optimbuild.messages import counted
+from optimbuild.report.table import labelled, text_of
+
+MARK = "<!-- optimbuild check: {} -->"
+"""The first line, by which a comment is found again: ``nothing to tell`` or ``something to tell``."""
+LONGEST = 60_000
+"""The room for all, in characters: GitHub takes 65,536 in a comment."""
+LINES = 100
+"""The number of lines of one target that are shown."""
+
+
+def check_markdown(checked: Checked) -> str:
+    """Return the outcomes as Markdown, with what differs from another lock file, and all problems.
+
+    Args:
+        checked: The outcomes.
+    """
+    sections = [*map(_section, filter(_is_told, checked.outcomes)), *_gone(checked)]
+    text = f"{MARK.format('something to tell' if sections else 'nothing to tell')}\n### Plans\n\n{_total(checked)}\n"
+    for place, section in enumerate(sections):
+        if len(text) + len(section) > LONGEST:
+            return f"{text}\nThere is no room for {len(sections) - place} more; the log of the job has all.\n"
+        text += section
+    return text
+
+
+def _is_told(outcome: Outcome) -> bool:
+    return bool(outcome.problems or outcome.changes or _is_new(outcome))
+
+
+def _is_new(outcome: Outcome) -> bool:
+    return outcome.planned is not None and outcome.before is None
+
+
+def _total(checked: Checked) -> str:
+    counts = {
+        "changed": sum([bool(outcome.changes) for outcome in checked.outcomes]),
+        "new": sum(map(_is_new, checked.outcomes)),
+        "gone": len(checked.gone),
+        "with a problem": len(checked.wrong),
+    }
+    told = ", ".join([f"{count} {what}" for what, count in counts.items() if count])
+    return f"{counted(len(checked.outcomes), 'plan')}: {told or 'no change, no problem'}."
+
+
+def _section(outcome: Outcome) -> str:
+    new = f", new: `{outcome.planned.short}`" if outcome.planned is not None and _is_new(outcome) else ""
+    problems = text_of(labelled(outcome.problems, None)).splitlines()
+    return f"\n{_code(str(outcome.target))}{new}\n" + "".join(
+        [_fenced(kind, lines) for kind, lines in (("text", problems), ("diff", outcome.changes)) if lines]
+    )
+
+
+def _gone(checked: Checked) -> Iterator[str]:
+    for entry in checked.gone:
+        yield f"\n{_code(str(entry.target))}: gone\n"
+
+
+def _code(text: str) -> str:
+    """Return a text as code within a line, whatever it holds."""
+    ticks = "`" * (_longest_run(text) + 1)
+    return f"{ticks} {text} {ticks}" if "`" in text else f"{ticks}{text}{ticks}"
+
+
+def _fenced(kind: str, lines: Sequence[str]) -> str:
+    """Return lines as a block of code, whatever they hold."""
+    rest = [f"… and {counted(len(lines) - LINES, 'more line')}"] if len(lines) > LINES else []
+    shown = "\n".join([*lines[:LINES], *rest])
+    fence = "`" * max(3, _longest_run(shown) + 1)
+    return f"\n{fence}{kind}\n{shown}\n{fence}\n"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
