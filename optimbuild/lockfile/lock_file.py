@@ -45,9 +45,9 @@ class LockFile:
     @property
     def about_version(self) -> str:
         """Which other version of optimbuild wrote it, to go on a sentence; empty if it was this one."""
-        return (
-            "" if self.written_by == __version__ else f"; optimbuild {self.written_by} wrote it, this is {__version__}"
-        )
+        if self.written_by == __version__:
+            return ""
+        return f"; optimbuild {printable(self.written_by)} wrote it, and this is {__version__}"
 
     def find(self, target: Target) -> Entry | None:
         """Return the entry of a target; None if there is none."""
@@ -56,7 +56,7 @@ class LockFile:
     def updated(self, entries: Iterable[Entry]) -> LockFile:
         """Return the file with some entries added, or in place of those of the same targets."""
         found = {entry.target: entry for entry in (*self.entries, *entries)}
-        return LockFile(tuple([found[target] for target in sorted(found)]))
+        return LockFile(tuple([found[target] for target in sorted(found, key=str)]))
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -72,7 +72,7 @@ class _Row(BaseModel):
     model: str = ""
     set: tuple[Text, ...] = ()
     optimizer: str = ""
-    world_size: Annotated[int, Field(ge=0)] = 0
+    world_size: Annotated[int, Field(ge=1)] | None = None
     ignore: tuple[Text, ...] = ()
     fingerprint: Digest | dict[str, Digest]
     plan: str

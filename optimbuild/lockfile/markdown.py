@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from optimbuild.lockfile.outcome import Checked, Outcome
 from optimbuild.messages import counted
@@ -13,8 +15,8 @@ MARK = "<!-- optimbuild check: {} -->"
 """The first line, by which a comment is found again: ``nothing to tell`` or ``something to tell``."""
 LONGEST = 60_000
 """The room for all, in characters: GitHub takes 65,536 in a comment."""
-LINES = 100
-"""The number of lines of one target that are shown."""
+LONGEST_BLOCK = 6_000
+"""The room for one block of lines, so that one plan does not leave nothing for others."""
 
 
 def check_markdown(checked: Checked) -> str:
@@ -72,8 +74,10 @@ def _code(text: str) -> str:
 
 def _fenced(kind: str, lines: Sequence[str]) -> str:
     """Return lines as a block of code, whatever they hold."""
-    rest = [f"… and {counted(len(lines) - LINES, 'more line')}"] if len(lines) > LINES else []
-    shown = "\n".join([*lines[:LINES], *rest])
+    ends = list(accumulate(len(line) + 1 for line in lines))
+    fitting = lines[: bisect_right(ends, LONGEST_BLOCK)]
+    left = len(lines) - len(fitting)
+    shown = "\n".join([*fitting, *[f"… and {counted(left, 'more line')}"] * bool(left)])
     fence = "`" * max(3, _longest_run(shown) + 1)
     return f"\n{fence}{kind}\n{shown}\n{fence}\n"
 

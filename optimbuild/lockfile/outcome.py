@@ -65,7 +65,7 @@ class Outcome:
             "model": target.model or None,
             "set": list(target.overrides),
             "optimizer": target.optimizer or None,
-            "world_size": target.world_size or None,
+            "world_size": target.world_size,
             "fingerprint": prints.get("", prints) or None,
             "problems": [problem._asdict() for problem in self.problems],
             "changes": self.changes,

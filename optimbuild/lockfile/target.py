@@ -12,7 +12,7 @@ from optimbuild.messages import printable
 from optimbuild.model.by_name import HF
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Target:
     """A config, a model, and what else decides their plan, as the command line takes them.
 
@@ -21,7 +21,7 @@ class Target:
         model: As ``--model`` names it; empty for a config in Python that builds its own.
         overrides: ``KEY=VALUE``.
         optimizer: The one optimizer of several that is meant; empty for all.
-        world_size: The number of ranks; 0 for the default.
+        world_size: The number of ranks; None for the default.
 
     >>> print(Target("vit.yaml", "vit.json", ("optimizer.lr=2e-4",), world_size=4))
     vit.yaml -m vit.json --set optimizer.lr=2e-4 --world-size 4
@@ -31,14 +31,14 @@ class Target:
     model: str = ""
     overrides: tuple[str, ...] = ()
     optimizer: str = ""
-    world_size: int = 0
+    world_size: int | None = None
 
     def __str__(self) -> str:
         """Return the arguments of the command line, to be copied behind ``optimbuild plan``."""
         words = [self.config, *(["-m", self.model] if self.model else [])]
         words += [word for override in self.overrides for word in ("--set", override)]
         words += ["--optimizer", self.optimizer] if self.optimizer else []
-        words += ["--world-size", str(self.world_size)] if self.world_size else []
+        words += ["--world-size", str(self.world_size)] if self.world_size is not None else []
         return printable(shlex.join(words))
 
     @property
@@ -61,9 +61,9 @@ def target_of(
         world_size: The number of ranks.
 
     >>> target_of("./configs/../vit.yaml", "models:build", None, None, None)
-    Target(config='vit.yaml', model='models:build', overrides=(), optimizer='', world_size=0)
+    Target(config='vit.yaml', model='models:build', overrides=(), optimizer='', world_size=None)
     """
-    return Target(_portable(config), _model(model or ""), tuple(overrides or ()), optimizer or "", world_size or 0)
+    return Target(_portable(config), _model(model or ""), tuple(overrides or ()), optimizer or "", world_size)
 
 
 def _model(model: str) -> str:

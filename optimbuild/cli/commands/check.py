@@ -102,7 +102,7 @@ def check(
 def _refuse_misuse(config: str | None, about: Mapping[str, Any], expect: str | None, update: bool) -> None:
     """Raise a ConfigError for options that have no meaning together."""
     for flag, given in about.items():
-        if given and config is None:
+        if given is not None and config is None:
             raise ConfigError(f"{flag} is about CONFIG, which is not given; without it the lock file says what to plan")
     if expect is not None and not FINGERPRINT.fullmatch(expect):
         raise ConfigError(f"--expect takes a fingerprint, or its first 12 characters at least, not {shown(expect)}")
@@ -141,7 +141,7 @@ class _Planner:
         inventory, about_model = self._models[key]
         with _recorded() as told:
             plans = plans_of_file(
-                target.config, inventory, target.overrides, target.optimizer or None, target.world_size or None
+                target.config, inventory, target.overrides, target.optimizer or None, target.world_size
             )
         return plans, [*about_model, *told]
 
