@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate
+from pathlib import Path
 
+from optimbuild.errors import OptimBuildError
 from optimbuild.lockfile.outcome import Checked, Outcome
-from optimbuild.messages import counted
+from optimbuild.messages import counted, shown
 from optimbuild.report.table import labelled, text_of
 
-MARK = "<!-- optimbuild check: {} -->"
-"""The first line, by which a comment is found again: ``nothing to tell`` or ``something to tell``."""
+START = "<!-- optimbuild check: "
+SOMETHING, NOTHING = f"{START}something to tell -->", f"{START}nothing to tell -->"
+"""The first line, which says whether a comment is worth while; it is not shown."""
 LONGEST = 60_000
 """The room for all, in characters: GitHub takes 65,536 in a comment."""
 LONGEST_BLOCK = 6_000
@@ -26,12 +30,31 @@ def check_markdown(checked: Checked) -> str:
         checked: The outcomes.
     """
     sections = [*map(_section, filter(_is_told, checked.outcomes)), *_gone(checked)]
-    text = f"{MARK.format('something to tell' if sections else 'nothing to tell')}\n### Plans\n\n{_total(checked)}\n"
+    text = f"{SOMETHING if sections else NOTHING}\n### Plans\n\n{_total(checked)}\n"
     for place, section in enumerate(sections):
         if len(text) + len(section) > LONGEST:
             return f"{text}\nThere is no room for {len(sections) - place} more; the log of the job has all.\n"
         text += section
     return text
+
+
+def write_markdown(path: str, checked: Checked) -> None:
+    """Write the outcomes as Markdown; an existing file is replaced only if this wrote it.
+
+    Args:
+        path: The file.
+        checked: The outcomes.
+
+    Raises:
+        OptimBuildError: The file cannot be written, or is another one.
+    """
+    try:
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            if (head := file.read(len(START))) and head != START.encode():
+                raise OptimBuildError(f"{shown(path)} exists and is no result of a check, so it is not replaced")
+        Path(path).write_text(check_markdown(checked), "utf-8")
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+        raise OptimBuildError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _is_told(outcome: Outcome) -> bool:

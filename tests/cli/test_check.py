@@ -160,7 +160,8 @@ def test_an_entry_that_cannot_be_planned_does_not_hide_others(locked: Path, caps
             ["a.yaml", "-m", "m.json", "--expect", "0" * 12, "--update"],
             "--update writes the plan as it is, and --expect",
         ),
-        (["a.yaml", "-m", "m.json", "--json", "--markdown"], "--markdown and --json are two forms"),
+        (["a.yaml", "-m", "m.json", "--markdown", "b.yaml"], "'b.yaml' exists and is no result of a check"),
+        (["a.yaml", "-m", "m.json", "--markdown", "no/a.md"], "cannot write 'no/a.md': No such file"),
         (["a.yaml", "-m", "m.json", "--ignore", "warnin"], "no finding 'warnin'. Did you mean 'warning'"),
         (["a.yaml", "-m", "m.json", "--world-size", "0"], "must be a whole number from 1, not 0"),
         (["a.yaml"], "--model is required with this config"),
@@ -249,8 +250,9 @@ def test_another_lock_file_is_compared_with_for_show_only(locked: Path, capsys: 
     out = capsys.readouterr().out
     assert "a.yaml -m m.json\n     blocks.{0..2}.weight\n    -  lr 0.001" in out
     assert out.endswith("b.yaml -m m.json\n  gone\n\n2 plans without a problem\n")
-    assert main(["check", "--against", "base.lock", "--markdown"]) == 0
-    out = capsys.readouterr().out
+    assert main(["check", "--against", "base.lock", "--markdown", "plans.md"]) == 0
+    assert capsys.readouterr().out == out
+    out = (here / "plans.md").read_text("utf-8")
     assert out.startswith(
         "<!-- optimbuild check: something to tell -->\n### Plans\n\n2 plans: 1 changed, 1 new, 1 gone.\n"
     )
@@ -259,10 +261,11 @@ def test_another_lock_file_is_compared_with_for_show_only(locked: Path, capsys: 
     assert out.endswith("`b.yaml -m m.json`: gone\n")
 
 
-def test_nothing_to_tell_is_marked_so(locked: Path, capsys: Capture) -> None:
-    assert main(["check", "--markdown"]) == 0
+def test_nothing_to_tell_is_marked_so(locked: Path, here: Path) -> None:
+    for _ in range(2):  # its own file is replaced
+        assert main(["check", "--markdown", "plans.md"]) == 0
     expected = "<!-- optimbuild check: nothing to tell -->\n### Plans\n\n2 plans: no change, no problem.\n"
-    assert capsys.readouterr().out == expected
+    assert (here / "plans.md").read_text("utf-8") == expected
 
 
 def test_a_check_of_inventory_files_never_imports_torch(locked: Path) -> None:

@@ -52,7 +52,15 @@ Against = Annotated[
         show_default=False,
     ),
 ]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")]
+Markdown = Annotated[
+    str | None,
+    typer.Option(
+        "--markdown",
+        metavar="FILE.md",
+        help="Write the result as Markdown too, for a comment on a pull request.",
+        show_default=False,
+    ),
+]
 
 
 def check(
@@ -66,7 +74,7 @@ def check(
     lock: Lock = "plans.lock",
     update: Update = False,
     against: Against = None,
-    markdown: Markdown = False,
+    markdown: Markdown = None,
     as_json: Json = False,
 ) -> None:
     """Check that plans are those of the lock file, and that nothing is wrong with them.
@@ -75,11 +83,10 @@ def check(
     """
     about = {"--model": model, "--set": overrides, "--optimizer": optimizer, "--world-size": world_size}
     _refuse_misuse(config, about | {"--expect": expect}, expect, update)
-    if markdown and as_json:
-        raise ConfigError("--markdown and --json are two forms of the result. Give one of them.")
     from optimbuild.auditing.finding import refuse_unknown
     from optimbuild.lockfile.checks import Checks
     from optimbuild.lockfile.lock_file import read_lock
+    from optimbuild.lockfile.markdown import write_markdown
     from optimbuild.lockfile.outcome import IGNORABLE, Checked
     from optimbuild.lockfile.target import target_of
 
@@ -93,7 +100,9 @@ def check(
         checked = Checked(tuple(map(checks.outcome_or_error, targets)), tuple(gone))
     else:
         checked = Checked((checks.outcome(target_of(config, model, overrides, optimizer, world_size)),))
-    _print(checked, "markdown" if markdown else "json" if as_json else "text")
+    _print(checked, as_json)
+    if markdown is not None:
+        write_markdown(markdown, checked)
     if update:
         _update(lock, locked, checked)
     raise typer.Exit(TROUBLE if checked.has_error else DIFFERENT if checked.wrong else SAME)
@@ -163,14 +172,11 @@ def _recorded() -> Iterator[list[str]]:
         yield told
 
 
-def _print(checked: Checked, form: str) -> None:
-    from optimbuild.lockfile.markdown import check_markdown
+def _print(checked: Checked, as_json: bool) -> None:
     from optimbuild.lockfile.text import check_lines
 
-    if form == "json":
+    if as_json:
         print_text(json.dumps(checked.to_dict(), allow_nan=False) + "\n")
-    elif form == "markdown":
-        print_text(check_markdown(checked))
     else:
         print_lines(check_lines(checked, width=report_width()))
 
