@@ -156,8 +156,6 @@ def test_a_pull_request_is_commented_once_and_the_comment_kept_up_to_date(runner
     assert runner.summary in told
     runner.service()
     runner.commit(a_yaml=CONFIG)
-    runner.lock()
-    runner.commit()
     assert runner.pull(base) == 0  # where nothing is left to tell, the comment says so
     assert runner.methods == ["GET", "PATCH"]
     assert "1 plan: no change, no problem." in runner.bodies[1]
