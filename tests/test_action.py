@@ -122,7 +122,6 @@ class Runner:
                 | {name: str(path) for name, path in files.items()} | environment,
                 capture_output=True, text=True, timeout=60,
             )  # fmt: skip
-            self.log = ran.stdout + ran.stderr
             if ran.returncode:
                 return ran.returncode
         return 0
