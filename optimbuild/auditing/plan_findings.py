@@ -5,7 +5,7 @@ An audit tells these of the plan that an optimizer amounts to, and a check of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,27 +31,29 @@ class ExaminedPlan:
 
     plan: Plan
 
-    def trained_with(self, is_so: Callable[[Mapping[str, object]], bool]) -> list[str]:
-        """Return the names of the parameters whose options are so, in model order."""
+    def trained_with(self, is_so: Callable[[Mapping[str, object]], bool]) -> list[ParamInfo]:
+        """Return the trained parameters whose options are so, in model order."""
         found = [not setting.frozen and is_so(setting.options or {}) for setting in self.plan.settings]
-        return [name for name, i in zip(self.plan.inventory.names, self.plan.chosen, strict=True) if found[i]]
+        return [param for param, i in zip(self.plan.inventory, self.plan.chosen, strict=True) if found[i]]
 
     @cached_property
-    def decayed(self) -> Collection[str]:
-        """The names of the parameters that are decayed."""
-        return frozenset(self.trained_with(lambda options: bool(options.get("weight_decay"))))
+    def decayed(self) -> Sequence[ParamInfo]:
+        """The parameters that are decayed."""
+        return self.trained_with(lambda options: bool(options.get("weight_decay")))
 
     @cached_property
-    def not_to_decay(self) -> dict[str, str]:
-        """By name the first reason of ``no_decay`` against decaying a parameter: its switch."""
-        causes = causes_not_to_decay(self.plan.inventory, SWITCHES) if self.decayed else {}
-        return {param.name: switch for (switch, _), params in causes.items() for param in params}
+    def not_to_decay(self) -> Mapping[str, Sequence[ParamInfo]]:
+        """The decayed parameters that ``no_decay`` spares, by its first switch that does."""
+        found: dict[str, list[ParamInfo]] = {}
+        for (switch, _), params in causes_not_to_decay(self.decayed, SWITCHES).items():
+            found.setdefault(switch, []).extend(params)
+        return found
 
-    @property
-    def others(self) -> Iterable[ParamInfo]:
+    @cached_property
+    def others(self) -> Sequence[ParamInfo]:
         """The decayed parameters that nothing in themselves speaks against decaying."""
-        reasons, decayed = self.not_to_decay, self.decayed
-        return [param for param in self.plan.inventory if param.name in decayed and param.name not in reasons]
+        spared = {param.name for params in self.not_to_decay.values() for param in params}
+        return [param for param in self.decayed if param.name not in spared]
 
 
 PlanFind = Callable[[ExaminedPlan], Iterator[Answer]]
@@ -92,13 +94,13 @@ def plan_findings(plan: Plan) -> list[Finding]:
 
 def _told(examined: ExaminedPlan, about: str, *switches: str) -> Iterator[Answer]:
     """Tell of the decayed parameters that ``no_decay`` spares for one of some reasons, and for none before it."""
-    reasons, decayed = examined.not_to_decay, examined.decayed
-    yield from _named([name for name, switch in reasons.items() if switch in switches and name in decayed], about)
+    spared = {param.name for switch in switches for param in examined.not_to_decay.get(switch, ())}
+    yield from _named([param for param in examined.decayed if param.name in spared] if spared else [], about)
 
 
-def _named(names: list[str], about: str) -> Iterator[Answer]:
-    if names:
-        yield f"weight decay on {counted(len(names), 'parameter')}, {about}", names
+def _named(params: Sequence[ParamInfo], about: str) -> Iterator[Answer]:
+    if params:
+        yield f"weight decay on {counted(len(params), 'parameter')}, {about}", [param.name for param in params]
 
 
 @plan_finding("decay-on-norm")
@@ -122,8 +124,8 @@ def on_gains(examined: ExaminedPlan) -> Iterator[Answer]:
 @plan_finding("decay-on-embedding")
 def on_embeddings(examined: ExaminedPlan) -> Iterator[Answer]:
     """Weight decay on tokens and tables of positions; that on tables of words is a matter of the recipe."""
-    names = [param.name for param in examined.others if is_never_decayed(param)]
-    yield from _named(names, "tokens or embeddings of positions")
+    found = list(filter(is_never_decayed, examined.others))
+    yield from _named(found, "tokens or embeddings of positions")
 
 
 @plan_finding("decay-on-marked")
@@ -131,12 +133,11 @@ def on_marked(examined: ExaminedPlan) -> Iterator[Answer]:
     """Weight decay on what the model's makers marked, or what a module's ``no_weight_decay()`` names."""
     if not examined.decayed:
         return
-    inventory = examined.plan.inventory
     yield from _told(examined, "marked with `_no_weight_decay`", "marks")
-    own = [param.name for param in inventory if param.marks and _spares_itself(param)]
-    yield from _named([name for name in own if name in examined.decayed], f"marked with `{OPTIONS}` to have none")
+    own = [param for param in examined.decayed if param.marks and _spares_itself(param)]
+    yield from _named(own, f"marked with `{OPTIONS}` to have none")
     others = {param.name for param in examined.others}
-    asked = list(hinted_not_to_decay(inventory))
+    asked = list(hinted_not_to_decay(examined.plan.inventory))
     hinted = {param.name: hint.why for hint in asked for param in hint.params if param.name in others}
     if hinted:
         reasons = listing(list(dict.fromkeys(hinted.values())), 2)
@@ -152,6 +153,6 @@ def _spares_itself(param: ParamInfo) -> bool:
 @plan_finding("lr-zero")
 def lr_zero(examined: ExaminedPlan) -> Iterator[Answer]:
     """Trainable parameters whose LR is 0, and that no scheduler raises."""
-    names = examined.trained_with(lambda options: options.get("lr") == 0)
-    if names:
-        yield f"the LR of {counted(len(names), 'parameter')} is 0, so they never move", names
+    still = examined.trained_with(lambda options: options.get("lr") == 0)
+    if still:
+        yield f"the LR of {counted(len(still), 'parameter')} is 0, so they never move", [p.name for p in still]
