@@ -85,6 +85,27 @@ def test_a_warning_or_a_finding_fails_until_it_is_ignored(old: str, new: str, id
     assert main(ADD) == 0  # what an entry ignores stays ignored
 
 
+WARNING_MODEL = """
+from torch import nn
+from optimbuild.messages import warn
+def build():
+    warn("this model is not what it was")
+    return nn.Linear(2, 2, bias=False)
+"""
+
+
+def test_a_warning_about_the_model_fails_each_config_that_has_it(here: Path, capsys: Capture) -> None:
+    (here / "model_that_warns.py").write_text(WARNING_MODEL)
+    for name in ("a.yaml", "b.yaml"):
+        edit(here / name, "rules:\n  - {type: no_decay}\n", "")
+        assert main(["check", name, "-m", "model_that_warns:build", "--update"]) == 1
+    capsys.readouterr()
+    assert main(["check"]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("  warning  this model is not what it was\n") == 2
+    assert err == ""
+
+
 def test_an_expected_fingerprint_is_compared(capsys: Capture) -> None:
     one = ["check", "a.yaml", "-m", "m.json", "--expect"]
     assert main([*one, fingerprint()]) == main([*one, fingerprint()[:12]]) == 0
