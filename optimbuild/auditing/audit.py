@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optimbuild.auditing import findings  # each of them registers itself
-from optimbuild.auditing.finding import FINDINGS, Examined, Finding
+from optimbuild.auditing.examined import FINDINGS, Examined
+from optimbuild.auditing.finding import Finding, refuse_unknown
 from optimbuild.auditing.found import Found
 from optimbuild.auditing.infer.infer import Inferred, infer
 from optimbuild.auditing.live import found_live
+from optimbuild.auditing.plan_findings import PLAN_FINDINGS, plan_findings
 from optimbuild.auditing.plan_of_groups import plan_of_groups
 from optimbuild.auditing.rates import base_rates
-from optimbuild.errors import UnknownNameError
-from optimbuild.messages import shown, suggest
 from optimbuild.plan.plan import Plan
 
 __all__ = ["Audit", "audit", "audit_of", "findings"]
@@ -42,11 +42,7 @@ class Audit:
         Raises:
             UnknownNameError: No finding has such an id.
         """
-        for id_ in ids:
-            if id_ not in FINDINGS:
-                raise UnknownNameError(
-                    f"there is no finding {shown(id_)}.{suggest(id_, FINDINGS)} There are: {', '.join(FINDINGS)}."
-                )
+        refuse_unknown(ids, [*PLAN_FINDINGS, *FINDINGS])
         return replace(self, findings=tuple([each for each in self.findings if each.id not in ids]))
 
     def infer(self) -> Inferred:
@@ -94,4 +90,4 @@ def audit_of(found: Found) -> Audit:
     rates = base_rates(found)
     examined = Examined(found, plan_of_groups(found, rates), rates)
     told = [Finding(id_, message, tuple(names)) for id_, find in FINDINGS.items() for message, names in find(examined)]
-    return Audit(examined.plan, tuple(told))
+    return Audit(examined.plan, (*plan_findings(examined.plan), *told))

@@ -13,6 +13,7 @@ from torch import nn
 from optimbuild.auditing.checkpoint_files import optimizer_states
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.auditing.saved_kinds import SavedKinds
+from optimbuild.auditing.saved_parts import names_of_parts
 from optimbuild.build.construct import construct_optimizer
 from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.checkpoint.built_optimizer import give_plan
@@ -30,6 +31,9 @@ from optimbuild.plan.plan import Plan
 
 ANY = {"optimizer": {"type": "adamw"}}
 """A config under which every model can be planned, for the names of its parameters and their known splits."""
+
+PARTS = "unnamed, with state that fits the modules of one optimizer only"
+"""How the parameters of several optimizers were told, in words."""
 
 RECIPE = (
     "Save `param_names` in each of its groups (optimbuild.checkpoint.names_of gives them), or audit the live "
@@ -65,12 +69,15 @@ def found_saved(
     groups: list[FoundGroup] = []
     states: list[Mapping[str, Mapping[str, Any]]] = []
     layouts: dict[str, None] = {}
-    for number, (place, state) in enumerate(optimizer_states(path, trust=trust).items()):
+    found = optimizer_states(path, trust=trust)
+    with told_as("this is no optimizer state"):
+        parts = names_of_parts(found, model)
+    for number, (place, state) in enumerate(found.items()):
         with told_as("this is no optimizer state"):
-            saved = read_state(state, names)
+            saved = read_state(state, names, [parts[place]] if parts else None)
         groups += _groups(number, place, saved, model, kinds)
         states.append(saved.state)
-        layouts[saved.layout] = None
+        layouts[PARTS if parts else saved.layout] = None
     if not any(group.positions for group in groups):
         raise CheckpointError(f"no saved parameter is one of {model.model or 'the model'}: is it another model's?")
     return Found(

@@ -16,6 +16,7 @@ import typer
 
 from optimbuild.cli.arguments import SAME, TROUBLE
 from optimbuild.cli.commands.audit import audit, infer
+from optimbuild.cli.commands.check import check
 from optimbuild.cli.commands.diff import diff
 from optimbuild.cli.commands.explain import explain
 from optimbuild.cli.commands.inventory import inventory
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(explain)
 app.command()(diff)
+app.command()(check)
 app.command()(report)
 app.command()(audit)
 app.command()(infer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from optimbuild.model import marks
@@ -17,15 +17,17 @@ _WEIGHT = re.compile(r"(^|_)weight(_|$)|^lora_")
 _WEIGHT_OF_CONTAINER = re.compile(r"(^|\.)(weight|lora_\w+)\.[^.]+$")
 
 
-def causes_not_to_decay(model: Inventory, switches: Collection[str]) -> dict[tuple[str, str], list[ParamInfo]]:
+def causes_not_to_decay(
+    params: Iterable[ParamInfo], switches: Collection[str]
+) -> dict[tuple[str, str], list[ParamInfo]]:
     """Return the parameters by the first cause in them against weight decay, see :func:`reason_not_to_decay`.
 
     Args:
-        model: The model.
+        params: The parameters.
         switches: The switches that are on.
     """
     found: dict[tuple[str, str], list[ParamInfo]] = {}
-    for param in model:
+    for param in params:
         reason = reason_not_to_decay(param, switches)
         if reason is not None:
             found.setdefault(reason, []).append(param)

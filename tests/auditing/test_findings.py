@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from optimbuild import UnknownNameError, audit, build_optimizer
-from optimbuild.auditing.finding import FINDINGS
+from optimbuild import Inventory, ParamInfo, UnknownNameError, audit, build_optimizer, make_plan
+from optimbuild.auditing.examined import FINDINGS
+from optimbuild.auditing.plan_findings import PLAN_FINDINGS, plan_findings
 from optimbuild.auditing.unwrap import optimizers_in
 from tests.auditing.healthy import HEALTHY
 from tests.auditing.planted import FAULTS, adamw, split
@@ -58,11 +59,12 @@ def test_a_healthy_set_up_has_no_finding(name: str):
 
 
 def test_every_finding_is_planted_and_has_a_section_in_the_docs():
-    assert {id_ for id_, _ in FAULTS.values()} == set(FINDINGS)
+    every = [*PLAN_FINDINGS, *FINDINGS]
+    assert {id_ for id_, _ in FAULTS.values()} == set(every)
     assert len(FAULTS) >= AS_MANY_FAULTS
     assert len(HEALTHY) >= AS_MANY_HEALTHY
     sections = re.findall(r"^## (\S+)$", (ROOT / "docs/audit.md").read_text("utf-8"), re.MULTILINE)
-    assert [section for section in sections if section in FINDINGS] == list(FINDINGS)
+    assert [section for section in sections if section in every] == every
 
 
 def check_zero() -> list[str]:
@@ -120,3 +122,10 @@ def test_an_unknown_id_is_refused_with_the_closest_one():
     model = nn.Linear(2, 2)
     with pytest.raises(UnknownNameError, match=r"no finding 'decay-on-norms'. Did you mean 'decay-on-norm'"):
         audit(adamw(model.parameters()), model, ignore=["decay-on-norms"])
+
+
+def test_parameters_of_a_finding_are_in_model_order() -> None:
+    shapes = {"fc.bias": frozenset(), "up_bias": frozenset({"bias"}), "out.bias": frozenset()}
+    model = Inventory([ParamInfo(name, (2, 2), kinds=kinds) for name, kinds in shapes.items()])
+    (found,) = plan_findings(make_plan({"optimizer": {"type": "adamw", "lr": 1, "weight_decay": 1}}, model))
+    assert (found.id, found.params) == ("decay-on-bias", ("fc.bias", "up_bias", "out.bias"))

@@ -187,7 +187,7 @@ def test_faults_in_a_file_are_found(tmp_path: Path) -> None:
         group["param_names"] = names
     torch.save(state, tmp_path / "faulty.pt")
     found = [finding.id for finding in read(tmp_path / "faulty.pt", model).findings]
-    expected = ["decay-on-norm", "decay-on-bias", "decay-on-gain", "unread-option", "lr-zero", "state-does-not-fit"]
+    expected = ["decay-on-norm", "decay-on-bias", "decay-on-gain", "lr-zero", "unread-option", "state-does-not-fit"]
     assert found == expected
 
 
@@ -306,3 +306,61 @@ def test_groups_without_names_get_advice_that_the_command_can_take(
     assert "nothing says which state belongs to which parameter" in told
     assert "or audit the live optimizer: optimbuild.audit(optimizer, model)" in told
     assert "load_optimizer_state" not in told
+
+
+class Gan(nn.Module):
+    """Two networks, each with an optimizer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
+        self.critic = nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))
+
+
+def saved_gan(to: Path, model: nn.Module, *parts: nn.Module) -> Path:
+    """Write a checkpoint of two optimizers without names, as Lightning does."""
+    made = [adamw([{"params": list(part.parameters()), "lr": 0.1 * (i + 1)}]) for i, part in enumerate(parts)]
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    for optimizer in made:
+        optimizer.step()
+    torch.save({"optimizer_states": [optimizer.state_dict() for optimizer in made]}, to / "gan.ckpt")
+    return to / "gan.ckpt"
+
+
+@pytest.mark.parametrize("first", ["generator", "critic"])
+def test_two_optimizers_without_names_are_told_by_their_state(first: str, tmp_path: Path) -> None:
+    model = Gan()
+    second = "critic" if first == "generator" else "generator"
+    found = read(saved_gan(tmp_path, model, getattr(model, first), getattr(model, second)), model)
+    assert {name.partition(".")[0]: found.plan[name].lr for name in found.plan.inventory.names} == {
+        first: 0.1,
+        second: 0.2,
+    }
+    assert "unnamed, with state that fits the modules of one optimizer only" in found.plan.notes[0]
+    assert "parameter-in-no-group" not in [finding.id for finding in found.findings]
+
+
+def test_two_optimizers_whose_state_fits_both_ways_are_an_error(tmp_path: Path) -> None:
+    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+    with pytest.raises(CheckpointError, match="nothing says which state belongs to which parameter"):
+        read(saved_gan(tmp_path, model, *model), model)
+    across = Gan()
+    mixed = [nn.ModuleList([across.generator[i], across.critic[i]]) for i in range(2)]
+    with pytest.raises(CheckpointError, match="nothing says which state belongs to which parameter"):
+        read(saved_gan(tmp_path, across, *mixed), across)
+
+
+def test_a_finding_that_is_ignored_is_left_out_of_all_forms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_a_folder(tmp_path, monkeypatch)
+    audit_it = ["audit", "last.pt", "-m", "model.json"]
+    assert main([*audit_it, "--json"]) == 0
+    ids = [finding["id"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert ids
+    ignored = [word for id_ in ids for word in ("--ignore", id_)]
+    assert main([*audit_it, "--json", *ignored]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []
+    assert main([*audit_it, *ignored]) == 0
+    assert capsys.readouterr().out.endswith("\nno finding\n")

@@ -1,5 +1,5 @@
-"""What an audit looks for, one file per family. Each function registers itself under the id of its finding."""
+"""What an audit looks for in groups, one file per family. Each function registers itself under its id."""
 
-from optimbuild.auditing.findings import decay, grouping, kernels, membership, options, rates, state, statistics
+from optimbuild.auditing.findings import grouping, kernels, membership, options, rates, state, statistics
 
-__all__ = ["decay", "grouping", "kernels", "membership", "options", "rates", "state", "statistics"]
+__all__ = ["grouping", "kernels", "membership", "options", "rates", "state", "statistics"]

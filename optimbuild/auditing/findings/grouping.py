@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optimbuild.auditing.finding import Answer, Examined, finding
+from optimbuild.auditing.examined import Examined, finding
+from optimbuild.auditing.finding import Answer
 from optimbuild.auditing.settings import options_key
 
 FEW = 8

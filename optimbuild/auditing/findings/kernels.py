@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optimbuild.auditing.finding import Answer, Examined, finding, places
+from optimbuild.auditing.examined import Examined, finding, places
+from optimbuild.auditing.finding import Answer
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.config.spec import Spec
 from optimbuild.plan.kernels import cannot_fuse, implementation

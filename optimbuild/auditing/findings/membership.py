@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from optimbuild.auditing.finding import Answer, Examined, finding
+from optimbuild.auditing.examined import Examined, finding
+from optimbuild.auditing.finding import Answer
 from optimbuild.messages import counted, listing
 
 

@@ -10,7 +10,8 @@ from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
-from optimbuild.auditing.finding import Answer, Examined, finding
+from optimbuild.auditing.examined import Examined, finding
+from optimbuild.auditing.finding import Answer
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.auditing.rates import SCALE, number
 from optimbuild.auditing.settings import is_option

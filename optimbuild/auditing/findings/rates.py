@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from optimbuild.auditing.finding import Answer, Examined, finding, places
+from optimbuild.auditing.examined import Examined, finding, places
+from optimbuild.auditing.finding import Answer
 from optimbuild.auditing.found import FoundGroup
 from optimbuild.auditing.rates import SCALE, number, same, scales_are_applied
-from optimbuild.messages import counted
 
 SEVERAL = 3
 """From so many different LRs on, the first group's may be that of the deepest of several layers."""
 
 SMALL = 0.01
 """Up to this part of the highest LR, one LR for all groups is where a warm-up starts."""
-
-
-@finding("lr-zero")
-def lr_zero(examined: Examined) -> Iterator[Answer]:
-    """Trainable parameters whose LR is 0, and that no scheduler raises."""
-    still = [group for i, group in examined.numbered() if examined.rates[i] == 0]
-    positions = sorted({position for group in still for position in group.positions})
-    params = examined.found.inventory.params
-    names = [params[position].name for position in positions if params[position].trainable]
-    if names:
-        yield f"the LR of {places(still)} is 0, so {counted(len(names), 'parameter')} never move", names
 
 
 @finding("ignored-lr-scale")

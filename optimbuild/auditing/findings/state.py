@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from optimbuild.auditing.finding import Answer, Examined, finding
+from optimbuild.auditing.examined import Examined, finding
+from optimbuild.auditing.finding import Answer
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.checkpoint.state_entries import Entries, depends_on_shape, expected_state, mismatch
 from optimbuild.messages import counted

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optimbuild.auditing.finding import Answer, Examined, finding
+from optimbuild.auditing.examined import Examined, finding
+from optimbuild.auditing.finding import Answer
 from optimbuild.messages import counted, listing
 from optimbuild.model.statistics import statistics_inside
 

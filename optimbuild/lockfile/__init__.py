@@ -1,0 +1,1 @@
+"""Lock files: the plans that the configs of a repository are meant to give, and what is no longer so."""
