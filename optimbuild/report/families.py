@@ -144,7 +144,11 @@ class Families:
         if module != self._module:  # the names of a module mostly come together, and most modules have few
             above, _, own = module.rpartition(".")
             self._module, self._inner = module, _inside(*self._known(above), own) if module else (self.root, ())
-        family, indices = _inside(*self._inner, segment)
+        family, indices = self._inner
+        found = family.below.get(segment)  # nearly always
+        if found is None:
+            found, indices = _inside(family, indices, segment)
+        family = found
         family.members.append(indices)
         return family, indices, position
 
