@@ -21,7 +21,6 @@ from optimbuild.lockfile.target import Target, target_of
 from optimbuild.messages import printable, shown
 from optimbuild.values import plain, validated
 
-NAME = "plans.lock"
 VERSION = 1
 """The version of the form of the file."""
 MAX_BYTES = 2**24
