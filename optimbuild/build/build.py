@@ -41,8 +41,8 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
         overrides: ``KEY=VALUE`` in the config's own dialect; a plan takes none.
 
     Returns:
-        A torch optimizer with one group for each distinct setting, ``param_names`` in each, and the
-        plan at its attribute ``plan``; that of the whole model where a part was built.
+        A torch optimizer with one group for each distinct setting, each with ``param_names`` and a short ``name``,
+        and the plan at its attribute ``plan``; that of the whole model where a part was built.
 
     Raises:
         ConfigError: The config is wrong, or the optimizer refuses its options. Nothing was changed.
@@ -120,7 +120,7 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
     bucket_view = False
     if plan.spec.sharding is not None:
         plan, bucket_view = agree(plan, surveyed)
-    optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed), bucket_view)
+    optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed, whole), bucket_view)
     apply_to_model(plan, surveyed)
     watch = watch_of(plan, surveyed)
     if whole is not None:
