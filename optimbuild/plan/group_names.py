@@ -81,7 +81,7 @@ def _places(groups: Sequence[Group]) -> list[str]:
 
 
 def _place(names: Sequence[str], shared: int, everywhere: Container[str]) -> str:
-    """Return where parameters are: the name of a single one, or a module, with its numbers where they follow each other.
+    """Return where parameters are: the name of a single one, or a module, with its numbers where they are a range.
 
     Args:
         names: Their names.

@@ -20,7 +20,7 @@ from tests.integrations.mmengine.project import OURS
 from tests.integrations.mmengine.zoo import MMCV, ZOO
 from tests.properties import examples
 
-HOW = frozenset({"params", "param_names", "foreach", "fused"})
+HOW = frozenset({"params", "param_names", "name", "foreach", "fused"})
 """What groups hold beside the options of their parameters."""
 
 EXTRAS: Mapping[str, Mapping[str, Any]] = {
