@@ -24,7 +24,7 @@ from optimbuild.config import read_config
 from optimbuild.config.read import is_saved_plan
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.model.survey import Surveyed, survey
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 from optimbuild.plan.plan import Plan
 
 
@@ -66,7 +66,7 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
     reading = read_config(config, overrides)
     try:
         surveyed = survey(model)
-        plan = plan_of(reading, surveyed.inventory)
+        plan = plan_of_reading(reading, surveyed.inventory)
     except OptimBuildError as error:
         report_failure(reading.spec, error)
         raise

@@ -43,9 +43,9 @@ def plans_of_file(
     Raises:
         ConfigError: There is no such optimizer, or the config has a mistake.
     """
-    from optimbuild.plan.make import plans_of
+    from optimbuild.plan.make import plans_of_readings
 
-    return plans_of(_readings(config, overrides, optimizer, world_size), model)
+    return plans_of_readings(_readings(config, overrides, optimizer, world_size), model)
 
 
 def _readings(

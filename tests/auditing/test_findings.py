@@ -13,7 +13,7 @@ from torch import nn
 
 from optimbuild import UnknownNameError, audit, build_optimizer
 from optimbuild.auditing.finding import FINDINGS
-from optimbuild.auditing.unwrap import optimizers_in
+from optimbuild.build.unwrap import optimizers_in
 from tests.auditing.healthy import HEALTHY
 from tests.auditing.planted import FAULTS, adamw, split
 from tests.distributed import needs_fsdp2_on_cpu, run
