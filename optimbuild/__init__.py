@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optimbuild.auditing.audit import Audit, audit
     from optimbuild.build.build import build_optimizer
+    from optimbuild.build.learning_rates import learning_rates
+    from optimbuild.build.unwrap import plan_of
     from optimbuild.config.published import Published, Translation
     from optimbuild.config.spec import Spec
     from optimbuild.edits import Edit, Edits
@@ -40,6 +42,8 @@ _HOME = {
     "Audit": "auditing.audit",
     "audit": "auditing.audit",
     "build_optimizer": "build.build",
+    "learning_rates": "build.learning_rates",
+    "plan_of": "build.unwrap",
     "Edit": "edits",
     "Edits": "edits",
     "CheckpointError": "errors",
@@ -93,8 +97,10 @@ __all__ = [
     "build_optimizer",
     "constructor",
     "inventory",
+    "learning_rates",
     "make_plan",
     "optimizer",
+    "plan_of",
     "rule",
 ]
 

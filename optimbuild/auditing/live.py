@@ -9,9 +9,9 @@ from torch import nn
 
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.auditing.optimizer_kinds import kind_of
-from optimbuild.auditing.unwrap import Unwrapped, model_in, optimizers_in
 from optimbuild.build.kept_statistics import CHILD
 from optimbuild.build.part import restricted
+from optimbuild.build.unwrap import Unwrapped, model_in, optimizers_in
 from optimbuild.checkpoint.built_optimizer import original_class
 from optimbuild.checkpoint.named_optimizer import is_zero, steppers_of
 from optimbuild.errors import ModelError
@@ -25,7 +25,7 @@ def found_live(optimizer: Any, model: Any) -> Found:
     """Return the groups of a living optimizer.
 
     Args:
-        optimizer: As for :func:`~optimbuild.auditing.unwrap.optimizers_in`.
+        optimizer: As for :func:`~optimbuild.build.unwrap.optimizers_in`.
         model: The module that has the parameters, bare or wrapped.
 
     Raises:
@@ -89,8 +89,8 @@ def _is_kept(norm: nn.Module, model: nn.Module) -> bool:
 
 def _built_plan(several: Mapping[str, Unwrapped], surveyed: Surveyed) -> Plan | None:
     """Return the plan of an optimizer that optimbuild built, for the parameters of this model."""
-    plan = getattr(next(iter(several.values())).optimizer, "plan", None)
-    if len(several) > 1 or not isinstance(plan, Plan):
+    plan = next(iter(several.values())).plan
+    if len(several) > 1 or plan is None:
         return None
     if plan.inventory.names == surveyed.inventory.names:
         return plan

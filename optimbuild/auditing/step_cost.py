@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.benchmark import Timer
 
 from optimbuild.auditing.settings import options_key
-from optimbuild.auditing.unwrap import optimizers_in
+from optimbuild.build.unwrap import optimizers_in
 from optimbuild.errors import ModelError
 
 SECONDS = 0.2

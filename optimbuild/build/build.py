@@ -24,7 +24,7 @@ from optimbuild.config import read_config
 from optimbuild.config.read import is_saved_plan
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.model.survey import Surveyed, survey
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 from optimbuild.plan.plan import Plan
 
 
@@ -41,8 +41,8 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
         overrides: ``KEY=VALUE`` in the config's own dialect; a plan takes none.
 
     Returns:
-        A torch optimizer with one group for each distinct setting, ``param_names`` in each, and the
-        plan at its attribute ``plan``; that of the whole model where a part was built.
+        A torch optimizer with one group for each distinct setting, each with ``param_names`` and a short ``name``,
+        and the plan at its attribute ``plan``; that of the whole model where a part was built.
 
     Raises:
         ConfigError: The config is wrong, or the optimizer refuses its options. Nothing was changed.
@@ -66,7 +66,7 @@ def build_optimizer(config: Any, model: nn.Module, *, overrides: Sequence[str] =
     reading = read_config(config, overrides)
     try:
         surveyed = survey(model)
-        plan = plan_of(reading, surveyed.inventory)
+        plan = plan_of_reading(reading, surveyed.inventory)
     except OptimBuildError as error:
         report_failure(reading.spec, error)
         raise
@@ -120,7 +120,7 @@ def build_planned(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> 
     bucket_view = False
     if plan.spec.sharding is not None:
         plan, bucket_view = agree(plan, surveyed)
-    optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed), bucket_view)
+    optimizer = construct_optimizer(plan, parameter_groups(plan, surveyed, whole), bucket_view)
     apply_to_model(plan, surveyed)
     watch = watch_of(plan, surveyed)
     if whole is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from torch import nn
 
 from optimbuild.config.spec import Spec
 from optimbuild.model.survey import Surveyed
@@ -24,7 +22,7 @@ SWITCHES: Mapping[Implementation, dict[str, bool]] = {
 """How a group tells torch's optimizers its implementation."""
 
 
-def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
+def parameter_groups(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) -> list[dict[str, Any]]:
     """Return the groups as torch takes them: tensors, names, options, and the switch of the implementation.
 
     An option that nobody gave, and that no rule changed, is not in the group, because the constructor may compute its
@@ -33,6 +31,7 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     Args:
         plan: A plan of the surveyed module.
         surveyed: The module, with its tensors.
+        whole: The plan of the whole model, where the module is a part of it, whose groups are named as in the whole.
     """
     kinds = {name: find_optimizer(name) for name in dict.fromkeys([group.optimizer for group in plan.groups])}
     tensor_at = surveyed.tensors.__getitem__
@@ -41,9 +40,10 @@ def parameter_groups(plan: Plan, surveyed: Surveyed) -> list[dict[str, Any]]:
     torch_chooses = plan.inventory.on_cpu and plan.spec.implementation == "auto"
     defaults = {name: class_defaults(plan.spec, kind) for name, kind in kinds.items()}
     found = []
-    for group, its_tensors in zip(plan.groups, tensors, strict=True):
+    for group, its_tensors, name in zip(plan.groups, tensors, _names(plan, whole), strict=True):
         has_kernels = len(kinds[group.optimizer].implementations) > 1
-        made = _torch_group(group, its_tensors, defaults[group.optimizer], has_kernels, torch_chooses)
+        options = _group_options(group, defaults[group.optimizer], has_kernels, torch_chooses)
+        made = {"params": its_tensors, "param_names": list(group.params), "name": name, **options}
         found.append(made if len(kinds) == 1 else {**made, MEMBER: group.optimizer})
     return found
 
@@ -81,17 +81,23 @@ def _same(value: object, other: object) -> bool:
     return value is other or (type(value) is type(other) and value == other)
 
 
-def _torch_group(
-    group: Group, tensors: list[nn.Parameter], defaults: Mapping[str, Any], has_kernels: bool, torch_chooses: bool
-) -> dict[str, Any]:
-    """Return one group as torch takes it.
+def _names(plan: Plan, whole: Plan | None) -> Sequence[str]:
+    """Return the names of a plan's groups; those of a part are as in the plan of the whole."""
+    if whole is None:
+        return plan.group_names
+    trainable = [setting.key for setting in whole.settings if not setting.frozen]
+    known = dict(zip(trainable, whole.group_names, strict=True))
+    return [known[setting.key] for setting in plan.settings if not setting.frozen]
+
+
+def _group_options(group: Group, defaults: Mapping[str, Any], has_kernels: bool, torch_chooses: bool) -> dict[str, Any]:
+    """Return the options of one group as torch takes them.
 
     Where a loop is only the faster choice on a CPU, torch chooses at each step: it takes foreach if the tensors have
     moved to an accelerator.
 
     Args:
         group: The planned group.
-        tensors: Its parameters.
         defaults: What is left to the constructor, where the group has the same value.
         has_kernels: Whether the optimizer takes the switches of implementations.
         torch_chooses: Whether the implementation was neither asked for nor depends on anything but the CPU.
@@ -101,4 +107,4 @@ def _torch_group(
     if has_kernels and "fused" not in options and "foreach" not in options:
         free = torch_chooses and group.implementation == "for-loop" and not options.get("differentiable")
         switch = {"foreach": None} if free else SWITCHES[group.implementation]
-    return {"params": tensors, "param_names": list(group.params), **options, **switch}
+    return {**options, **switch}

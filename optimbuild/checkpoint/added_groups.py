@@ -14,6 +14,7 @@ from optimbuild.errors import CheckpointError
 from optimbuild.messages import counted, listing
 from optimbuild.model.survey import survey
 from optimbuild.plan.decision import MEMBER, Setting
+from optimbuild.plan.group_names import place_of, unique_names
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.unfreezing import settings_if_trained
 from optimbuild.registry import find_optimizer
@@ -51,7 +52,13 @@ def planned_groups(optimizer: Optimizer, plan: Plan, model: nn.Module | None, gr
     options = [_options(optimizer, planned, name, settings.get(name), group.get(MEMBER)) for name in names]
     made = _split(group, names, tensors, options)
     _refuse_wrong_tensors(planned, made)
-    return made
+    return _named(made, {str(each["name"]) for each in optimizer.param_groups if "name" in each})
+
+
+def _named(groups: list[dict[str, Any]], taken: set[str]) -> list[dict[str, Any]]:
+    """Return groups with a name each: that of their author, or of the module that their parameters are in."""
+    wanted = [str(group.get("name") or place_of(group["param_names"]) or "added") for group in groups]
+    return [{**group, "name": name} for group, name in zip(groups, unique_names(wanted, taken), strict=True)]
 
 
 def planned_name(plan: Plan, name: str) -> str:

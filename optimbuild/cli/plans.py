@@ -43,9 +43,9 @@ def plans_of_file(
     Raises:
         ConfigError: There is no such optimizer, or the config has a mistake.
     """
-    from optimbuild.plan.make import plans_of
+    from optimbuild.plan.make import plans_of_readings
 
-    return plans_of(_readings(config, overrides, optimizer, world_size), model)
+    return plans_of_readings(_readings(config, overrides, optimizer, world_size), model)
 
 
 def _readings(
@@ -76,9 +76,9 @@ def plan_of_file(
     Raises:
         ConfigError: As :func:`plans_of_file`, or there are several and none is asked for.
     """
-    from optimbuild.plan.make import plan_of
+    from optimbuild.plan.make import plan_of_reading
 
-    return plan_of(reading_of_file(config, overrides, optimizer, world_size), model)
+    return plan_of_reading(reading_of_file(config, overrides, optimizer, world_size), model)
 
 
 def reading_of_file(

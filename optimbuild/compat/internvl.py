@@ -22,7 +22,7 @@ from optimbuild.config.read import read_raw
 from optimbuild.errors import ConfigError
 from optimbuild.model.keywords import keyword_in
 from optimbuild.model.survey import survey
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     """
     reading = read_config(_with_quirks(read_raw(config)))
     surveyed = survey(model)
-    plan = plan_of(reading, surveyed.inventory)
+    plan = plan_of_reading(reading, surveyed.inventory)
     for warning in plan.warnings:
         log.warning(warning)
     return build_planned(plan, surveyed)
@@ -104,7 +104,7 @@ def set_weight_decay_and_lr(
         rules = _with_layer_decay(rules[0], lr_layer_decay_ratio, dcn_lr_mul)
     options = {"type": "sgd", "lr": base_lr, "weight_decay": weight_decay}
     surveyed = survey(model)
-    plan = plan_of(read_config({"optimizer": options, "rules": rules}), surveyed.inventory)
+    plan = plan_of_reading(read_config({"optimizer": options, "rules": rules}), surveyed.inventory)
     groups = [{key: group[key] for key in KEYS} for group in parameter_groups(plan, surveyed)]
     apply_to_model(plan, surveyed)
     if layerwise_lr:

@@ -160,7 +160,7 @@ def _refuse_marked_options(marks: Mapping[str, Any], kind: OptimizerType) -> Non
             raise ConfigError(f"{shown(key)} cannot be a mark: it is what {kind.name} itself has in a group")
 
 
-RESERVED = ("params", "param_names", "initial_lr", MEMBER)
+RESERVED = ("params", "param_names", "name", "initial_lr", MEMBER)
 """What torch, and an optimizer of several, keep in a group beside options."""
 
 

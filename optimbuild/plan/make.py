@@ -48,7 +48,7 @@ def make_plan(config: Any, model: Any, *, overrides: tuple[str, ...] = (), world
     >>> plan["bias"].lr
     0.001
     """
-    return plan_of(read_config(config, overrides, world_size), inventory_of(model))
+    return plan_of_reading(read_config(config, overrides, world_size), inventory_of(model))
 
 
 def inventory_of(model: Any) -> Inventory:
@@ -62,7 +62,7 @@ def inventory_of(model: Any) -> Inventory:
     return inventory(model)
 
 
-def plan_of(reading: Reading, inventory: Inventory) -> Plan:
+def plan_of_reading(reading: Reading, inventory: Inventory) -> Plan:
     """Return the plan of a config that was read already.
 
     A warning says where the config's alternative reading, such as the published code's, would differ.
@@ -87,13 +87,13 @@ def _part(reading: Reading, inventory: Inventory) -> tuple[Inventory, list[str]]
         raise ConfigError(str(error), reading.paths.get("", "")) from None
 
 
-def plans_of(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str, Plan]:
+def plans_of_readings(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str, Plan]:
     """Return the plans of the optimizers of one config, by name; names in the plan of a module begin below it.
 
     Raises:
-        ConfigError: As :func:`plan_of`, or two of them would optimize the same tensor.
+        ConfigError: As :func:`plan_of_reading`, or two of them would optimize the same tensor.
     """
-    plans = {name: plan_of(reading, inventory) for name, reading in readings.items()}
+    plans = {name: plan_of_reading(reading, inventory) for name, reading in readings.items()}
     owners: dict[int, str] = {}
     for name, plan in plans.items():
         start = f"{module}." if (module := readings[name].module) else ""
@@ -113,7 +113,7 @@ def plans_of(readings: Mapping[str, Reading], inventory: Inventory) -> dict[str,
 def _differences(plan: Plan, name: str, rival: Reading) -> list[str]:
     """Return, as a warning, what another reading of the same config would give."""
     try:
-        lines = plan.diff(plan_of(rival, plan.inventory)).lines()
+        lines = plan.diff(plan_of_reading(rival, plan.inventory)).lines()
     except OptimBuildError as error:
         return [f"{name} this config would fail: {error}"]
     return [f"{name} it would differ: {'; '.join(lines[:5])}{'' if len(lines) < 6 else '; …'}"] if lines else []

@@ -17,6 +17,7 @@ from optimbuild.model.inventory_file import param_to_dict
 from optimbuild.plan.base_options import base_options
 from optimbuild.plan.decision import Decision, Group, Setting, Step
 from optimbuild.plan.diff import PlanDiff
+from optimbuild.plan.group_names import group_names
 from optimbuild.plan.groups import groups_of
 from optimbuild.plan.memory import Memory, ParamMemory, memory_of, memory_of_params
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
@@ -89,6 +90,11 @@ class Plan:
     def groups(self) -> tuple[Group, ...]:
         """The parameter groups: those that a rule put in an order, then the others in first-seen order."""
         return groups_of(self.spec, self.inventory, self.settings, self.members)
+
+    @cached_property
+    def group_names(self) -> tuple[str, ...]:
+        """A short name for each group, as the built optimizer's groups carry it."""
+        return group_names(self.groups, self.base[1].get("lr"))
 
     @cached_property
     def members(self) -> Sequence[Sequence[int]]:

@@ -14,7 +14,7 @@ from torch import nn
 from optimbuild import Inventory, ParamInfo, UnknownNameError, audit, build_optimizer, make_plan
 from optimbuild.auditing.examined import FINDINGS
 from optimbuild.auditing.plan_findings import PLAN_FINDINGS, plan_findings
-from optimbuild.auditing.unwrap import optimizers_in
+from optimbuild.build.unwrap import optimizers_in
 from tests.auditing.healthy import HEALTHY
 from tests.auditing.planted import FAULTS, adamw, split
 from tests.distributed import needs_fsdp2_on_cpu, run

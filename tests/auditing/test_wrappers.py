@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimbuild import ModelError, audit, build_optimizer
+from optimbuild import ModelError, audit, build_optimizer, plan_of
 from tests.auditing.planted import adamw, split
 from tests.build.test_sharded import deepspeed_on_cpu, training
 from tests.distributed import run
@@ -96,7 +96,16 @@ def check_deepspeed() -> dict[int, Any]:
             seen = audit(optimizer, its_model)
             decays = [(d.name, d.lr, d.weight_decay) for d in seen.plan]
             found.setdefault(stage, []).append(([f.id for f in seen.findings], decays))
+    found["plan"] = is_plan_found(deepspeed)
     return found
+
+
+def is_plan_found(deepspeed: Any) -> list[bool]:
+    model = Net()
+    optimizer = build_optimizer(CONFIG, model)
+    settings = {**training(1), "zero_allow_untested_optimizer": True}
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
+    return [plan_of(each) is optimizer.plan for each in (engine, engine.optimizer)]
 
 
 @pytest.mark.slow
@@ -105,6 +114,7 @@ def test_engines_of_deepspeed_are_audited_with_their_model() -> None:
     model = Net()
     expected = [(d.name, d.lr, d.weight_decay) for d in audit(adamw(split(model)), model).plan]
     (found,) = run(1, check_deepspeed, timeout=120)
+    assert found.pop("plan") == [True, True]
     assert {stage: [decays == expected for _, decays in seen] for stage, seen in found.items()} == {
         stage: [True, True] for stage in (0, 1, 2, 3)
     }
@@ -113,7 +123,7 @@ def test_engines_of_deepspeed_are_audited_with_their_model() -> None:
 
 def test_what_holds_no_optimizer_or_another_models_is_refused() -> None:
     model = nn.Linear(2, 2)
-    with pytest.raises(ModelError, match=r"needs a torch.optim.Optimizer, what wraps one, or several"):
+    with pytest.raises(ModelError, match=r"a torch.optim.Optimizer is needed, what wraps one, or several"):
         audit(model.parameters(), model)
     with pytest.raises(ModelError, match=r"there is none in \[\]"):
         audit([], model)

@@ -37,7 +37,7 @@ def test_groups_carry_nothing_that_the_optimizer_does_not_know():
     optimizer = build_optimizer(CONFIG, Net())
     plain = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     for group in optimizer.param_groups:
-        assert set(group) - {"param_names"} <= set(plain.param_groups[0])
+        assert set(group) - {"param_names", "name"} <= set(plain.param_groups[0])
 
 
 RULES: list[dict[str, Any]] = [
@@ -61,7 +61,8 @@ def test_every_trainable_parameter_is_in_exactly_one_group(rules, kind):
     assert sorted(grouped) == sorted(trainable)
     assert len(grouped) == len(set(grouped))
     settings_seen = [
-        sorted((k, repr(v)) for k, v in g.items() if k not in ("params", "param_names")) for g in optimizer.param_groups
+        sorted((k, repr(v)) for k, v in g.items() if k not in ("params", "param_names", "name"))
+        for g in optimizer.param_groups
     ]
     assert all(one != other for i, one in enumerate(settings_seen) for other in settings_seen[:i])
 

@@ -28,7 +28,8 @@ CLASSES = {
     and issubclass(cls, torch.optim.Optimizer)
     and name not in ("Optimizer", "Adafactor", "Muon", "ZeroRedundancyOptimizer")
 }
-SWITCHES = ("params", "param_names", "fused", "foreach")
+NAMES = ("param_names", "name")
+SWITCHES = ("params", *NAMES, "fused", "foreach")
 
 
 @contextmanager
@@ -136,7 +137,7 @@ def test_what_a_constructor_works_out_is_left_to_it(given):
         built = build_optimizer({"optimizer": {"type": name, **given}}, model)
         by_hand = Works(list(model.parameters()), **given)
     expected = {key: value for key, value in by_hand.param_groups[0].items() if key != "params"}
-    found = {key: value for key, value in built.param_groups[0].items() if key not in ("params", "param_names")}
+    found = {key: value for key, value in built.param_groups[0].items() if key not in ("params", *NAMES)}
     assert found == expected
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from optimbuild import OptimBuildError, inventory
 from optimbuild.config import read_configs
-from optimbuild.plan.make import plans_of
+from optimbuild.plan.make import plans_of_readings
 
 Given = dict[str, list[tuple[str, Any, Any]]]
 """By optimizer what it trains, with LR and weight decay, sorted; the name of a single one is empty."""
@@ -89,7 +89,7 @@ def _rows(model: nn.Module, groups: Any) -> list[tuple[str, Any, Any]]:
 def planned(wrapper: dict[str, Any]) -> Given:
     """Return what the plans of a config give."""
     readings = read_configs({"optim_wrapper": {**wrapper, "constructor": f"mmagic.{NAME}"}})
-    plans = plans_of(readings, inventory(Diffusion()))
+    plans = plans_of_readings(readings, inventory(Diffusion()))
     starts = {name: f"{reading.module}." if reading.module else "" for name, reading in readings.items()}
     return {
         name: sorted((starts[name] + each.name, each.lr, each.weight_decay) for each in plan if not each.frozen)

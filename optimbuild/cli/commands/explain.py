@@ -26,11 +26,11 @@ def explain(
 
     Each rule is named with its line in the config, and that of its code.
     """
-    from optimbuild.plan.make import plan_of
+    from optimbuild.plan.make import plan_of_reading
     from optimbuild.report.explain_text import explain_lines
 
     inventory, reading = inventory_for(model, config), reading_of_file(config, overrides, optimizer, world_size)
-    made = plan_of(reading, inventory)
+    made = plan_of_reading(reading, inventory)
     places = places_of_rules(config, reading, overrides)
     look: dict[str, Any] = {"places": places, "width": report_width(), "unicode": shows_unicode()}
     blocks = [explain_lines(made, _below(reading.module, name), **look) for name in params]

@@ -26,7 +26,7 @@ from optimbuild.integrations.mmengine.wrappers import refuse_wrong, wrap, wrappe
 from optimbuild.messages import closest, counted, listing, shown
 from optimbuild.model.survey import Surveyed, survey
 from optimbuild.model.walk import unwrapped
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from optimbuild.registry.scopes import import_scope
@@ -151,7 +151,7 @@ def _plan_wrapper(
     refuse_wrong(cls, options, path)
     try:
         surveyed = survey(model)
-        plan = plan_of(reading, surveyed.inventory)
+        plan = plan_of_reading(reading, surveyed.inventory)
         surveyed = surveyed.part(plan.inventory) if expressions else surveyed
     except OptimBuildError as error:
         report_failure(reading.spec, error)

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import LogProcessor
 
+from optimbuild.build.learning_rates import base_lr, rates_of
 from optimbuild.integrations.mmengine.planned_wrappers import planned_wrappers
-from optimbuild.plan.plan import Plan
-from optimbuild.registry import HOOKS, find_optimizer
+from optimbuild.registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -35,33 +35,19 @@ class LrHook(Hook):
         del batch_idx, data_batch
         hub = runner.message_hub
         for name, wrapper, plan in planned_wrappers(runner.optim_wrapper):
-            rates = [float(group["lr"]) for group in wrapper.optimizer.param_groups if group.get("lr") is not None]
-            if not rates:  # an optimizer without an LR
+            rates = rates_of(plan, wrapper.optimizer.param_groups)
+            if rates is None:  # an optimizer without an LR
                 continue
+            if base_lr(plan, wrapper.optimizer.param_groups) is None:  # MMEngine keeps it, and schedules it as well
+                settings = wrapper.base_param_settings or wrapper.optimizer.param_groups[0]
+                rates = rates._replace(base=float(settings["lr"]))
             key = f"train/{name}.lr" if name else "train/lr"
+            scalars = rates.scalars(key)
             if key in hub.log_scalars:
                 history, _ = hub.get_scalar(key).data
-                history[-1] = base_lr(plan, wrapper)
-            else:
-                hub.update_scalar(key, base_lr(plan, wrapper))
-            hub.update_scalar(f"{key}/min", min(rates))
-            hub.update_scalar(f"{key}/max", max(rates))
-
-
-def base_lr(plan: Plan, wrapper: Any) -> float:
-    """Return the current LR of a parameter that has the config's own LR.
-
-    Args:
-        plan: The plan of the wrapped optimizer.
-        wrapper: The optimizer wrapper.
-    """
-    spec = plan.spec.optimizer
-    base = find_optimizer(spec.type).complete(spec.options).get("lr")
-    for group, built in zip(plan.groups, wrapper.optimizer.param_groups, strict=False):
-        if group.options.get("lr") == base:
-            return float(built["lr"])
-    settings = wrapper.base_param_settings or wrapper.optimizer.param_groups[0]
-    return float(settings["lr"])
+                history[-1] = scalars.pop(key)
+            for each, value in scalars.items():
+                hub.update_scalar(each, value)
 
 
 class LrLogProcessor(LogProcessor):

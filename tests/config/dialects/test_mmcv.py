@@ -12,7 +12,7 @@ from torch import nn
 from optimbuild import ConfigError, inventory, make_plan
 from optimbuild.cli import main
 from optimbuild.config import read_config, read_configs
-from optimbuild.plan.make import plans_of
+from optimbuild.plan.make import plans_of_readings
 
 OPTIMIZER = {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
 CLASSIC = {"norm_decay_mult": 0.0, "custom_keys": {"0": {"lr_mult": 0.1}}}
@@ -57,7 +57,7 @@ def gan() -> nn.Module:
 
 @pytest.mark.parametrize("key", ["optimizer", "optimizers"])
 def test_several_optimizers_are_each_for_the_module_of_its_name(key: str) -> None:
-    plans = plans_of(read_configs({key: EACH, "model": {"type": "Gan"}}), inventory(gan()))
+    plans = plans_of_readings(read_configs({key: EACH, "model": {"type": "Gan"}}), inventory(gan()))
     assert [decision.lr for decision in plans["generator"]] == [2e-4 * 0.25, 2e-4 * 0.25, 2e-4, 2e-4]
     assert {decision.lr for decision in plans["critic"]} == {2e-4}
     assert {group.optimizer for plan in plans.values() for group in plan.groups} == {"mmengine.Adam"}
@@ -99,7 +99,7 @@ def test_a_file_in_python_with_several_is_planned_as_it_is(key: str, tmp_path: P
 )
 def test_a_mistake_in_one_of_several_has_its_path(wrong: Any, path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        plans_of(read_configs({"optimizer": {**EACH, **wrong}}), inventory(gan()))
+        plans_of_readings(read_configs({"optimizer": {**EACH, **wrong}}), inventory(gan()))
     assert caught.value.path == path
 
 

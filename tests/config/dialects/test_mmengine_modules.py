@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 
 from optimbuild import ConfigError, inventory
 from optimbuild.config import read_configs
-from optimbuild.plan.make import plans_of
+from optimbuild.plan.make import plans_of_readings
 from optimbuild.plan.plan import Plan
 from tests.openmmlab.mmagic_cases import CASES, FAILING, NAME, Case, Diffusion
 
@@ -18,7 +18,9 @@ OURS = "optimbuild.OptimBuildConstructor"
 
 
 def planned(wrapper: dict[str, Any], constructor: str) -> dict[str, Plan]:
-    return plans_of(read_configs({"optim_wrapper": {**wrapper, "constructor": constructor}}), inventory(Diffusion()))
+    return plans_of_readings(
+        read_configs({"optim_wrapper": {**wrapper, "constructor": constructor}}), inventory(Diffusion())
+    )
 
 
 def trained(plan: Plan) -> list[str]:

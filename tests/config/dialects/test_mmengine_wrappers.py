@@ -14,7 +14,7 @@ from torch import nn
 from optimbuild import ConfigError, Inventory, ParamInfo, inventory, make_plan
 from optimbuild.cli import main
 from optimbuild.config import read_configs
-from optimbuild.plan.make import plans_of
+from optimbuild.plan.make import plans_of_readings
 from tests.models import Net
 
 OURS = "optimbuild.OptimBuildConstructor"
@@ -41,7 +41,7 @@ def write(folder: Path, wrapper: Any) -> list[str]:
 
 def test_each_optimizer_is_planned_for_its_module_as_a_runner_builds_it() -> None:
     model = Gan()
-    plans = plans_of(read_configs({"optim_wrapper": BOTH}), inventory(model))
+    plans = plans_of_readings(read_configs({"optim_wrapper": BOTH}), inventory(model))
     logging.disable()
     wrappers = build_optim_wrapper(model, BOTH)
     logging.disable(logging.NOTSET)
@@ -106,7 +106,7 @@ def test_a_single_optimizer_has_no_name_to_choose(tmp_path: Path, capsys: pytest
 )
 def test_a_mistake_in_one_of_several_is_an_error_with_its_path(wrapper: Any, path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        plans_of(read_configs({"optim_wrapper": wrapper}), inventory(Gan()))
+        plans_of_readings(read_configs({"optim_wrapper": wrapper}), inventory(Gan()))
     assert caught.value.path == path
 
 
@@ -201,7 +201,8 @@ def test_an_override_of_no_key_of_several_says_what_there_is(override: str, mess
 
 
 def test_what_no_optimizer_has_is_told() -> None:
-    plans = plans_of(read_configs({"optim_wrapper": {"critic": CRITIC, "generator.head": CRITIC}}), inventory(Gan()))
+    config = {"critic": CRITIC, "generator.head": CRITIC}
+    plans = plans_of_readings(read_configs({"optim_wrapper": config}), inventory(Gan()))
     (warning,) = plans["critic"].warnings
     assert warning.startswith("trainable, and in no optimizer: generator.pos_embed, ")
 

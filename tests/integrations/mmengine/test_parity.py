@@ -20,7 +20,7 @@ from tests.integrations.mmengine.project import OURS
 from tests.integrations.mmengine.zoo import MMCV, ZOO
 from tests.properties import examples
 
-HOW = frozenset({"params", "param_names", "foreach", "fused"})
+HOW = frozenset({"params", "param_names", "name", "foreach", "fused"})
 """What groups hold beside the options of their parameters."""
 
 EXTRAS: Mapping[str, Mapping[str, Any]] = {
@@ -173,7 +173,7 @@ def test_stray_keys_do_not_leak_into_groups() -> None:
     model = nn.Linear(2, 2)
     assert "lr_mult" in build_optim_wrapper(model, config).optimizer.param_groups[0]
     for group in build_optim_wrapper(model, {**config, "constructor": OURS}).optimizer.param_groups:
-        assert set(group) == {*torch.optim.AdamW([torch.zeros(1)]).param_groups[0], "param_names"}
+        assert set(group) == {*torch.optim.AdamW([torch.zeros(1)]).param_groups[0], "param_names", "name"}
 
 
 def test_frozen_parameters_stay_out_where_mmengine_keeps_them() -> None:
