@@ -6,6 +6,7 @@ file in Python is a program. It is run only where somebody names it by its path.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -177,6 +178,15 @@ def _plain_optimizer(optimizer: Any, path: str) -> Any:
     return plain(options, path)
 
 
+def _plain_paramwise(paramwise: Any, path: str) -> Any:
+    """Return the keys as plain data; ``like`` may be a class, as ``constructor``."""
+    like = entry(paramwise, "like", path) if isinstance(paramwise, Mapping) and "like" in paramwise else None
+    if not inspect.isclass(like):
+        return plain(paramwise, path)
+    keys = {key: entry(paramwise, key, path) for key in keys_of(paramwise, path)}
+    return plain({**keys, "like": _plain_constructor(like, path)}, path)
+
+
 def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # it is named as it is, whatever it is
     if isinstance(constructor, str):
         return constructor
@@ -186,7 +196,7 @@ def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # i
 
 _PLAIN: Mapping[str, Callable[[Any, str], Any]] = {
     "optimizer": _plain_optimizer,
-    "paramwise_cfg": plain,
+    "paramwise_cfg": _plain_paramwise,
     "constructor": _plain_constructor,
     "modules": plain,
 }
