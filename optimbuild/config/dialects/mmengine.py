@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from optimbuild.config.dialects.mmengine_modules import restriction
+from optimbuild.config.dialects.mmengine_modules import MULTI, OURS, restriction
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer, scope_of_runner
 from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.dialects.translated import OwnKeys, spec_of
@@ -35,10 +35,8 @@ READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
 SHARED = ("paramwise_cfg", "constructor")
 """The keys beside several wrappers that serve those without their own."""
-OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
-MULTI = "MultiOptimWrapperConstructor"
 CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, "ForceDefaultOptimWrapperConstructor")
 """The constructors that read the classic keys."""
 
