@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from optimbuild.config.dialects.mmengine_modules import MULTI, OURS, restriction
+from optimbuild.config.dialects.mmengine_modules import MULTI, OURS, SEPARATE, restriction
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer, scope_of_runner
 from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.dialects.translated import OwnKeys, spec_of
@@ -37,7 +37,7 @@ SHARED = ("paramwise_cfg", "constructor")
 """The keys beside several wrappers that serve those without their own."""
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
-CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, "ForceDefaultOptimWrapperConstructor")
+CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, SEPARATE, "ForceDefaultOptimWrapperConstructor")
 """The constructors that read the classic keys."""
 
 
@@ -322,6 +322,7 @@ def _own_keys(paramwise: Any, named: tuple[str, str], cfg: str) -> tuple[OwnKeys
 _IGNORED: Mapping[str, tuple[str, ...]] = {
     DEFAULT: ("layer_decay_rate", "force_default_settings"),
     MULTI: ("layer_decay_rate", "force_default_settings"),
+    SEPARATE: ("layer_decay_rate", "force_default_settings"),
     LAYERED: ("force_default_settings",),
     "ForceDefaultOptimWrapperConstructor": ("layer_decay_rate",),
 }

@@ -15,6 +15,10 @@ KEY = "modules"
 ALL = ".*"
 OURS, MULTI = "OptimBuildConstructor", "MultiOptimWrapperConstructor"
 """The constructors that read it: ours, and MMagic's."""
+SEPARATE = "SeparateOptimWrapperConstructor"
+"""MMRazor's, whose optimizers are each for a module at the top of the model."""
+OF_SEVERAL = (MULTI, SEPARATE)
+"""The published constructors of several optimizers."""
 NO_PARAMWISE = f"{MULTI} takes none beside `{KEY}` or regular expressions; constructor='optimbuild.{OURS}' does"
 _CHILD = re.compile(r"[\w-]+")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -50,6 +54,8 @@ def restriction(wrapper: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
     if not _has_modules(wrapper):
         if constructor == MULTI:
             raise ConfigError(f"is required where {MULTI} has one optimizer", where)
+        if constructor == SEPARATE:
+            raise ConfigError(f"{SEPARATE} takes several optimizers, each for the module of its name", path)
         return []
     _refuse_other_readers(constructor, where)
     texts = _expressions(wrapper[KEY], where)
@@ -83,8 +89,10 @@ def selection(name: str, wrapper: Mapping[str, Any], path: str) -> Selection:
         given, where = wrapper[KEY], join(path, KEY)
         _refuse_other_readers(constructor, where)
     texts = _expressions(given, where)
-    if isinstance(given, str) and (_CHILD if constructor == MULTI else _NAME).fullmatch(given):
+    if isinstance(given, str) and (_CHILD if constructor in OF_SEVERAL else _NAME).fullmatch(given):
         return Selection(given)
+    if constructor == SEPARATE:
+        raise ConfigError(f"is no module at the top of the model, for which {SEPARATE} asks", where)
     if constructor == MULTI and wrapper.get("paramwise_cfg"):
         raise ConfigError(NO_PARAMWISE, join(path, "paramwise_cfg"))
     return Selection("", texts)
@@ -100,8 +108,8 @@ def called(constructor: Any) -> str:
 
 
 def _has_modules(wrapper: Mapping[str, Any]) -> bool:
-    """Say whether a wrapper has ``modules``; None is none, but for MMagic's constructor, which fails at it."""
-    return wrapper.get(KEY) is not None or (KEY in wrapper and called(wrapper.get("constructor")) == MULTI)
+    """Say whether a wrapper has ``modules``; None is none, but for published constructors, which fail at it."""
+    return wrapper.get(KEY) is not None or (KEY in wrapper and called(wrapper.get("constructor")) in OF_SEVERAL)
 
 
 def _refuse_other_readers(constructor: str, where: str) -> None:
