@@ -75,11 +75,20 @@ def find_entry(root: MMEngineRegistry, name: str) -> tuple[MMEngineRegistry, str
     registry = root if scope == root.scope else root.children.get(scope)
     if registry is not None and registry is not OPTIMIZERS:
         fill_child(registry)
-        if rest in registry.module_dict:
-            return registry, rest
+        found = next((each for each in _with_parents(registry) if rest in each.module_dict), None)
+        if found is not None:
+            return found, rest
     module, _, attribute = name.rpartition(".")
     target = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
     return _entry_of(root, target) if inspect.isclass(target) else None
+
+
+def _with_parents(registry: MMEngineRegistry) -> Iterator[MMEngineRegistry]:
+    """Yield a registry and those above it, where MMEngine looks on: ``mmdet.SGD`` is torch's SGD."""
+    above: MMEngineRegistry | None = registry
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def _searched(root: MMEngineRegistry) -> Iterator[MMEngineRegistry]:

@@ -112,6 +112,10 @@ FAILING: dict[str, tuple[dict[str, Any], str]] = {
         {"gan": of(ADAM, modules=["generator"], paramwise_cfg={"bias_lr_mult": 2.0})},
         "gan.paramwise_cfg",
     ),
+    "modules of one that are None": (
+        {"gan": of(ADAM, modules=None), "m1": of(SGD, modules="m1")},
+        "gan.modules",
+    ),
     "modules of some only": ({"unet": of(ADAM), "gan": of(SGD, modules="generator")}, "unet.modules"),
     "an optimizer without any module": ({"vae": of(ADAM), "generator": of(SGD)}, "vae"),
     "an optimizer without a match": ({".*vae": of(ADAM), "generator": of(SGD)}, "['.*vae']"),

@@ -69,11 +69,12 @@ def test_a_name_that_a_user_registered_with_mmengine_wins_over_ours() -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_the_default_scope_of_a_runner_comes_first() -> None:
+def test_a_scope_comes_first_and_what_it_lacks_is_looked_for_above_it() -> None:
     child = Registry("optimizer", parent=MMENGINE_OPTIMIZERS, scope="project", locations=["tests.models"])
     child.register_module(name="SGD", module=torch.optim.Adam)
     assert make_plan(with_type("project.SGD"), nn.Linear(2, 2)).groups[0].optimizer == "project.SGD"
     assert make_plan(with_type("SGD"), nn.Linear(2, 2)).groups[0].optimizer == "mmengine.SGD"
+    assert make_plan(with_type("project.Adam"), nn.Linear(2, 2)).groups[0].optimizer == "mmengine.Adam"
     with DefaultScope.overwrite_default_scope("project"):
         assert make_plan(with_type("SGD"), nn.Linear(2, 2)).groups[0].optimizer == "project.SGD"
         assert make_plan(with_type("Adam"), nn.Linear(2, 2)).groups[0].optimizer == "mmengine.Adam"

@@ -31,6 +31,7 @@ HOOK_MARKS = ("fix_lr",)
 @constructor("DefaultOptimWrapperConstructor")
 @constructor("ForceDefaultOptimWrapperConstructor")
 @constructor("MultiOptimWrapperConstructor")
+@constructor("SeparateOptimWrapperConstructor")
 def classic(published: Published) -> Translation:
     """Read the keys as MMEngine's default constructor does; they are the options of the rule ``paramwise``."""
     return _translated(published, dict(published.paramwise_cfg or {}))

@@ -6,12 +6,13 @@ file in Python is a program. It is run only where somebody names it by its path.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-from optimbuild.config.dialects.mmengine_modules import restriction
+from optimbuild.config.dialects.mmengine_modules import MULTI, OURS, SEPARATE, restriction
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF, found_optimizer, scope_of_runner
 from optimbuild.config.dialects.published_keys import reader_of
 from optimbuild.config.dialects.translated import OwnKeys, spec_of
@@ -34,11 +35,9 @@ READ = ("optimizer", "paramwise_cfg", "constructor", "modules")
 """The keys of a wrapper's config that are read."""
 SHARED = ("paramwise_cfg", "constructor")
 """The keys beside several wrappers that serve those without their own."""
-OURS = "OptimBuildConstructor"
 DEFAULT = "DefaultOptimWrapperConstructor"
 LAYERED = "LearningRateDecayOptimWrapperConstructor"
-MULTI = "MultiOptimWrapperConstructor"
-CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, "ForceDefaultOptimWrapperConstructor")
+CLASSIC = (OURS, DEFAULT, LAYERED, MULTI, SEPARATE, "ForceDefaultOptimWrapperConstructor")
 """The constructors that read the classic keys."""
 
 
@@ -177,6 +176,15 @@ def _plain_optimizer(optimizer: Any, path: str) -> Any:
     return plain(options, path)
 
 
+def _plain_paramwise(paramwise: Any, path: str) -> Any:
+    """Return the keys as plain data; ``like`` may be a class, as ``constructor``."""
+    like = entry(paramwise, "like", path) if isinstance(paramwise, Mapping) and "like" in paramwise else None
+    if not inspect.isclass(like):
+        return plain(paramwise, path)
+    keys = {key: entry(paramwise, key, path) for key in keys_of(paramwise, path)}
+    return plain({**keys, "like": _plain_constructor(like, path)}, path)
+
+
 def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # it is named as it is, whatever it is
     if isinstance(constructor, str):
         return constructor
@@ -186,7 +194,7 @@ def _plain_constructor(constructor: Any, path: str) -> str:  # noqa: ARG001  # i
 
 _PLAIN: Mapping[str, Callable[[Any, str], Any]] = {
     "optimizer": _plain_optimizer,
-    "paramwise_cfg": plain,
+    "paramwise_cfg": _plain_paramwise,
     "constructor": _plain_constructor,
     "modules": plain,
 }
@@ -314,6 +322,7 @@ def _own_keys(paramwise: Any, named: tuple[str, str], cfg: str) -> tuple[OwnKeys
 _IGNORED: Mapping[str, tuple[str, ...]] = {
     DEFAULT: ("layer_decay_rate", "force_default_settings"),
     MULTI: ("layer_decay_rate", "force_default_settings"),
+    SEPARATE: ("layer_decay_rate", "force_default_settings"),
     LAYERED: ("force_default_settings",),
     "ForceDefaultOptimWrapperConstructor": ("layer_decay_rate",),
 }

@@ -13,9 +13,13 @@ from optimbuild.values import join, validated
 
 KEY = "modules"
 ALL = ".*"
-READERS = ("OptimBuildConstructor", "MultiOptimWrapperConstructor")
-"""The constructors that read it."""
-_SEVERAL = tuple[ModuleText, ...]
+OURS, MULTI = "OptimBuildConstructor", "MultiOptimWrapperConstructor"
+"""The constructors that read it: ours, and MMagic's."""
+SEPARATE = "SeparateOptimWrapperConstructor"
+"""MMRazor's, whose optimizers are each for a module at the top of the model."""
+OF_SEVERAL = (MULTI, SEPARATE)
+"""The published constructors of several optimizers."""
+NO_PARAMWISE = f"{MULTI} takes none beside `{KEY}` or regular expressions; constructor='optimbuild.{OURS}' does"
 _CHILD = re.compile(r"[\w-]+")
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
@@ -43,18 +47,21 @@ def restriction(wrapper: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
         ConfigError: ``modules`` is neither a text nor a list of texts, or one is no regular expression; or the config's
             constructor does not read it, not beside ``paramwise_cfg``, or not without it.
 
-    >>> restriction({"modules": ["unet", ".*lora"], "constructor": READERS[1]}, "optim_wrapper")[0]["modules"]
+    >>> restriction({"modules": ["unet", ".*lora"], "constructor": MULTI}, "optim_wrapper")[0]["modules"]
     ('unet', '.*lora')
     """
-    constructor, where = _called(wrapper), join(path, KEY)
-    if wrapper.get(KEY) is None and constructor != READERS[1]:
+    constructor, where = called(wrapper.get("constructor")), join(path, KEY)
+    if not _has_modules(wrapper):
+        if constructor == MULTI:
+            raise ConfigError(f"is required where {MULTI} has one optimizer", where)
+        if constructor == SEPARATE:
+            raise ConfigError(f"{SEPARATE} takes several optimizers, each for the module of its name", path)
         return []
-    if KEY not in wrapper:
-        raise ConfigError(f"is required where {constructor} has one optimizer", where)
-    texts = _expressions(wrapper[KEY], constructor, where)
-    if constructor == READERS[1]:
+    _refuse_other_readers(constructor, where)
+    texts = _expressions(wrapper[KEY], where)
+    if constructor == MULTI:
         if wrapper.get("paramwise_cfg") is not None:
-            raise ConfigError(_takes_no_paramwise(constructor), join(path, "paramwise_cfg"))
+            raise ConfigError(NO_PARAMWISE, join(path, "paramwise_cfg"))
         return [{"type": "train_only", KEY: texts, "as_mmagic": True, "keep_norm_stats": False}]
     if ALL in texts:
         return []
@@ -76,38 +83,47 @@ def selection(name: str, wrapper: Mapping[str, Any], path: str) -> Selection:
     >>> selection("critic", {}, "optim_wrapper.critic"), selection(".*lora", {}, "optim_wrapper['.*lora']")
     (Selection(module='critic', expressions=()), Selection(module='', expressions=('.*lora',)))
     """
-    constructor, given = _called(wrapper), wrapper.get(KEY)
-    where = path if given is None else join(path, KEY)
-    texts = _expressions(name if given is None else given, constructor if given is not None else READERS[0], where)
-    published = constructor == READERS[1]
-    if (
-        len(texts) == 1
-        and isinstance(given, (str, type(None)))
-        and (_CHILD if published else _NAME).fullmatch(texts[0])
-    ):
-        return Selection(texts[0])
-    if published and wrapper.get("paramwise_cfg"):
-        raise ConfigError(_takes_no_paramwise(constructor), join(path, "paramwise_cfg"))
+    constructor, where = called(wrapper.get("constructor")), path
+    given: Any = name
+    if _has_modules(wrapper):
+        given, where = wrapper[KEY], join(path, KEY)
+        _refuse_other_readers(constructor, where)
+    texts = _expressions(given, where)
+    if isinstance(given, str) and (_CHILD if constructor in OF_SEVERAL else _NAME).fullmatch(given):
+        return Selection(given)
+    if constructor == SEPARATE:
+        raise ConfigError(f"is no module at the top of the model, for which {SEPARATE} asks", where)
+    if constructor == MULTI and wrapper.get("paramwise_cfg"):
+        raise ConfigError(NO_PARAMWISE, join(path, "paramwise_cfg"))
     return Selection("", texts)
 
 
-def _called(wrapper: Mapping[str, Any]) -> str:
-    """Return the name of a wrapper's constructor, without its scope."""
-    constructor = wrapper.get("constructor")
+def called(constructor: Any) -> str:
+    """Return the name of a constructor, without its scope.
+
+    >>> called("mmagic.MultiOptimWrapperConstructor"), called(int)
+    ('MultiOptimWrapperConstructor', 'int')
+    """
     return str(getattr(constructor, "__name__", constructor)).rpartition(".")[2]
 
 
-def _takes_no_paramwise(constructor: str) -> str:
-    return f"{constructor} takes none beside `{KEY}` or regular expressions; constructor='optimbuild.{READERS[0]}' does"
+def _has_modules(wrapper: Mapping[str, Any]) -> bool:
+    """Say whether a wrapper has ``modules``; None is none, but for published constructors, which fail at it."""
+    return wrapper.get(KEY) is not None or (KEY in wrapper and called(wrapper.get("constructor")) in OF_SEVERAL)
 
 
-def _expressions(given: Any, constructor: str, where: str) -> tuple[str, ...]:
-    """Return what is given as a tuple of regular expressions, if it is one or several, and the constructor reads it."""
-    if constructor not in READERS:
-        raise ConfigError(f"is read by the constructors optimbuild.{' and '.join(READERS)} only", where)
+def _refuse_other_readers(constructor: str, where: str) -> None:
+    if constructor not in (OURS, MULTI):
+        raise ConfigError(f"is read by the constructors optimbuild.{OURS} and {MULTI} only", where)
+
+
+def _expressions(given: Any, where: str) -> tuple[str, ...]:
+    """Return one regular expression, or several, as a tuple."""
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) and text for text in texts):
         told = "must be the name of a module, a regular expression, or a list of them"
         raise ConfigError(f"{told}, not {shown(given)}", where)
-    checked = validated(ModuleText, given, where) if isinstance(given, str) else validated(_SEVERAL, given, where)
-    return (checked,) if isinstance(checked, str) else tuple(checked)
+    if isinstance(given, str):
+        return (validated(ModuleText, given, where),)
+    found: tuple[str, ...] = validated(tuple[ModuleText, ...], texts, where)
+    return found

@@ -8,8 +8,6 @@ from typing import Any
 
 from optimbuild.config.dialects.mmengine import (
     KEY,
-    MULTI,
-    OURS,
     SHARED,
     constructor_named,
     default_scope,
@@ -17,7 +15,7 @@ from optimbuild.config.dialects.mmengine import (
     of_wrapper,
 )
 from optimbuild.config.dialects.mmengine_modules import KEY as MODULES
-from optimbuild.config.dialects.mmengine_modules import selection
+from optimbuild.config.dialects.mmengine_modules import MULTI, OF_SEVERAL, OURS, called, selection
 from optimbuild.config.reading import Reading
 from optimbuild.errors import ConfigError
 from optimbuild.messages import shown
@@ -60,12 +58,14 @@ def each_wrapper(wrappers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     {'critic': {'paramwise_cfg': {}, 'optimizer': {'type': 'sgd'}}}
     """
     shared = {key: wrappers[key] for key in SHARED if wrappers.get(key) is not None}
-    outer, found = _called(shared.get("constructor")), dict[str, dict[str, Any]]()
-    if outer == MULTI and "paramwise_cfg" in shared:
-        raise ConfigError(f"{MULTI} takes none beside several wrappers, but one in each", join(KEY, "paramwise_cfg"))
+    outer, found = called(shared.get("constructor")), dict[str, dict[str, Any]]()
+    if outer in OF_SEVERAL and "paramwise_cfg" in shared:
+        raise ConfigError(f"{outer} takes none beside several wrappers, but one in each", join(KEY, "paramwise_cfg"))
     for name, wrapper in wrappers.items():
         path = join(KEY, name)
-        if name in SHARED or (name == "type" and isinstance(wrapper, str) and wrapper in BARE and outer != MULTI):
+        if name in SHARED:
+            continue
+        if name == "type" and isinstance(wrapper, str) and wrapper in BARE and outer not in OF_SEVERAL:
             continue
         if not is_wrapper(wrapper):
             raise ConfigError(
@@ -84,15 +84,10 @@ def each_wrapper(wrappers: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _called(constructor: Any) -> str:
-    """Return the name of a constructor, without its scope."""
-    return str(getattr(constructor, "__name__", constructor)).rpartition(".")[2]
-
-
 def _refuse_misplaced(wrapper: Mapping[str, Any], outer: str, path: str) -> None:
     """Raise a ConfigError for a constructor that one of several wrappers cannot have."""
-    inner = _called(wrapper.get("constructor"))
-    if "constructor" in wrapper and outer in (OURS, MULTI) and inner != OURS:
+    inner = called(wrapper.get("constructor"))
+    if "constructor" in wrapper and outer in (OURS, *OF_SEVERAL) and inner != OURS:
         raise ConfigError(
             f"{shown(inner)} is not asked inside of several optimizers. With {OURS} beside them write "
             f"paramwise_cfg=dict(like={inner!r}, …) in its place",

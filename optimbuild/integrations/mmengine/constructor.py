@@ -16,8 +16,8 @@ from optimbuild.build.build import build_planned
 from optimbuild.build.ddp import expect_no_gradients_of_frozen
 from optimbuild.build.zero.agreement import report_failure
 from optimbuild.config import Reading
-from optimbuild.config.dialects.mmengine import KEY, OURS, READ, of_wrapper, plain_wrapper, wrappers_inside
-from optimbuild.config.dialects.mmengine_modules import selection
+from optimbuild.config.dialects.mmengine import KEY, READ, of_wrapper, plain_wrapper, wrappers_inside
+from optimbuild.config.dialects.mmengine_modules import OURS, selection
 from optimbuild.config.dialects.mmengine_optimizer import SCOPE_OF
 from optimbuild.config.dialects.mmengine_wrappers import each_wrapper
 from optimbuild.config.published import number_of_ranks

@@ -102,6 +102,16 @@ def test_by_like_a_yolo_config_needs_no_type_of_the_wrapper() -> None:
     assert [group.name for group in make_plan(config, net()).groups] == ["weights", "norms", "biases"]
 
 
+def test_like_may_be_the_class_itself_as_in_a_config_that_imports_it() -> None:
+    cls = type("YOLOv5OptimizerConstructor", (), {"__module__": "mmyolo.engine.optimizers"})
+    plans = [
+        make_plan(wrapper("optimbuild.OptimBuildConstructor", {"like": like}), net()) for like in (cls, cls.__name__)
+    ]
+    assert plans[0].fingerprint == plans[1].fingerprint
+    swin = make_plan(wrapper("SwinOptimWrapperConstructor", {"like": {"lr_mult": 0.5}}), net())
+    assert "like" in swin.warnings[0]
+
+
 @pytest.mark.parametrize(("total", "factor"), [(12, 0.9375), (24, 1.125), (43, 0.671875), (96, 1.5), (128, 2.0)])
 def test_the_weight_decay_of_yolo_is_scaled_below_and_above_64(total: int, factor: float) -> None:
     assert decay_factor(total, 64) == factor

@@ -162,6 +162,39 @@ def test_where_mmagics_constructor_fails_with_several_a_plan_does(wrong: dict[st
     assert caught.value.path == f"optim_wrapper.{path}"
 
 
+SEPARATE = "mmrazor.SeparateOptimWrapperConstructor"
+
+
+def test_mmrazors_constructor_gives_each_module_its_optimizer() -> None:
+    keys = {"optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.5}, "paramwise_cfg": {"bias_decay_mult": 0.0}}
+    wrapper = {"constructor": SEPARATE, "generator": keys, "critic": CRITIC}
+    plans = plans_of(read_configs({"optim_wrapper": wrapper}), inventory(Gan()))
+    assert {group.optimizer: group.options["lr"] for plan in plans.values() for group in plan.groups} == {
+        "mmengine.SGD": 0.1,
+        "mmengine.AdamW": 4e-4,
+    }
+    assert (plans["generator"]["head.bias"].weight_decay, plans["generator"]["head.weight"].weight_decay) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "path"),
+    [
+        (CRITIC, ""),
+        ({"critic": {**CRITIC, "modules": "critic"}}, ".critic.modules"),
+        ({"critic": {**CRITIC, "modules": None}}, ".critic.modules"),
+        ({"generator.head": CRITIC}, "['generator.head']"),
+        ({"critic": CRITIC, "paramwise_cfg": {}}, ".paramwise_cfg"),
+        ({"critic": CRITIC, "type": "OptimWrapper"}, ".type"),
+        ({"critic": {**CRITIC, "constructor": "DefaultOptimWrapperConstructor"}}, ".critic.constructor"),
+        ({"critik": CRITIC}, ".critik"),
+    ],
+)
+def test_where_mmrazors_constructor_fails_a_plan_does(wrapper: dict[str, Any], path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plans_of(read_configs({"optim_wrapper": {**wrapper, "constructor": SEPARATE}}), inventory(Gan()))
+    assert caught.value.path == f"optim_wrapper{path}"
+
+
 # --- overrides -------------------------------------------------------------------------------
 
 

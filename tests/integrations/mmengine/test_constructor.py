@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -260,10 +260,19 @@ def test_each_module_gets_its_own_optimizer_and_plan(tmp_path: Path) -> None:
     assert wrappers["critic"].clip_grad_kwargs == {"max_norm": 1}
 
 
-def test_several_optimizers_resume_too(tmp_path: Path) -> None:
+def by_modules() -> dict[str, Any]:
+    """Return the same optimizers, for modules that a list, or a regular expression, names."""
+    made = gan()
+    made["generator"]["modules"] = [r"generator\.[02]", "generator.1"]
+    made["critic"]["modules"] = "crit.*c"
+    return made
+
+
+@pytest.mark.parametrize("config", [gan, by_modules])
+def test_several_optimizers_resume_too(config: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole", 4, gan(), model=seeded(Gan))
-    stopped(tmp_path / "parts", gan(), model=seeded(Gan))
-    parts = trained(tmp_path / "parts", 4, gan(), model=seeded(Gan), resume=True)
+    stopped(tmp_path / "parts", config(), model=seeded(Gan))
+    parts = trained(tmp_path / "parts", 4, config(), model=seeded(Gan), resume=True)
     assert same(whole.model, parts.model)
 
 
