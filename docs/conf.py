@@ -41,6 +41,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!optimbuild\b).*"),
     (r"py:class", r"optimbuild\.registry\.register\.T"),  # a type variable
+    (r"py:class", r"optimbuild\.report\.interfaces\..*"),  # what a text reads of a plan
 ]
 
 html_theme = "furo"

@@ -118,20 +118,30 @@ def _twins(families: Families, parts: Parts) -> Parts:
 def _candidates(root: Family, items: Sequence[_Item], stem: int) -> list[_Candidate]:
     """Return the patterns that match some items; of many items, those of the first ones."""
     many = len(items) > MANY
-    tried = {path for item in items[:SOURCES] for path, _ in _shapes(item, stem, many).items()} if many else None
     found: dict[Path, _Candidate] = {}
-    for i, item in enumerate(items):
+    for item in items[: SOURCES if many else None]:
         for path, length in _shapes(item, stem, many).items():
-            if tried is not None and path not in tried:
-                continue
-            candidate = found.get(path)
-            if candidate is None:
+            if path not in found:
                 branch = item.branches[length - 1] if length else root
                 box = item.box[: sum([branch.numbered for branch in item.branches[:length]])]
-                candidate = found[path] = _Candidate(path, branch, box)
-            candidate.matched += item.names
-            candidate.items.append(i)
+                found[path] = _Candidate(path, branch, box)
+    for i, item in enumerate(items):
+        for path in _short_shapes(item, stem) if many else _shapes(item, stem, many):
+            if path in found:
+                found[path].matched += item.names
+                found[path].items.append(i)
     return [candidate for candidate in found.values() if any(items[i].wanted for i in candidate.items)]
+
+
+def _short_shapes(item: _Item, stem: int) -> set[Path]:
+    """Return what the patterns of other items look like that match this one, where there are many items."""
+    path = item.path
+    found = {path[: max(stem, 1)], path}
+    if len(path) > stem + 1 and "" not in path:
+        found.add((*path[:stem], ANYWHERE, path[-1]))
+    if len(path) > stem + 2 and "" not in path:
+        found.add((*path[:stem], ANYWHERE, *path[-2:]))
+    return found
 
 
 def _shapes(item: _Item, stem: int, many: bool) -> dict[Path, int]:

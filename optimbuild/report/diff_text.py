@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from optimbuild.messages import counted
 from optimbuild.report.folded_changes import Change, folded_changes
@@ -14,6 +14,9 @@ from optimbuild.report.table import INDENT, WIDTH, Line, Table, labelled, text_o
 
 HEIGHT = 40
 """The number of lines that the folded view keeps to, if the model is regular."""
+
+SAME = "(same)"
+"""What stands for the parameters of the row above, whose optimizer changes with all of its options."""
 
 
 def diff_text(
@@ -105,7 +108,11 @@ def _table(rows: Sequence[tuple[Change, Change, Covered]], width: int) -> list[L
         left=("option",),
     )
     room, own_line = table.room(width), width - len(INDENT)
-    texts = [text if len(text := found.text(room)) <= room else found.text(own_line) for *_, found in rows]
+    patterns = [found for *_, found in rows]
+    texts = [text if len(text := found.text(room)) <= room else found.text(own_line) for found in patterns]
+    for place, (above, found) in enumerate(pairwise(patterns), 1):
+        if above.parts == found.parts:
+            texts[place] = SAME
     return table.lines("parameters", texts, width=width)
 
 

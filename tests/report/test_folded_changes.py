@@ -61,3 +61,10 @@ def test_equal_values_after_different_ones_keep_rows_apart():
 def test_a_terminal_without_unicode_gets_a_difference_in_ascii():
     lines = diff_lines(plan(), plan(LAYERS), unicode=False)
     assert all(text.isascii() for text, _ in lines)
+
+
+def test_the_options_of_another_optimizer_name_their_parameters_once():
+    config = {"optimizer": {"type": "sgd", "lr": 1e-3}}
+    found = rows(diff_text(plan(), make_plan(config, MODEL), width=160))
+    assert [row[4] for row in found] == ["**", *["(same)"] * (len(found) - 1)]
+    assert len(found) > 4

@@ -137,3 +137,20 @@ def test_a_pattern_that_matches_an_alias_of_another_parameter_is_not_used():
 def test_what_a_pattern_catches_by_another_name_is_not_left():
     model = Inventory([ParamInfo("x*", (2,), aliases=("a.a",)), ParamInfo("a", (2,)), ParamInfo("b", (2,))])
     assert NamePatterns.of(model).summary(["x*", "a"]) == "a"
+
+
+def test_patterns_of_many_names_without_structure_match_no_other_name():
+    modules = [f"m{i}.inner" if i % 7 else f"m{i}.{'inner' if i % 2 else ''}.inner" for i in range(1200)]
+    everything = [f"{module}.{leaf}" for module in modules for leaf in ("weight", "bias")]
+    names = NamePatterns([*everything, "inner.scale"])
+    weights = [name for name in everything if name.endswith("weight")]
+    for ours in (weights, weights[3:], everything, everything[:-1]):
+        pattern, _, rest = names.summary(ours).partition(", +")
+        found = set(filter(Pattern(pattern).matches, names.names))
+        assert found <= set(ours)
+        assert len(found) + int((rest or "0").split()[0]) == len(ours)
+
+
+def test_one_pattern_covers_many_names_without_structure_that_end_alike():
+    everything = [f"m{i}.inner.{leaf}" for i in range(1200) for leaf in ("weight", "bias")]
+    assert NamePatterns(everything).summary(everything[::2]) == "**.weight"
