@@ -168,7 +168,7 @@ SEPARATE = "mmrazor.SeparateOptimWrapperConstructor"
 def test_mmrazors_constructor_gives_each_module_its_optimizer() -> None:
     keys = {"optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.5}, "paramwise_cfg": {"bias_decay_mult": 0.0}}
     wrapper = {"constructor": SEPARATE, "generator": keys, "critic": CRITIC}
-    plans = plans_of(read_configs({"optim_wrapper": wrapper}), inventory(Gan()))
+    plans = plans_of_readings(read_configs({"optim_wrapper": wrapper}), inventory(Gan()))
     assert {group.optimizer: group.options["lr"] for plan in plans.values() for group in plan.groups} == {
         "mmengine.SGD": 0.1,
         "mmengine.AdamW": 4e-4,
@@ -191,7 +191,7 @@ def test_mmrazors_constructor_gives_each_module_its_optimizer() -> None:
 )
 def test_where_mmrazors_constructor_fails_a_plan_does(wrapper: dict[str, Any], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        plans_of(read_configs({"optim_wrapper": {**wrapper, "constructor": SEPARATE}}), inventory(Gan()))
+        plans_of_readings(read_configs({"optim_wrapper": {**wrapper, "constructor": SEPARATE}}), inventory(Gan()))
     assert caught.value.path == f"optim_wrapper{path}"
 
 
