@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -68,60 +70,85 @@ def place_of(names: Sequence[str]) -> str:
     >>> place_of(["stem.conv.weight", "stem.conv.bias"]), place_of(["stem.conv.bias"])
     ('stem.conv', 'stem.conv.bias')
     """
-    return names[0] if len(names) == 1 else ".".join(_module(names))
+    return names[0] if len(names) == 1 else _module_of(min(names), max(names))
 
 
 def _places(groups: Sequence[Group]) -> list[str]:
     """Return where the parameters of each group are, without the modules that all of them are in."""
-    filled = [group.params for group in groups if group.params]
-    shared = _module([end for params in filled for end in (min(params), max(params))]) if filled else ()
-    modules = [_module(group.params) if len(group.params) > 1 else () for group in groups]
-    own = [_segments(group.params, len(module)) for group, module in zip(groups, modules, strict=True)]
-    counted = {module for module, children in zip(modules, own, strict=True) if all(map(str.isdecimal, children))}
-    every = _children(filled, {shared, *counted})
+    ends = [(min(group.params), max(group.params)) if group.params else ("", "") for group in groups]
+    filled = [pair for pair in ends if pair != ("", "")]
+    shared = _module_of(min(low for low, _ in filled), max(high for _, high in filled)) if filled else ""
+    modules = [_module_of(*pair) if len(group.params) > 1 else "" for group, pair in zip(groups, ends, strict=True)]
+    own = [
+        _children(group.params, module) if len(group.params) > 1 and (module == shared or _counts(low, module)) else []
+        for group, module, (low, _) in zip(groups, modules, ends, strict=True)
+    ]
+    counted = {module for module, children in zip(modules, own, strict=True) if children and _are_numbers(children)}
+    every = _all_children(sorted(chain.from_iterable([group.params for group in groups])), {shared, *counted})
     if shared and any(map(str.isdecimal, every[shared])):
-        shared = shared[:-1]  # a number says nothing without the module that it is in
+        shared = shared.rpartition(".")[0]  # a number says nothing without the module that it is in
+    start = _start(shared)
     return [
-        _place(module, len(shared), children, every.get(module, ()))
+        _place(module, start, children, every.get(module, set()))
         if len(group.params) > 1
-        else next(iter(group.params), "").removeprefix(".".join([*shared, ""]))
+        else next(iter(group.params), "").removeprefix(start)
         for group, module, children in zip(groups, modules, own, strict=True)
     ]
 
 
-def _place(module: Sequence[str], shared: int, own: Sequence[str], every: Container[str]) -> str:
+def _place(module: str, start: str, own: Sequence[str], every: Collection[str]) -> str:
     """Return a module, and which of its children it is, where these are a range of numbers, or two at the top.
 
     Args:
         module: The module that has all parameters of a group.
-        shared: How many of its segments are left out.
-        own: Its children that have some of them.
-        every: Its children that have parameters of any group, where that matters.
+        start: What is left out of its name.
+        own: Its children that have some of them, where that may matter.
+        every: Its children that have parameters of any group.
     """
+    is_top = _start(module) == start
     if set(own) == every:
         own = []
-    elif all(map(str.isdecimal, own)):
+    elif own and _are_numbers(own):
         own = _ends(sorted(map(int, own)))
-    elif len(module) > shared or len(own) > 2:
+    elif not is_top or len(own) > 2:
         own = []
-    return ".".join([*module[shared:], *(["-".join(own)] if own else [])])
+    words = [] if is_top else [module.removeprefix(start)]
+    return ".".join([*words, "-".join(own)] if own else words)
 
 
-def _segments(names: Iterable[str], depth: int) -> list[str]:
-    """Return the distinct segments of some names at a depth."""
-    return list(dict.fromkeys([name.split(".", depth + 1)[depth] for name in names]))
+def _start(module: str) -> str:
+    """Return what the names of the parameters of a module begin with."""
+    return f"{module}." if module else ""
 
 
-def _children(every: Iterable[Sequence[str]], modules: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], set[str]]:
-    """Return the children of some modules, among the parameters of all groups."""
-    depths = {len(module) for module in modules}
-    found: dict[tuple[str, ...], set[str]] = {module: set() for module in modules}
-    for name in chain.from_iterable(every):
-        path = name.split(".")
-        for depth in depths:
-            if depth < len(path) and (children := found.get(tuple(path[:depth]))) is not None:
-                children.add(path[depth])
+def _children(names: Iterable[str], module: str) -> list[str]:
+    """Return the children of a module that have some of its parameters."""
+    length = len(_start(module))
+    return list(dict.fromkeys([name[length:].partition(".")[0] for name in names]))
+
+
+def _all_children(names: Sequence[str], modules: Collection[str]) -> dict[str, set[str]]:
+    """Return the children of some modules.
+
+    Args:
+        names: The parameters of all groups, sorted, so that those of a module are beside each other.
+        modules: The modules.
+    """
+    found = {}
+    for module in modules:
+        start = _start(module)
+        inside = names[bisect_left(names, start) : bisect_left(names, start + chr(sys.maxunicode))]
+        found[module] = set(_children(inside, module))
     return found
+
+
+def _counts(name: str, module: str) -> bool:
+    """Say whether a module calls its child by a number in which a parameter is."""
+    return name[len(_start(module)) :].partition(".")[0].isdecimal()
+
+
+def _are_numbers(children: Iterable[str]) -> bool:
+    return all(map(str.isdecimal, children))
 
 
 def _ends(numbers: Sequence[int]) -> list[str]:
@@ -130,20 +157,21 @@ def _ends(numbers: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([str(numbers[0]), str(numbers[-1])])) if follow else []
 
 
-def _module(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the segments of the module that has all of some parameters, which the first and the last by name tell."""
-    first, last = min(names).split(".")[:-1], max(names).split(".")[:-1]
-    pairs = zip(first, last, strict=False)
-    differing = next((depth for depth, (one, other) in enumerate(pairs) if one != other), min(len(first), len(last)))
-    return tuple(first[:differing])
+def _module_of(first: str, last: str) -> str:
+    """Return the module that has all parameters between two, by name."""
+    module = first.rpartition(".")[0]
+    while module and not last.startswith(f"{module}."):
+        module = module.rpartition(".")[0]
+    return module
 
 
 def _add_differences(groups: Sequence[Group], words: Sequence[list[str]], base_lr: float | None) -> None:
     """Add to the words of each group what tells it from the others, as little as is enough."""
-    options = [{MEMBER: group.optimizer, **group.options} for group in groups]
     parts, count = [0] * len(groups), 1
-    for key in dict.fromkeys([*FIRST, *(key for each in options for key in each)]):
-        values = [each.get(key) for each in options]
+    for key in _keys(groups):
+        values = [group.optimizer if key == MEMBER else group.options.get(key) for group in groups]
+        if all(type(value) is type(values[0]) and value == values[0] for value in values):
+            continue
         numbers: dict[tuple[int, str], int] = {}
         finer = [numbers.setdefault((part, repr(v)), len(numbers)) for part, v in zip(parts, values, strict=True)]
         if len(numbers) == count:
@@ -154,6 +182,11 @@ def _add_differences(groups: Sequence[Group], words: Sequence[list[str]], base_l
             its_words.append(_word(key, value, several, base_lr))
         if count == len(groups):
             return
+
+
+def _keys(groups: Sequence[Group]) -> Iterator[str]:
+    yield from FIRST  # which mostly are enough
+    yield from dict.fromkeys([key for group in groups for key in group.options if key not in FIRST])
 
 
 def _word(key: str, value: Any, several: bool, base_lr: float | None) -> str:
