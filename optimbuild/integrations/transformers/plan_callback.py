@@ -49,5 +49,6 @@ class PlanCallback(TrainerCallback):
 
 
 def _checkpoint(args: Any, state: Any) -> Path:
-    """Return the folder of the current checkpoint."""
-    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    """Return the folder of the current checkpoint; that of the run where it has another one."""
+    folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    return folder if folder.is_dir() else folder.parent
