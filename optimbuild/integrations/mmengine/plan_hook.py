@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from optimbuild.errors import OptimBuildError
 from optimbuild.integrations.mmengine.planned_wrappers import planned_wrappers
+from optimbuild.integrations.saved_plan import changes_since, write_plan
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import HOOKS
 
@@ -60,8 +60,7 @@ class PlanHook(Hook):
             of = f" of {name}" if name else ""
             runner.logger.info(f"Plan{of}:\n{plan}")
             if is_main_process():
-                path = Path(runner.work_dir) / (f"plan.{name}.json" if name else "plan.json")
-                path.write_text(plan.to_json(), "utf-8")
+                write_plan(plan, Path(runner.work_dir), name)
             if runner.iter > 0 and self._saved is not None:
                 runner.logger.info(
                     f"The plan{of}, compared with the checkpoint: {_compared(plan, self._saved.get(name))}"
@@ -81,10 +80,4 @@ def _compared(plan: Plan, saved: Any) -> str:
     """Say how a plan differs from the one in a checkpoint."""
     if not isinstance(saved, Mapping):
         return "the checkpoint holds none, because no PlanHook wrote it"
-    if saved.get("fingerprint") == plan.fingerprint:
-        return "the same"
-    try:
-        lines = Plan.from_json(str(saved.get("plan"))).diff(plan).lines()
-    except OptimBuildError as error:
-        return f"another one, which cannot be read: {error}"
-    return "; ".join(lines) if lines else "another model with the same options"
+    return "the same" if saved.get("fingerprint") == plan.fingerprint else changes_since(str(saved.get("plan")), plan)
