@@ -42,9 +42,7 @@ def test_a_plan_is_its_own() -> None:
 
 def test_what_has_no_plan_is_refused_with_what_gives_one() -> None:
     model = Net()
-    with pytest.raises(
-        ModelError, match=r"SGD was not built by optimbuild.*audit\(optimizer, model\)\.plan"
-    ):
+    with pytest.raises(ModelError, match=r"SGD was not built by optimbuild.*audit\(optimizer, model\)\.plan"):
         plan_of(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(ModelError, match=r"not Net\(.*Trainers make theirs when training starts"):
         plan_of(model)

@@ -227,7 +227,8 @@ def test_unknown_keys_of_old_groups_are_left_out() -> None:
         group |= {"lr_scale": 0.5, "group_name": f"layer_{i}", "initial_lr": group["lr"]}
     _, fresh = resumed(whole)
     fresh.load_state_dict(state)
-    assert not any("lr_scale" in group or "group_name" in group or "name" in group for group in fresh.param_groups)
+    assert not any("lr_scale" in group or "group_name" in group for group in fresh.param_groups)
+    assert [group["name"] for group in fresh.param_groups] == list(fresh.plan.group_names)
     assert all(group["initial_lr"] == group["lr"] for group in fresh.param_groups)
 
 

@@ -38,8 +38,8 @@ def warn_of_arguments(args: Any, plan: Plan) -> None:
         texts = ", ".join([f"{key}={getattr(value, 'value', value)!r}" for key, value in given.items()])
         here = ", ".join([f"{key}={options[key]!r}" for key in ("lr", "weight_decay") if key in options])
         warn(
-            f"TrainingArguments({texts}) has no effect: the config of optimbuild decides, with {kind.name}({here}) before "
-            "its rules. Leave these arguments out, or put them into the config"
+            f"TrainingArguments({texts}) has no effect: the config decides, with {kind.name}({here}) before its rules. "
+            "Leave these arguments out, or put them into the config"
         )
 
 

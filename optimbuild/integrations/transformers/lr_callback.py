@@ -17,8 +17,9 @@ KEY = "learning_rate"
 class LrCallback(TrainerCallback):
     """Log the base LR as ``learning_rate``, and the extremes as ``learning_rate/min`` and ``learning_rate/max``.
 
-    A Trainer logs the LR of the first group, which with layer-wise decay is the lowest one. The loggers of ``report_to``
-    come before all callbacks of a user, so they would not see these values; a warning says so. Give them behind this one.
+    A Trainer logs the LR of the first group, which with layer-wise decay is the lowest one. The loggers of
+    ``report_to`` come before all callbacks of a user, so they would not see these values, and a warning says so. Give
+    them behind this one.
 
     Args:
         groups: Whether the LR of each group is logged as well, as ``learning_rate/NAME``.
@@ -36,9 +37,9 @@ class LrCallback(TrainerCallback):
         del control, kwargs
         if args.report_to and state.is_world_process_zero:
             warn(
-                f"the loggers of report_to, {listing(args.report_to)}, come before LrCallback and log the LR of the first "
-                "group. Give them behind it: report_to='none' and, such as for TensorBoard, "
-                "callbacks=[LrCallback(), TensorBoardCallback()] of transformers.integrations"
+                f"the loggers of report_to, {listing(args.report_to)}, come before LrCallback, and log the LR of the "
+                "first group. Give them behind it: report_to='none' and, for TensorBoard, "
+                "callbacks=[LrCallback(), transformers.integrations.TensorBoardCallback()]"
             )
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
