@@ -48,8 +48,8 @@ class Digits(lightning.LightningModule):
     def train_dataloader(self) -> Any:
         """Return the images in an order that depends on the epoch alone, also when a run resumes."""
         images, _ = digits()
-        shuffle = torch.Generator().manual_seed(self.current_epoch)
-        return DataLoader(TensorDataset(images.images, images.digits), 32, shuffle=True, generator=shuffle)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.current_epoch))
+        return DataLoader(TensorDataset(images.images[order], images.digits[order]), 32)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
