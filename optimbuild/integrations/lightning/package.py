@@ -21,7 +21,9 @@ def _package() -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise MissingPackageError("these callbacks need Lightning, which is not installed: pip install lightning")
+    raise MissingPackageError(
+        "these callbacks need Lightning, which is not installed: pip install optimbuild[lightning]"
+    )
 
 
 Callback: Any = _package().Callback

@@ -9,7 +9,7 @@ try:
     import transformers  # noqa: F401
 except ImportError as error:
     raise MissingPackageError(
-        f"the Trainer needs transformers and accelerate ({error}): pip install optimbuild[hf] accelerate"
+        f"the Trainer needs transformers and accelerate ({error}): pip install optimbuild[trainer]"
     ) from error
 
 from optimbuild.integrations.transformers.factory import OptimBuild

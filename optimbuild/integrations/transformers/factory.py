@@ -37,9 +37,9 @@ class OptimBuild:
     def __init__(self, *groups: Any, **kwargs: Any) -> None:
         if groups or kwargs:
             raise ConfigError(
-                "this release of transformers makes its own parameter groups instead of passing the model, so a config "
-                "would not count. Pass Trainer(optimizers=(optimbuild.build_optimizer(config, model), None)), or use "
-                "transformers 5"
+                "this release of transformers passes parameter groups of its own instead of the model, so the config "
+                "would not count; 5.2 and later pass the model. What works in all of them is "
+                "Trainer(optimizers=(optimbuild.build_optimizer(config, model), None))"
             )
 
     def __call__(
