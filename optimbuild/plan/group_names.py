@@ -26,11 +26,11 @@ def group_names(groups: Sequence[Group], base_lr: float | None = None) -> tuple[
         groups: The groups of a plan.
         base_lr: The LR of the config, of which other LRs are multiples.
 
-    >>> names = [("0.weight", "1.weight"), ("0.bias", "1.bias"), ("head.weight", "head.bias")]
+    >>> names = [("blocks.0.w", "blocks.1.w"), ("blocks.0.b", "blocks.1.b"), ("head.weight", "head.bias")]
     >>> decays = [0.05, 0.0, 0.05]
     >>> group_names([Group("adamw", {"lr": 0.1, "weight_decay": decay}, params, (), "fused")
     ...              for decay, params in zip(decays, names)], base_lr=0.1)
-    ('0-1/decay', '0-1/no_decay', 'head')
+    ('blocks/decay', 'blocks/no_decay', 'head')
     """
     places = [group.name or place for group, place in zip(groups, _places(groups), strict=True)]
     same: dict[str, list[int]] = defaultdict(list)
@@ -62,43 +62,59 @@ def unique_names(wanted: Iterable[str], taken: Container[str] = ()) -> tuple[str
 
 
 def place_of(names: Sequence[str]) -> str:
-    """Return the module that has all of some parameters, or at most two; a single parameter is its own place.
+    """Return the module that has all of some parameters; a single parameter is its own place.
 
-    >>> place_of(["stem.conv.weight", "stem.conv.bias"]), place_of(["stem.conv.bias", "head.bias"])
-    ('stem.conv', 'stem-head')
+    >>> place_of(["stem.conv.weight", "stem.conv.bias"]), place_of(["stem.conv.bias"])
+    ('stem.conv', 'stem.conv.bias')
     """
-    return _place(names, 0, ())
+    return names[0] if len(names) == 1 else ".".join(_module(names))
 
 
 def _places(groups: Sequence[Group]) -> list[str]:
-    full = [group.params for group in groups if group.params]
-    shared = len(_common([end for params in full for end in (min(params), max(params))])) if full else 0
-    everywhere = {_segment(name, shared) for params in full for name in params}
-    if shared and any(map(str.isdecimal, everywhere)):  # a number says nothing without the module that it is in
-        shared -= 1
-        everywhere = {_segment(full[0][0], shared)}
-    return [_place(group.params, shared, everywhere) for group in groups]
+    """Return where the parameters of each group are, without the modules that all of them are in."""
+    every = [group.params for group in groups if group.params]
+    shared = _module([end for params in every for end in (min(params), max(params))]) if every else ()
+    modules = [_module(group.params) if len(group.params) > 1 else None for group in groups]
+    children = _children(every, {shared, *modules})
+    if shared and any(map(str.isdecimal, children[shared])):
+        shared = shared[:-1]  # a number says nothing without the module that it is in
+    return [
+        ".".join(group.params).removeprefix(".".join([*shared, ""]))
+        if module is None
+        else _place(group.params, module, len(shared), children[module])
+        for group, module in zip(groups, modules, strict=True)
+    ]
 
 
-def _place(names: Sequence[str], shared: int, everywhere: Container[str]) -> str:
-    """Return where parameters are: the name of a single one, or a module, with its numbers where they are a range.
+def _place(names: Sequence[str], module: tuple[str, ...], shared: int, children: Container[str]) -> str:
+    """Return a module, and which of its children it is, where these are a range of numbers, or two at the top.
 
     Args:
-        names: Their names.
-        shared: How many segments the names of all groups have in common, which are left out.
-        everywhere: The children behind these; a group that has all of them has no place.
+        names: The names of the parameters.
+        module: The module that has all of them.
+        shared: How many segments are left out.
+        children: The children of the module that have parameters in any group.
     """
-    if len(names) < 2:
-        return ".".join(names[0].split(".")[shared:]) if names else ""
-    module = _common(names)
-    children = list(dict.fromkeys([_segment(name, len(module)) for name in names]))
-    if len(module) == shared and set(children) == everywhere:
-        return ""
-    if all(map(str.isdecimal, children)):
-        children = _ends(sorted(map(int, children)))
-    elif len(module) > shared or len(children) > 2:
-        children = []
-    return ".".join([*module[shared:], *(["-".join(children)] if children else [])])
+    own = list(dict.fromkeys([name.split(".", len(module) + 1)[len(module)] for name in names]))
+    if set(own) == children:
+        own = []
+    elif all(map(str.isdecimal, own)):
+        own = _ends(sorted(map(int, own)))
+    elif len(module) > shared or len(own) > 2:
+        own = []
+    return ".".join([*module[shared:], *(["-".join(own)] if own else [])])
+
+
+def _children(every: Iterable[Sequence[str]], modules: Container[Any]) -> dict[tuple[str, ...], set[str]]:
+    """Return the children of some modules, among the parameters of all groups."""
+    found: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for params in every:
+        for name in params:
+            path = name.split(".")
+            for depth, child in enumerate(path):
+                if (module := tuple(path[:depth])) in modules:
+                    found[module].add(child)
+    return found
 
 
 def _ends(numbers: Sequence[int]) -> list[str]:
@@ -107,16 +123,12 @@ def _ends(numbers: Sequence[int]) -> list[str]:
     return list(dict.fromkeys([str(numbers[0]), str(numbers[-1])])) if follow else []
 
 
-def _segment(name: str, depth: int) -> str:
-    return name.split(".", depth + 1)[depth]
-
-
-def _common(names: Sequence[str]) -> list[str]:
-    """Return the modules around all of some names; those around the first and the last in their order are enough."""
+def _module(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the segments of the module that has all of some parameters, which the first and the last by name tell."""
     first, last = min(names).split(".")[:-1], max(names).split(".")[:-1]
     pairs = zip(first, last, strict=False)
     differing = next((depth for depth, (one, other) in enumerate(pairs) if one != other), min(len(first), len(last)))
-    return first[:differing]
+    return tuple(first[:differing])
 
 
 def _add_differences(groups: Sequence[Group], words: Sequence[list[str]], base_lr: float | None) -> None:

@@ -44,7 +44,7 @@ LAYERS = {"type": "match", "table": {"vit.layers.{0..1}": {"lr_mult": 0.1}}}
         ([HEAD], ("vit", "head")),
         ([NO_DECAY, HEAD], ("vit/no_decay", "vit/decay", "head.weight", "head.bias")),
         ([LAYERS], ("rest", "vit.layers.0-1")),
-        ([{"type": "match", "table": {"**.b": {"lr_mult": 2.0, "decay_mult": 0.5}}}], ("rest", "vit.layers.0-2")),
+        ([{"type": "match", "table": {"**.b": {"lr_mult": 2.0, "decay_mult": 0.5}}}], ("rest", "vit.layers")),
         ([{"type": "match", "table": {"vit.layers.{0,2}": {"lr_mult": 0.1}}}], ("rest", "vit.layers")),
     ],
 )
