@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from optimbuild import ConfigError, Inventory, ParamInfo, build_optimizer, make_plan
 from optimbuild.checkpoint import load_optimizer_state, optimizer_state
@@ -129,6 +130,17 @@ def test_names_stay_whatever_state_is_loaded(load, named):
     load(optimizer, state)
     assert names_in(optimizer) == before
     assert len(set(before)) == 4
+
+
+def test_torchs_own_functions_load_what_has_no_names_of_groups():
+    model = Net()
+    optimizer = built([NO_DECAY], model)
+    state = get_optimizer_state_dict(model, optimizer)
+    before = names_in(optimizer)
+    for group in state["param_groups"]:
+        del group["name"]
+    set_optimizer_state_dict(model, optimizer, state)
+    assert names_in(optimizer) == before
 
 
 def test_a_save_by_name_knows_no_names_of_groups():
