@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from optimbuild.plan.decision import MEMBER, Group
@@ -72,31 +73,32 @@ def place_of(names: Sequence[str]) -> str:
 
 def _places(groups: Sequence[Group]) -> list[str]:
     """Return where the parameters of each group are, without the modules that all of them are in."""
-    every = [group.params for group in groups if group.params]
-    shared = _module([end for params in every for end in (min(params), max(params))]) if every else ()
-    modules = [_module(group.params) if len(group.params) > 1 else None for group in groups]
-    children = _children(every, {shared, *modules})
-    if shared and any(map(str.isdecimal, children[shared])):
+    filled = [group.params for group in groups if group.params]
+    shared = _module([end for params in filled for end in (min(params), max(params))]) if filled else ()
+    modules = [_module(group.params) if len(group.params) > 1 else () for group in groups]
+    own = [_segments(group.params, len(module)) for group, module in zip(groups, modules, strict=True)]
+    counted = {module for module, children in zip(modules, own, strict=True) if all(map(str.isdecimal, children))}
+    every = _children(filled, {shared, *counted})
+    if shared and any(map(str.isdecimal, every[shared])):
         shared = shared[:-1]  # a number says nothing without the module that it is in
     return [
-        ".".join(group.params).removeprefix(".".join([*shared, ""]))
-        if module is None
-        else _place(group.params, module, len(shared), children[module])
-        for group, module in zip(groups, modules, strict=True)
+        _place(module, len(shared), children, every.get(module, ()))
+        if len(group.params) > 1
+        else next(iter(group.params), "").removeprefix(".".join([*shared, ""]))
+        for group, module, children in zip(groups, modules, own, strict=True)
     ]
 
 
-def _place(names: Sequence[str], module: tuple[str, ...], shared: int, children: Container[str]) -> str:
+def _place(module: Sequence[str], shared: int, own: Sequence[str], every: Container[str]) -> str:
     """Return a module, and which of its children it is, where these are a range of numbers, or two at the top.
 
     Args:
-        names: The names of the parameters.
-        module: The module that has all of them.
-        shared: How many segments are left out.
-        children: The children of the module that have parameters in any group.
+        module: The module that has all parameters of a group.
+        shared: How many of its segments are left out.
+        own: Its children that have some of them.
+        every: Its children that have parameters of any group, where that matters.
     """
-    own = list(dict.fromkeys([name.split(".", len(module) + 1)[len(module)] for name in names]))
-    if set(own) == children:
+    if set(own) == every:
         own = []
     elif all(map(str.isdecimal, own)):
         own = _ends(sorted(map(int, own)))
@@ -105,15 +107,20 @@ def _place(names: Sequence[str], module: tuple[str, ...], shared: int, children:
     return ".".join([*module[shared:], *(["-".join(own)] if own else [])])
 
 
-def _children(every: Iterable[Sequence[str]], modules: Container[Any]) -> dict[tuple[str, ...], set[str]]:
+def _segments(names: Iterable[str], depth: int) -> list[str]:
+    """Return the distinct segments of some names at a depth."""
+    return list(dict.fromkeys([name.split(".", depth + 1)[depth] for name in names]))
+
+
+def _children(every: Iterable[Sequence[str]], modules: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], set[str]]:
     """Return the children of some modules, among the parameters of all groups."""
-    found: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for params in every:
-        for name in params:
-            path = name.split(".")
-            for depth, child in enumerate(path):
-                if (module := tuple(path[:depth])) in modules:
-                    found[module].add(child)
+    depths = {len(module) for module in modules}
+    found: dict[tuple[str, ...], set[str]] = {module: set() for module in modules}
+    for name in chain.from_iterable(every):
+        path = name.split(".")
+        for depth in depths:
+            if depth < len(path) and (children := found.get(tuple(path[:depth]))) is not None:
+                children.add(path[depth])
     return found
 
 
