@@ -13,7 +13,7 @@ from torch import nn
 from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.config import read_config
 from optimbuild.model.survey import survey
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 
 LR, WEIGHT_DECAY = 1e-3, 0.05
 
@@ -116,4 +116,4 @@ def group_count(optimizer: torch.optim.Optimizer) -> int:
 def our_groups(config: Mapping[str, Any], model: nn.Module) -> list[dict[str, Any]]:
     """Return our groups, without the optimizer."""
     surveyed = survey(model)
-    return parameter_groups(plan_of(read_config(config), surveyed.inventory), surveyed)
+    return parameter_groups(plan_of_reading(read_config(config), surveyed.inventory), surveyed)

@@ -11,7 +11,7 @@ import pytest
 from optimbuild import Plan, build_optimizer
 from optimbuild.cli import main
 from optimbuild.config import read_config
-from optimbuild.plan.make import plan_of
+from optimbuild.plan.make import plan_of_reading
 from tests.golden_cases import CONSTRUCTORS, MODELS, golden_inventory, module_of
 
 BUILT = [name for name, case in CONSTRUCTORS.items() if "raises" not in case]
@@ -29,7 +29,9 @@ def files(folder: Path, case: dict[str, Any]) -> list[str]:
 
 
 def planned(case: dict[str, Any]) -> Plan:
-    return plan_of(read_config(case["config"], world_size=case.get("world_size")), golden_inventory(case["model"]))
+    return plan_of_reading(
+        read_config(case["config"], world_size=case.get("world_size")), golden_inventory(case["model"])
+    )
 
 
 def trained(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -96,5 +98,5 @@ def test_our_constructor_gives_the_same_by_like(name: str) -> None:
     like = {**keys, "like": wrapper.get("constructor", "DefaultOptimWrapperConstructor")}
     ours = {**wrapper, "type": "OptimWrapper", "constructor": "optimbuild.OptimBuildConstructor", "paramwise_cfg": like}
     config = {**case["config"], "optim_wrapper": ours}
-    plan = plan_of(read_config(config, world_size=case.get("world_size")), golden_inventory(case["model"]))
+    plan = plan_of_reading(read_config(config, world_size=case.get("world_size")), golden_inventory(case["model"]))
     assert plan.fingerprint == planned(case).fingerprint
