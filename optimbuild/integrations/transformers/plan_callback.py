@@ -18,8 +18,8 @@ from optimbuild.messages import warn
 class PlanCallback(TrainerCallback):
     """Print what every parameter gets when training starts, and save ``plan.json`` beside each checkpoint.
 
-    It is read by :meth:`optimbuild.Plan.from_json`. A run that resumes says what changed since the checkpoint, and
-    arguments of the Trainer that the config replaces are told.
+    It is read by :meth:`optimbuild.Plan.from_json`. A run that resumes from a checkpoint in its ``output_dir`` says what
+    changed since, and arguments of the Trainer that the config replaces are told.
 
     Example:
         ``Trainer(…, callbacks=[PlanCallback()])``
