@@ -18,8 +18,8 @@ from optimbuild.messages import warn
 class PlanCallback(TrainerCallback):
     """Print what every parameter gets when training starts, and save ``plan.json`` beside each checkpoint.
 
-    It is read by :meth:`optimbuild.Plan.from_json`. A run that resumes from a checkpoint in its ``output_dir`` says what
-    changed since, and arguments of the Trainer that the config replaces are told.
+    It is read by :meth:`optimbuild.Plan.from_json`. A run that resumes from a checkpoint in its ``output_dir`` says
+    what changed since, and arguments of the Trainer that the config replaces are told.
 
     Example:
         ``Trainer(…, callbacks=[PlanCallback()])``
@@ -49,5 +49,6 @@ class PlanCallback(TrainerCallback):
 
 
 def _checkpoint(args: Any, state: Any) -> Path:
-    """Return the folder of the current checkpoint."""
-    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    """Return the folder of the current checkpoint; that of the run where it has another one."""
+    folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    return folder if folder.is_dir() else folder.parent

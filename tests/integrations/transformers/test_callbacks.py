@@ -52,6 +52,11 @@ def test_loggers_that_do_not_see_the_base_rate_are_told(tmp_path: Path) -> None:
     LrCallback().on_train_begin(*event(tmp_path))
 
 
+def test_no_folder_of_a_checkpoint_is_made_that_the_trainer_did_not_make(tmp_path: Path) -> None:
+    PlanCallback().on_save(*event(tmp_path), optimizer=build_optimizer(CONFIG, nn.Linear(2, 2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
 def test_an_optimizer_of_somebody_else_has_no_plan_to_print(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.warns(OptimBuildWarning, match="PlanCallback has nothing to do"):
