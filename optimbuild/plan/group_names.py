@@ -44,7 +44,9 @@ def group_names(groups: Sequence[Group], base_lr: float | None = None) -> tuple[
         if len(indices) > 1:
             _add_differences([groups[index] for index in indices], [words[index] for index in indices], base_lr)
     unnamed = "all" if len(groups) == 1 else "rest"
-    return unique_names(["/".join([UNSAFE.sub("_", word) for word in each]) or unnamed for each in words])
+    if UNSAFE.search("".join(chain.from_iterable(words))):
+        words = [[UNSAFE.sub("_", word) for word in each] for each in words]
+    return unique_names(["/".join(each) or unnamed for each in words])
 
 
 def unique_names(wanted: Iterable[str], taken: Container[str] = ()) -> tuple[str, ...]:
@@ -75,16 +77,15 @@ def place_of(names: Sequence[str]) -> str:
 
 def _places(groups: Sequence[Group]) -> list[str]:
     """Return where the parameters of each group are, without the modules that all of them are in."""
-    ends = [(min(group.params), max(group.params)) if group.params else ("", "") for group in groups]
-    filled = [pair for pair in ends if pair != ("", "")]
-    shared = _module_of(min(low for low, _ in filled), max(high for _, high in filled)) if filled else ""
-    modules = [_module_of(*pair) if len(group.params) > 1 else "" for group, pair in zip(groups, ends, strict=True)]
+    names = sorted(chain.from_iterable([group.params for group in groups])) or [""]
+    shared = _module_of(names[0], names[-1])
+    modules = [_module_of(min(group.params), max(group.params)) if len(group.params) > 1 else "" for group in groups]
     own = [
-        _children(group.params, module) if len(group.params) > 1 and (module == shared or _counts(low, module)) else []
-        for group, module, (low, _) in zip(groups, modules, ends, strict=True)
+        _children(group.params, module) if module == shared or _counts(group.params, module) else []
+        for group, module in zip(groups, modules, strict=True)
     ]
     counted = {module for module, children in zip(modules, own, strict=True) if children and _are_numbers(children)}
-    every = _all_children(sorted(chain.from_iterable([group.params for group in groups])), {shared, *counted})
+    every = _all_children(names, {shared, *counted})
     if shared and any(map(str.isdecimal, every[shared])):
         shared = shared.rpartition(".")[0]  # a number says nothing without the module that it is in
     start = _start(shared)
@@ -142,9 +143,9 @@ def _all_children(names: Sequence[str], modules: Collection[str]) -> dict[str, s
     return found
 
 
-def _counts(name: str, module: str) -> bool:
-    """Say whether a module calls its child by a number in which a parameter is."""
-    return name[len(_start(module)) :].partition(".")[0].isdecimal()
+def _counts(names: Sequence[str], module: str) -> bool:
+    """Say whether the first of some parameters is in a child of a module whose name begins with a digit."""
+    return names[0][len(module) + 1 : len(module) + 2].isdecimal() if names and module else False
 
 
 def _are_numbers(children: Iterable[str]) -> bool:
@@ -170,7 +171,7 @@ def _add_differences(groups: Sequence[Group], words: Sequence[list[str]], base_l
     parts, count = [0] * len(groups), 1
     for key in _keys(groups):
         values = [group.optimizer if key == MEMBER else group.options.get(key) for group in groups]
-        if all(type(value) is type(values[0]) and value == values[0] for value in values):
+        if values.count(values[0]) == len(values) and len(set(map(type, values))) == 1:
             continue
         numbers: dict[tuple[int, str], int] = {}
         finer = [numbers.setdefault((part, repr(v)), len(numbers)) for part, v in zip(parts, values, strict=True)]
