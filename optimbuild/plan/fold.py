@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from optimbuild.edits import Edit
@@ -128,8 +129,9 @@ def _edited(options: Options, edit: Edit, kind: OptimizerType, path: str) -> Opt
     """Return the options after one edit, checked and coerced by the optimizer's own types."""
     if not edit.set and not edit.scale and not edit.marks:
         return options
-    given = {key: plain(value, join(path, key)) for key, value in {**edit.set, **edit.marks}.items()}
-    marks = {key: given.pop(key) for key in (*edit.marks, *kind.group_marks) if key in given}
+    asked = chain(edit.set.items(), edit.marks.items())
+    given = {key: plain(value, join(path, key)) for key, value in asked}
+    marks = {key: given.pop(key) for key in (*edit.marks, *kind.group_marks) if key in given} if given else {}
     if not kind.known.issuperset(options):
         marks = {key: value for key, value in options.items() if not kind.takes(key)} | marks
     try:

@@ -178,7 +178,7 @@ def _add_differences(groups: Sequence[Group], words: Sequence[list[str]], base_l
         if len(numbers) == count:
             continue
         parts, count = finer, len(numbers)
-        several = key == "weight_decay" and len({repr(value) for value in values if value}) > 1
+        several = key == "weight_decay" and len(set(filter(None, values))) > 1
         for its_words, value in zip(words, values, strict=True):
             its_words.append(_word(key, value, several, base_lr))
         if count == len(groups):
