@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import json
@@ -19,7 +20,7 @@ from torch import nn
 
 import optimbuild
 from optimbuild import Inventory, ParamInfo, Plan, make_plan, rule
-from optimbuild.cli import main
+from optimbuild.cli import main, program
 from optimbuild.values import Ratio
 from tests.models import Net
 
@@ -401,7 +402,7 @@ def test_help_and_version_need_no_model(capsys):
 
 IMPORTED = """
 import json, sys
-from optimbuild.cli import main
+from optimbuild.cli import main, program
 for arguments in json.loads(sys.argv[1]):
     assert main(arguments) == 0, arguments
 heavy = ("torch", "matplotlib", "mmengine", "pydantic")
@@ -617,3 +618,14 @@ def test_a_terminal_that_cannot_show_our_signs_gets_others(here):
     assert ran.returncode == 0
     assert "0.001 x 0.125 (layer_decay" in ran.stdout
     assert ran.stdout.isascii()
+
+
+def test_only_a_process_of_its_own_looks_for_garbage_rarely(capsys):
+    before = gc.get_threshold()
+    assert main(["--help"]) == 0
+    assert gc.get_threshold() == before
+    code = (
+        "import gc, sys; sys.argv[1:] = ['--help']; from optimbuild.cli import main; main(); print(gc.get_threshold())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == str(program.RARELY)

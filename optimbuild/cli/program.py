@@ -6,6 +6,7 @@ file never imports torch.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 import warnings
@@ -32,6 +33,8 @@ from optimbuild.errors import OptimBuildError, OptimBuildWarning
 from optimbuild.messages import printable, shown
 
 TRACEBACK = "--traceback"
+RARELY = (100_000, 20, 100)
+"""When Python looks for garbage. A plan of a million tensors is a million small objects, and none of them garbage."""
 
 app = typer.Typer(
     name="optimbuild",
@@ -70,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # for terminals that cannot show every character
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if arguments is None:  # the process is ours
+        gc.set_threshold(*RARELY)
     given = list(sys.argv[1:] if arguments is None else arguments)
     left = [argument for argument in given if argument != TRACEBACK]  # so that it may be anywhere
     with warnings.catch_warnings():
