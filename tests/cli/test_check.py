@@ -106,6 +106,25 @@ def test_a_warning_about_the_model_fails_each_config_that_has_it(here: Path, cap
     assert err == ""
 
 
+MODEL_DURING_WHOSE_BUILD_ANOTHER_UPDATE_RUNS = """
+from torch import nn
+from optimbuild.cli import main
+def build():
+    assert main(["check", "b.yaml", "-m", "m.json", "--update"]) == 0
+    return nn.Linear(2, 2, bias=False)
+"""
+
+
+def test_two_updates_at_the_same_time_lose_no_entry(here: Path, capsys: Capture) -> None:
+    (here / "slow_model.py").write_text(MODEL_DURING_WHOSE_BUILD_ANOTHER_UPDATE_RUNS)
+    (here / "c.yaml").write_text(CONFIG.partition("rules")[0])
+    assert main(["check", "c.yaml", "-m", "slow_model:build", "--update"]) == 0
+    assert [line for line in (here / "plans.lock").read_text().splitlines() if line.startswith("- config")] == [
+        "- config: b.yaml",
+        "- config: c.yaml",
+    ]
+
+
 def test_an_expected_fingerprint_is_compared(capsys: Capture) -> None:
     one = ["check", "a.yaml", "-m", "m.json", "--expect"]
     assert main([*one, fingerprint()]) == main([*one, fingerprint()[:12]]) == 0

@@ -104,7 +104,7 @@ def check(
     if markdown is not None:
         write_markdown(markdown, checked)
     if update:
-        _update(lock, locked, checked)
+        _update(lock, config, checked)
     raise typer.Exit(TROUBLE if checked.has_error else DIFFERENT if checked.wrong else SAME)
 
 
@@ -181,13 +181,14 @@ def _print(checked: Checked, as_json: bool) -> None:
         print_lines(check_lines(checked, width=report_width()))
 
 
-def _update(path: str, locked: LockFile, checked: Checked) -> None:
-    """Write the plans into the lock file, if all could be made."""
+def _update(path: str, config: str | None, checked: Checked) -> None:
+    """Write the plans into the lock file, if all could be made; what others wrote into it meanwhile stays."""
     from optimbuild.lockfile.lock_file import write_lock
 
     if checked.has_error:
         print_message("Error", f"{printable(path)} is as it was: mend what has an error, or delete its entry")
         return
-    renewed = locked.updated([outcome.planned for outcome in checked.outcomes if outcome.planned is not None])
+    planned = [outcome.planned for outcome in checked.outcomes if outcome.planned is not None]
+    renewed = _locked(path, config).updated(planned)
     written = write_lock(path, renewed)
     print_message("Wrote" if written else "Unchanged", f"{printable(path)}: {counted(len(renewed.entries), 'plan')}")
