@@ -160,6 +160,16 @@ def test_a_changed_config_fails_and_shows_what_changes(locked: Path, capsys: Cap
     assert capsys.readouterr().err == "Unchanged: plans.lock: 2 plans\n"
 
 
+def test_a_plan_that_the_lock_file_does_not_have_is_told(locked: Path, capsys: Capture) -> None:
+    misspelt = ["check", "a.yaml", "-m", "m.json", "--set", "optimizer.lr=0.01"]
+    assert main(misspelt) == 0
+    assert "optimizer.lr=0.01\n  new: there is no entry to compare it with\n\n1 plan " in capsys.readouterr().out
+    assert main([*misspelt, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plans"][0]["new"]
+    assert main([*misspelt, "--expect", "0" * 12]) == 1
+    assert "new" not in capsys.readouterr().out
+
+
 def test_lines_that_were_edited_under_a_fingerprint_are_told(locked: Path, capsys: Capture) -> None:
     edit(locked, "lr 0.002, weight_decay 0.05", "lr 0.001, weight_decay 0.05")
     assert main(["check"]) == 1
@@ -244,7 +254,7 @@ def test_json_has_what_a_program_wants(locked: Path, capsys: Capture, here: Path
     first, second = json.loads(capsys.readouterr().out)["plans"]
     assert first == {
         "config": "a.yaml", "model": "m.json", "set": [], "optimizer": None, "world_size": None,
-        "fingerprint": fingerprint(), "problems": [], "changes": [],
+        "fingerprint": fingerprint(), "problems": [], "changes": [], "new": False,
     }  # fmt: skip
     assert [problem["id"] for problem in second["problems"]] == ["changed", "lr-zero"]
     assert "+  lr 0.0, weight_decay 0.05; 3 tensors, 48 elements" in second["changes"]
@@ -289,6 +299,7 @@ def test_another_lock_file_is_compared_with_for_show_only(locked: Path, capsys: 
     assert main(["check", "--against", "base.lock"]) == 0
     out = capsys.readouterr().out
     assert "a.yaml -m m.json\n     blocks.{0..2}.weight\n    -  lr 0.001" in out
+    assert "\nc.yaml -m m.json\n  new: there is no entry to compare it with\n" in out
     assert out.endswith("b.yaml -m m.json\n  gone\n\n2 plans without a problem\n")
     assert main(["check", "--against", "base.lock", "--markdown", "plans.md"]) == 0
     assert capsys.readouterr().out == out

@@ -92,11 +92,11 @@ def check(
 
     refuse_unknown(ignore or (), IGNORABLE)
     locked = _locked(lock, config)
-    other = locked if against is None else read_lock(against)
+    other = read_lock(against) if against is not None else locked if locked.entries else None
     checks = Checks(_Planner().plans, locked, printable(lock), other, tuple(ignore or ()), expect or "", update)
     if config is None:
         targets = [entry.target for entry in locked.entries]
-        gone = [entry for entry in other.entries if entry.target not in targets]
+        gone = [entry for entry in (other or locked).entries if entry.target not in targets]
         checked = Checked(tuple(map(checks.outcome_or_error, targets)), tuple(gone))
     else:
         checked = Checked((checks.outcome(target_of(config, model, overrides, optimizer, world_size)),))
