@@ -53,9 +53,14 @@ class LockFile:
         return next((entry for entry in self.entries if entry.target == target), None)
 
     def updated(self, entries: Iterable[Entry]) -> LockFile:
-        """Return the file with some entries added, or in place of those of the same targets."""
-        found = {entry.target: entry for entry in (*self.entries, *entries)}
-        return LockFile(tuple([found[target] for target in sorted(found, key=str)]))
+        """Return the file with some entries added, or in place of those of the same targets.
+
+        While there is an entry that another version wrote, the file is said to be of that version.
+        """
+        renewed = {entry.target: entry for entry in entries}
+        found = {entry.target: entry for entry in self.entries} | renewed
+        written_by = __version__ if found.keys() == renewed.keys() else self.written_by
+        return LockFile(tuple([found[target] for target in sorted(found, key=str)]), written_by)
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -73,7 +78,7 @@ class _Row(BaseModel):
     optimizer: str = ""
     world_size: Annotated[int, Field(ge=1)] | None = None
     ignore: tuple[Text, ...] = ()
-    fingerprint: Digest | dict[str, Digest]
+    fingerprint: Digest | Annotated[dict[str, Digest], Field(min_length=1)]
     plan: str
 
 
@@ -101,8 +106,8 @@ def read_lock(path: str) -> LockFile:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(CONFLICT):
             raise ConfigError(
-                f"{where} has conflict markers of git (line {number}). Take either side of it, by "
-                f"`git checkout --ours {where}` for example, and run `optimbuild check --update`"
+                f"{where} has conflict markers of git (line {number}). Delete them, keep the entries of both sides, of "
+                "an entry that both changed either one, and run `optimbuild check --update`"
             )
     try:
         data = plain(parsed_yaml(text))

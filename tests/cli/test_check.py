@@ -185,6 +185,16 @@ def test_another_version_is_named_where_plans_differ(locked: Path, capsys: Captu
     assert "optimbuild 0.1.7 wrote it, and this is " in " ".join(capsys.readouterr().out.split())
 
 
+def test_lines_of_another_version_are_not_held_against_anybody(locked: Path, capsys: Capture) -> None:
+    locked.write_text(re.sub("optimbuild: .*", "optimbuild: 0.1.7", locked.read_text()))
+    edit(locked, "lr 0.002, weight_decay 0.05; 3", "lr=0.002 weight_decay=0.05 of 3")
+    assert main(ADD) == 0
+    assert main(["check"]) == 0  # the other entry is still of that version
+    assert main(["check", "--update"]) == 0
+    edit(locked, "lr 0.002, weight_decay 0.05; 3", "lr=0.002 weight_decay=0.05 of 3")
+    assert main(["check"]) == 1
+
+
 def test_an_entry_that_cannot_be_planned_does_not_hide_others(locked: Path, capsys: Capture, here: Path) -> None:
     (here / "a.yaml").unlink()
     edit(here / "b.yaml", "no_decay", "no_decoy")

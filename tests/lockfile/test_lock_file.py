@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import stat
 import tempfile
 from contextlib import suppress
@@ -138,11 +139,12 @@ GOOD = lock_text(LOCK)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"), r"conflict markers of git \(line 4\).*checkout --ours"),
+        (GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"), r"conflict markers of git \(line 4\).*entries of both sides"),
         (GOOD + "\n=======\n", r"conflict markers of git \(line"),
         (GOOD + GOOD.partition("plans:\n")[2], r"plans\[2\]: has the same target as plans\[0\] \(a.yaml -m m.json"),
         (GOOD.replace("version: 1", "version: 2"), "version: must be 1, not 2: this is optimbuild"),
         (GOOD.replace("fingerprint: ", "fingerprint: x", 1), r"plans\[0\].fingerprint: "),
+        (re.sub("fingerprint: .*", "fingerprint: {}", GOOD), r"plans\[0\].fingerprint: "),
         (GOOD.replace("model: m.json", "modle: m.json"), r"plans\[0\]: unknown key 'modle'. Did you mean 'model'"),
         (GOOD.replace("- config: a.yaml\n ", "-"), r"plans\[0\].config: is required"),
         (GOOD.replace("world_size: 4", "world_size: -4"), r"plans\[1\].world_size: must be greater"),
