@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from optimbuild import __version__
 from optimbuild.config.parsing import parsed_yaml
 from optimbuild.errors import ConfigError
+from optimbuild.lockfile.conflict import marked_line, sides
 from optimbuild.lockfile.entry import Entry
 from optimbuild.lockfile.target import Target, target_of
 from optimbuild.messages import printable, shown
@@ -25,8 +26,6 @@ VERSION = 1
 """The version of the form of the file."""
 MAX_BYTES = 2**24
 HEADER = "# What configs give to every parameter. `optimbuild check` compares, `optimbuild check --update` writes.\n"
-CONFLICT = ("<<<<<<< ", "||||||| ", "=======", ">>>>>>> ")
-"""How lines begin that git writes into a file which two branches changed."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +91,29 @@ class _File(BaseModel):
     plans: tuple[Any, ...]
 
 
-def read_lock(path: str) -> LockFile:
+def read_lock(path: str, *, merging: bool = False) -> LockFile:
     """Return what a lock file holds; an empty file holds nothing.
 
     Args:
         path: The file.
+        merging: Whether a file that git could not merge has the entries of both sides, of equal targets ours.
 
     Raises:
         ConfigError: It cannot be read, is no lock file, was merged by halves, or has an entry twice.
     """
-    text = _text(path)
-    where = printable(path)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(CONFLICT):
-            raise ConfigError(
-                f"{where} has conflict markers of git (line {number}). Delete them, keep the entries of both sides, of "
-                "an entry that both changed either one, and run `optimbuild check --update`"
-            )
+    text, where = _text(path), printable(path)
+    if not (number := marked_line(text)):
+        return _parsed(text, where)
+    if not merging:
+        raise ConfigError(
+            f"{where} has conflict markers of git (line {number}). `optimbuild check --update` takes the entries of "
+            "both sides, and writes them anew"
+        )
+    ours, theirs = [_parsed(side, where) for side in sides(text)]
+    return theirs.updated(ours.entries)
+
+
+def _parsed(text: str, where: str) -> LockFile:
     try:
         data = plain(parsed_yaml(text))
         if data is None:

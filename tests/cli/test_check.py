@@ -258,6 +258,33 @@ def test_a_damaged_lock_file_is_never_replaced(locked: Path, capsys: Capture) ->
         assert "Traceback" not in err
 
 
+def git(*arguments: str, status: int = 0) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    assert subprocess.run(["git", *who, *arguments], capture_output=True).returncode == status
+
+
+def test_an_update_takes_the_entries_of_both_sides_of_a_conflict(locked: Path, capsys: Capture, here: Path) -> None:
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "base")
+    git("branch", "other")
+    for branch, name, lr in (("main", "c", "0.005"), ("other", "d", "0.006")):
+        git("checkout", "-q", branch)
+        for written in (f"{name}.yaml", "b.yaml"):
+            (here / written).write_text(CONFIG.replace("0.001", lr))
+            assert main(["check", written, "-m", "m.json", "--update"]) == 0
+        git("add", "-A")
+        git("commit", "-qm", "a change")
+    git("merge", "main", status=1)
+    (here / "b.yaml").write_text(CONFIG.replace("0.001", "0.007"))
+    before = locked.read_bytes()
+    assert main(["check"]) == 2
+    assert locked.read_bytes() == before
+    assert main(["check", "--update"]) == 0
+    assert re.findall("config: (.*)", locked.read_text()) == ["a.yaml", "b.yaml", "c.yaml", "d.yaml"]
+    assert main(["check"]) == 0
+
+
 def test_json_has_what_a_program_wants(locked: Path, capsys: Capture, here: Path) -> None:
     edit(here / "b.yaml", "0.002", "0")
     assert main(["check", "--json"]) == 1

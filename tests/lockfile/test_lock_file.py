@@ -139,7 +139,10 @@ GOOD = lock_text(LOCK)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"), r"conflict markers of git \(line 4\).*entries of both sides"),
+        (
+            GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"),
+            r"conflict markers of git \(line 4\).*--update` takes the entries of ",
+        ),
         (GOOD + "\n=======\n", r"conflict markers of git \(line"),
         (GOOD + GOOD.partition("plans:\n")[2], r"plans\[2\]: has the same target as plans\[0\] \(a.yaml -m m.json"),
         (GOOD.replace("version: 1", "version: 2"), "version: must be 1, not 2: this is optimbuild"),

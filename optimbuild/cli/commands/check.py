@@ -91,7 +91,7 @@ def check(
     from optimbuild.lockfile.target import target_of
 
     refuse_unknown(ignore or (), IGNORABLE)
-    locked = _locked(lock, config)
+    locked = _locked(lock, config, update)
     other = read_lock(against) if against is not None else locked if locked.entries else None
     checks = Checks(_Planner().plans, locked, printable(lock), other, tuple(ignore or ()), expect or "", update)
     if config is None:
@@ -119,7 +119,7 @@ def _refuse_misuse(config: str | None, about: Mapping[str, Any], expect: str | N
         raise ConfigError("--update writes the plan as it is, and --expect says what it must be. Give one of them.")
 
 
-def _locked(path: str, config: str | None) -> LockFile:
+def _locked(path: str, config: str | None, update: bool) -> LockFile:
     """Return the lock file; with a config there may be none yet.
 
     Raises:
@@ -129,7 +129,7 @@ def _locked(path: str, config: str | None) -> LockFile:
 
     if config is not None and not os.path.lexists(path):
         return LockFile()
-    locked = read_lock(path)
+    locked = read_lock(path, merging=update)
     if config is None and not locked.entries:
         raise ConfigError(f"{printable(path)} has no entry. `optimbuild check CONFIG --model MODEL --update` adds one")
     return locked
@@ -189,6 +189,6 @@ def _update(path: str, config: str | None, checked: Checked) -> None:
         print_message("Error", f"{printable(path)} is as it was: mend what has an error, or delete its entry")
         return
     planned = [outcome.planned for outcome in checked.outcomes if outcome.planned is not None]
-    renewed = _locked(path, config).updated(planned)
+    renewed = _locked(path, config, update=True).updated(planned)
     written = write_lock(path, renewed)
     print_message("Wrote" if written else "Unchanged", f"{printable(path)}: {counted(len(renewed.entries), 'plan')}")
