@@ -206,6 +206,15 @@ def test_trouble_fails_and_is_told_in_the_comment(runner: Runner) -> None:
 
 
 @pytest.mark.slow
+def test_a_pull_request_can_mend_the_lock_file_of_its_base(runner: Runner) -> None:
+    good = (runner.origin / "plans.lock").read_text()
+    base = runner.commit(plans_lock="version: 0\n")
+    runner.commit(plans_lock=good)
+    assert runner.pull(base) == 0
+    assert "1 plan: no change, no problem." in runner.summary
+
+
+@pytest.mark.slow
 def test_a_push_is_checked_without_a_comment(runner: Runner) -> None:
     runner.commit()
     assert runner.pull("") == 0
