@@ -14,10 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from optimbuild import __version__
+from optimbuild.auditing.finding import refuse_unknown
 from optimbuild.config.parsing import parsed_yaml
-from optimbuild.errors import ConfigError
+from optimbuild.errors import ConfigError, UnknownNameError
 from optimbuild.lockfile.conflict import marked_line, sides
 from optimbuild.lockfile.entry import Entry
+from optimbuild.lockfile.outcome import IGNORABLE
 from optimbuild.lockfile.target import Target, target_of
 from optimbuild.messages import printable, shown
 from optimbuild.values import plain, validated
@@ -165,8 +167,16 @@ def _entries(file: _File) -> Iterator[Entry]:
             raise ConfigError(
                 f"has the same target as plans[{first}] ({target}). Delete one of them", f"plans[{place}]"
             )
+        _refuse_unknown_ids(row.ignore, f"plans[{place}].ignore")
         fingerprints = row.fingerprint if isinstance(row.fingerprint, dict) else {"": row.fingerprint}
         yield Entry(target, fingerprints, tuple(row.plan.splitlines()), row.ignore)
+
+
+def _refuse_unknown_ids(ids: Iterable[str], path: str) -> None:
+    try:
+        refuse_unknown(ids, IGNORABLE)
+    except UnknownNameError as error:
+        raise ConfigError(str(error), path) from None
 
 
 def write_lock(path: str, lock: LockFile) -> bool:

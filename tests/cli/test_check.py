@@ -59,6 +59,14 @@ def test_a_good_config_is_one_line(capsys: Capture, here: Path) -> None:
     assert not (here / "plans.lock").exists()
 
 
+def test_a_link_to_a_lock_file_that_is_not_yet_is_followed(here: Path, capsys: Capture) -> None:
+    (here / "plans.lock").symlink_to("shared.lock")
+    for _ in range(2):
+        assert main(ADD) == 0
+    assert (here / "plans.lock").is_symlink()
+    assert "a.yaml" in (here / "shared.lock").read_text()
+
+
 def test_a_good_lock_file_is_one_line(locked: Path, capsys: Capture) -> None:
     assert main(["check"]) == 0
     assert capsys.readouterr() == ("2 plans without a problem\n", "")

@@ -151,6 +151,10 @@ GOOD = lock_text(LOCK)
         (GOOD.replace("model: m.json", "modle: m.json"), r"plans\[0\]: unknown key 'modle'. Did you mean 'model'"),
         (GOOD.replace("- config: a.yaml\n ", "-"), r"plans\[0\].config: is required"),
         (GOOD.replace("world_size: 4", "world_size: -4"), r"plans\[1\].world_size: must be greater"),
+        (
+            GOOD.replace("  fingerprint", "  ignore: [lr-zer]\n  fingerprint", 1),
+            r"plans\[0\].ignore: .*'lr-zer'. Did you",
+        ),
         ("- a\n", "a lock file is a mapping with `version`"),
         ("version: [\n", "is no lock file: "),
         ("version: 1\nversion: 1\n", "'version' stands twice"),

@@ -127,7 +127,7 @@ def _locked(path: str, config: str | None, update: bool) -> LockFile:
     """
     from optimbuild.lockfile.lock_file import LockFile, read_lock
 
-    if config is not None and not os.path.lexists(path):
+    if config is not None and not os.path.lexists(os.path.realpath(path)):  # or a link to a file that is not yet
         return LockFile()
     locked = read_lock(path, merging=update)
     if config is None and not locked.entries:
