@@ -119,7 +119,7 @@ class Checked:
         count, wrong = counted(len(self.outcomes), "plan"), len(self.wrong)
         if wrong:
             changed = any(problem.id == CHANGED for outcome in self.outcomes for problem in outcome.problems)
-            hint = ". If a change is meant, `optimbuild check --update` writes it down" if changed else ""
+            hint = ". If a change is meant, `--update` writes it down" if changed else ""
             return f"{wrong} of {count} with a problem{hint}"
         prints = [outcome.planned.short for outcome in self.outcomes if outcome.planned is not None]
         return f"{count} without a problem{f' ({prints[0]})' * (len(prints) == 1)}"
