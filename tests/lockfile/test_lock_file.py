@@ -101,7 +101,9 @@ def test_names_with_signs_of_yaml_are_read_back(tmp_path: Path) -> None:
 def test_paths_are_relative_with_slashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     inside = str(tmp_path / "configs" / "a.yaml")
-    ways = [("./configs//a.yaml", "x/../m.json"), (inside, str(tmp_path / "m.json"))]
+    (tmp_path.parent / "link").symlink_to(tmp_path)
+    linked = str(tmp_path.parent / "link" / "configs" / "a.yaml")
+    ways = [("./configs//a.yaml", "x/../m.json"), (inside, str(tmp_path / "m.json")), (linked, "m.json")]
     assert {target_of(config, model, None, None, None) for config, model in ways} == {
         Target("configs/a.yaml", "m.json")
     }
