@@ -134,17 +134,18 @@ def _text(path: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f"{where} is too large: a lock file has at most {MAX_BYTES} bytes")
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where} is no lock file: it is not text") from None
     except FileNotFoundError:
         raise ConfigError(
             f"there is no {where} here. `optimbuild check CONFIG --model MODEL --update` writes one with an entry"
         ) from None
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ConfigError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{where} is too large: a lock file has at most {MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is no lock file: it is not text") from None
 
 
 def _refuse_other_version(data: Any) -> None:

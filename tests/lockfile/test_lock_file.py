@@ -171,10 +171,17 @@ def test_a_damaged_file_is_refused_with_its_place(path: str, text: str, words: s
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("binary", "not text"), ("missing", "--update` writes one"), (".", "directory"), ("a\0", "null")],
+    [
+        ("binary", "not text"),
+        ("large", "^[^ ]*large is too large: a lock file has"),
+        ("missing", "--update` writes one"),
+        (".", "directory"),
+        ("a\0", "null"),
+    ],
 )
 def test_what_is_no_text_file_is_refused(name: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "large").write_bytes(bytes(lock_file.MAX_BYTES + 1))
     with pytest.raises(ConfigError, match=words):
         read_lock(os.path.join(tmp_path, name))
 
