@@ -55,6 +55,7 @@ class Runner:
         for made in (self.origin, self.temp, self.bin):
             made.mkdir()
         self.store = folder / "store.json"
+        self.log = ""
         self.service(forbidden=False, comments=[{"id": 7, "body": "> " + MARK}])
         self.program("gh", GH.format(python=sys.executable, store=str(self.store)))
         self.program("optimbuild", f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m optimbuild "$@"\n')
@@ -122,6 +123,7 @@ class Runner:
                 | {name: str(path) for name, path in files.items()} | environment,
                 capture_output=True, text=True, timeout=60,
             )  # fmt: skip
+            self.log += ran.stdout
             if ran.returncode:
                 return ran.returncode
         return 0
@@ -206,10 +208,27 @@ def test_trouble_fails_and_is_told_in_the_comment(runner: Runner) -> None:
 
 
 @pytest.mark.slow
+def test_a_pull_request_can_mend_the_lock_file_of_its_base(runner: Runner) -> None:
+    good = (runner.origin / "plans.lock").read_text()
+    base = runner.commit(plans_lock="version: 0\n")
+    runner.commit(plans_lock=good)
+    assert runner.pull(base) == 0
+    assert "1 plan: no change, no problem." in runner.summary
+
+
+@pytest.mark.slow
+def test_a_base_that_cannot_be_fetched_is_told(runner: Runner) -> None:
+    runner.commit()
+    assert runner.pull("0" * 40) == 0
+    assert "::warning::the base of the pull request could not be fetched" in runner.log
+
+
+@pytest.mark.slow
 def test_a_push_is_checked_without_a_comment(runner: Runner) -> None:
     runner.commit()
     assert runner.pull("") == 0
     assert runner.methods == []
+    assert "::" not in runner.log
     assert "1 plan: no change, no problem." in runner.summary
 
 

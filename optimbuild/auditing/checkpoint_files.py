@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,21 @@ def _loaded(path: Path, trust: bool) -> Any:
                 return torch.load(path, map_location="cpu", mmap=mapped, weights_only=not trust)
         except pickle.UnpicklingError as error:
             if "GLOBAL " not in str(error):
-                raise CheckpointError(f"{path_text(path)} is no file that torch wrote, or it is damaged") from None
+                raise _no_checkpoint(path) from None
             raise CheckpointError(
                 f"{path_text(path)} holds more than tensors and plain data, which could run any code: "
                 f"{_culprit(str(error))}. --trust reads it all the same, if it is yours"
             ) from None
+        except (EOFError, LookupError, ValueError, struct.error) as error:  # how unpickling what is none ends
+            raise _no_checkpoint(path) from error
         except RuntimeError:
             if not mapped:
                 raise
     raise AssertionError  # the loop returns or raises
+
+
+def _no_checkpoint(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path_text(path)} is no file that torch wrote, or it is damaged")
 
 
 def _culprit(message: str) -> str:

@@ -25,7 +25,7 @@ class Checks:
         make: Makes the plans.
         locked: The lock file.
         where: Its name.
-        shown: The lock file from which differences are shown.
+        shown: The lock file from which differences are shown; None if there is none.
         ignore: The ids of problems that are none, beside those of each entry.
         expected: The beginning of the fingerprint, if that is given.
         renewed: Whether the lock file is written anew, so that a change is no problem.
@@ -34,7 +34,7 @@ class Checks:
     make: MakePlans
     locked: LockFile
     where: str
-    shown: LockFile
+    shown: LockFile | None
     ignore: tuple[str, ...] = ()
     expected: str = ""
     renewed: bool = False
@@ -57,7 +57,9 @@ class Checks:
         plans, told = self.make(target)
         planned = entry_of(target, plans, ignore)
         problems = [*self._unexpected(planned), *self._changed(planned, entry), *problems_of(plans, told, ignore)]
-        return Outcome(target, planned, tuple(problems), self.shown.find(target))
+        before = self.shown.find(target) if self.shown else None
+        is_new = self.shown is not None and before is None and not self.expected
+        return Outcome(target, planned, tuple(problems), before, is_new)
 
     def _unexpected(self, planned: Entry) -> Iterator[Problem]:
         if not self.expected:

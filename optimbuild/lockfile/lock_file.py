@@ -14,9 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from optimbuild import __version__
+from optimbuild.auditing.finding import refuse_unknown
 from optimbuild.config.parsing import parsed_yaml
-from optimbuild.errors import ConfigError
+from optimbuild.errors import ConfigError, UnknownNameError
+from optimbuild.lockfile.conflict import marked_line, sides
 from optimbuild.lockfile.entry import Entry
+from optimbuild.lockfile.outcome import IGNORABLE
 from optimbuild.lockfile.target import Target, target_of
 from optimbuild.messages import printable, shown
 from optimbuild.values import plain, validated
@@ -25,8 +28,6 @@ VERSION = 1
 """The version of the form of the file."""
 MAX_BYTES = 2**24
 HEADER = "# What configs give to every parameter. `optimbuild check` compares, `optimbuild check --update` writes.\n"
-CONFLICT = ("<<<<<<< ", "||||||| ", "=======", ">>>>>>> ")
-"""How lines begin that git writes into a file which two branches changed."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,14 @@ class LockFile:
         return next((entry for entry in self.entries if entry.target == target), None)
 
     def updated(self, entries: Iterable[Entry]) -> LockFile:
-        """Return the file with some entries added, or in place of those of the same targets."""
-        found = {entry.target: entry for entry in (*self.entries, *entries)}
-        return LockFile(tuple([found[target] for target in sorted(found, key=str)]))
+        """Return the file with some entries added, or in place of those of the same targets.
+
+        While there is an entry that another version wrote, the file is said to be of that version.
+        """
+        renewed = {entry.target: entry for entry in entries}
+        found = {entry.target: entry for entry in self.entries} | renewed
+        written_by = __version__ if found.keys() == renewed.keys() else self.written_by
+        return LockFile(tuple([found[target] for target in sorted(found, key=str)]), written_by)
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -73,7 +79,7 @@ class _Row(BaseModel):
     optimizer: str = ""
     world_size: Annotated[int, Field(ge=1)] | None = None
     ignore: tuple[Text, ...] = ()
-    fingerprint: Digest | dict[str, Digest]
+    fingerprint: Digest | Annotated[dict[str, Digest], Field(min_length=1)]
     plan: str
 
 
@@ -87,23 +93,29 @@ class _File(BaseModel):
     plans: tuple[Any, ...]
 
 
-def read_lock(path: str) -> LockFile:
+def read_lock(path: str, *, merging: bool = False) -> LockFile:
     """Return what a lock file holds; an empty file holds nothing.
 
     Args:
         path: The file.
+        merging: Whether a file that git could not merge has the entries of both sides, of equal targets ours.
 
     Raises:
         ConfigError: It cannot be read, is no lock file, was merged by halves, or has an entry twice.
     """
-    text = _text(path)
-    where = printable(path)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(CONFLICT):
-            raise ConfigError(
-                f"{where} has conflict markers of git (line {number}). Take either side of it, by "
-                f"`git checkout --ours {where}` for example, and run `optimbuild check --update`"
-            )
+    text, where = _text(path), printable(path)
+    if not (number := marked_line(text)):
+        return _parsed(text, where)
+    if not merging:
+        raise ConfigError(
+            f"{where} has conflict markers of git (line {number}). `optimbuild check --update` takes the entries of "
+            "both sides, and writes them anew"
+        )
+    ours, theirs = [_parsed(side, where) for side in sides(text)]
+    return theirs.updated(ours.entries)
+
+
+def _parsed(text: str, where: str) -> LockFile:
     try:
         data = plain(parsed_yaml(text))
         if data is None:
@@ -122,17 +134,18 @@ def _text(path: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f"{where} is too large: a lock file has at most {MAX_BYTES} bytes")
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where} is no lock file: it is not text") from None
     except FileNotFoundError:
         raise ConfigError(
             f"there is no {where} here. `optimbuild check CONFIG --model MODEL --update` writes one with an entry"
         ) from None
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ConfigError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{where} is too large: a lock file has at most {MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is no lock file: it is not text") from None
 
 
 def _refuse_other_version(data: Any) -> None:
@@ -155,8 +168,16 @@ def _entries(file: _File) -> Iterator[Entry]:
             raise ConfigError(
                 f"has the same target as plans[{first}] ({target}). Delete one of them", f"plans[{place}]"
             )
+        _refuse_unknown_ids(row.ignore, f"plans[{place}].ignore")
         fingerprints = row.fingerprint if isinstance(row.fingerprint, dict) else {"": row.fingerprint}
         yield Entry(target, fingerprints, tuple(row.plan.splitlines()), row.ignore)
+
+
+def _refuse_unknown_ids(ids: Iterable[str], path: str) -> None:
+    try:
+        refuse_unknown(ids, IGNORABLE)
+    except UnknownNameError as error:
+        raise ConfigError(str(error), path) from None
 
 
 def write_lock(path: str, lock: LockFile) -> bool:

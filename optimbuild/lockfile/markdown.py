@@ -58,17 +58,13 @@ def write_markdown(path: str, checked: Checked) -> None:
 
 
 def _is_told(outcome: Outcome) -> bool:
-    return bool(outcome.problems or outcome.changes or _is_new(outcome))
-
-
-def _is_new(outcome: Outcome) -> bool:
-    return outcome.planned is not None and outcome.before is None
+    return bool(outcome.problems or outcome.changes or outcome.is_new)
 
 
 def _total(checked: Checked) -> str:
     counts = {
         "changed": sum([bool(outcome.changes) for outcome in checked.outcomes]),
-        "new": sum(map(_is_new, checked.outcomes)),
+        "new": sum([outcome.is_new for outcome in checked.outcomes]),
         "gone": len(checked.gone),
         "with a problem": len(checked.wrong),
     }
@@ -77,7 +73,7 @@ def _total(checked: Checked) -> str:
 
 
 def _section(outcome: Outcome) -> str:
-    new = f", new: `{outcome.planned.short}`" if outcome.planned is not None and _is_new(outcome) else ""
+    new = f", new: `{outcome.planned.short}`" if outcome.planned is not None and outcome.is_new else ""
     problems = text_of(labelled(outcome.problems, None)).splitlines()
     return f"\n{_code(str(outcome.target))}{new}\n" + "".join(
         [_fenced(kind, lines) for kind, lines in (("text", problems), ("diff", outcome.changes)) if lines]

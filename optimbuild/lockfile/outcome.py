@@ -39,12 +39,14 @@ class Outcome:
         planned: Its plan; None where there is an error instead.
         problems: What is wrong.
         before: What it is compared with, if anything.
+        is_new: Whether there is a lock file to compare with that has no entry for it.
     """
 
     target: Target
     planned: Entry | None
     problems: tuple[Problem, ...] = ()
     before: Entry | None = None
+    is_new: bool = False
 
     @property
     def is_error(self) -> bool:
@@ -69,6 +71,7 @@ class Outcome:
             "fingerprint": prints.get("", prints) or None,
             "problems": [problem._asdict() for problem in self.problems],
             "changes": self.changes,
+            "new": self.is_new,
         }
 
 
@@ -116,7 +119,7 @@ class Checked:
         count, wrong = counted(len(self.outcomes), "plan"), len(self.wrong)
         if wrong:
             changed = any(problem.id == CHANGED for outcome in self.outcomes for problem in outcome.problems)
-            hint = ". If a change is meant, `optimbuild check --update` writes it down" if changed else ""
+            hint = ". If a change is meant, `--update` writes it down" if changed else ""
             return f"{wrong} of {count} with a problem{hint}"
         prints = [outcome.planned.short for outcome in self.outcomes if outcome.planned is not None]
         return f"{count} without a problem{f' ({prints[0]})' * (len(prints) == 1)}"

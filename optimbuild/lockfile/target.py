@@ -74,6 +74,7 @@ def _model(model: str) -> str:
 
 def _portable(path: str) -> str:
     """Return a path relative to the current directory, if it is below it, with ``/``."""
-    if os.path.isabs(path) and PurePath(os.path.normpath(path)).is_relative_to(os.getcwd()):
-        path = os.path.relpath(path)
+    if os.path.isabs(path):
+        ways = os.path.normpath(path), os.path.realpath(path)  # by which links may lead to the current directory
+        path = next((os.path.relpath(way) for way in ways if PurePath(way).is_relative_to(os.getcwd())), path)
     return PurePath(os.path.normpath(path)).as_posix() if path else path

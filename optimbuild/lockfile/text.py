@@ -11,13 +11,13 @@ COLOURS = {"-": "red", "+": "green"}
 
 
 def check_lines(checked: Checked, *, width: int = WIDTH) -> list[Line]:
-    """Return a block for each target that has a problem or changes, and how many are good.
+    """Return a block for each target that has a problem, changes or is new, and how many are good.
 
     Args:
         checked: The outcomes.
         width: The width to fill, in characters.
     """
-    told = [outcome for outcome in checked.outcomes if outcome.problems or outcome.changes]
+    told = [outcome for outcome in checked.outcomes if outcome.problems or outcome.changes or outcome.is_new]
     lines = [line for outcome in told for line in _block(outcome, width)]
     lines += [line for entry in checked.gone for line in [(f"{entry.target}", "bold"), ("  gone", ""), ("", "")]]
     return [*lines, (checked.total, "")]
@@ -26,5 +26,7 @@ def check_lines(checked: Checked, *, width: int = WIDTH) -> list[Line]:
 def _block(outcome: Outcome, width: int) -> Iterator[Line]:
     yield str(outcome.target), "bold"
     yield from [(f"  {text}", style) for text, style in labelled(outcome.problems, width - 2)]
+    if outcome.is_new:
+        yield "  new: there is no entry to compare it with", ""
     yield from [(f"    {line}", COLOURS.get(line[0], "")) for line in outcome.changes]
     yield "", ""

@@ -280,7 +280,7 @@ def test_the_command_infer_writes_a_config_with_that_plan(
 
 def test_what_torch_did_not_write_is_no_reason_to_trust_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.json").write_text(json.dumps(inventory(Net()).to_dict()))
-    for content in (b"optimizer: {type: adamw}\n", bytes(20)):
+    for content in (b"optimizer: {type: adamw}\n", bytes(20), b"", b"hello\n" * 9, b"0" * 9):
         (tmp_path / "last.pt").write_bytes(content)
         assert main(["audit", str(tmp_path / "last.pt"), "-m", str(tmp_path / "model.json")]) == 2
         told = capsys.readouterr().err

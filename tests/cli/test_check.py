@@ -59,6 +59,14 @@ def test_a_good_config_is_one_line(capsys: Capture, here: Path) -> None:
     assert not (here / "plans.lock").exists()
 
 
+def test_a_link_to_a_lock_file_that_is_not_yet_is_followed(here: Path, capsys: Capture) -> None:
+    (here / "plans.lock").symlink_to("shared.lock")
+    for _ in range(2):
+        assert main(ADD) == 0
+    assert (here / "plans.lock").is_symlink()
+    assert "a.yaml" in (here / "shared.lock").read_text()
+
+
 def test_a_good_lock_file_is_one_line(locked: Path, capsys: Capture) -> None:
     assert main(["check"]) == 0
     assert capsys.readouterr() == ("2 plans without a problem\n", "")
@@ -106,6 +114,25 @@ def test_a_warning_about_the_model_fails_each_config_that_has_it(here: Path, cap
     assert err == ""
 
 
+MODEL_DURING_WHOSE_BUILD_ANOTHER_UPDATE_RUNS = """
+from torch import nn
+from optimbuild.cli import main
+def build():
+    assert main(["check", "b.yaml", "-m", "m.json", "--update"]) == 0
+    return nn.Linear(2, 2, bias=False)
+"""
+
+
+def test_two_updates_at_the_same_time_lose_no_entry(here: Path, capsys: Capture) -> None:
+    (here / "slow_model.py").write_text(MODEL_DURING_WHOSE_BUILD_ANOTHER_UPDATE_RUNS)
+    (here / "c.yaml").write_text(CONFIG.partition("rules")[0])
+    assert main(["check", "c.yaml", "-m", "slow_model:build", "--update"]) == 0
+    assert [line for line in (here / "plans.lock").read_text().splitlines() if line.startswith("- config")] == [
+        "- config: b.yaml",
+        "- config: c.yaml",
+    ]
+
+
 def test_an_expected_fingerprint_is_compared(capsys: Capture) -> None:
     one = ["check", "a.yaml", "-m", "m.json", "--expect"]
     assert main([*one, fingerprint()]) == main([*one, fingerprint()[:12]]) == 0
@@ -141,6 +168,16 @@ def test_a_changed_config_fails_and_shows_what_changes(locked: Path, capsys: Cap
     assert capsys.readouterr().err == "Unchanged: plans.lock: 2 plans\n"
 
 
+def test_a_plan_that_the_lock_file_does_not_have_is_told(locked: Path, capsys: Capture) -> None:
+    misspelt = ["check", "a.yaml", "-m", "m.json", "--set", "optimizer.lr=0.01"]
+    assert main(misspelt) == 0
+    assert "optimizer.lr=0.01\n  new: there is no entry to compare it with\n\n1 plan " in capsys.readouterr().out
+    assert main([*misspelt, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plans"][0]["new"]
+    assert main([*misspelt, "--expect", "0" * 12]) == 1
+    assert "new" not in capsys.readouterr().out
+
+
 def test_lines_that_were_edited_under_a_fingerprint_are_told(locked: Path, capsys: Capture) -> None:
     edit(locked, "lr 0.002, weight_decay 0.05", "lr 0.001, weight_decay 0.05")
     assert main(["check"]) == 1
@@ -154,6 +191,16 @@ def test_another_version_is_named_where_plans_differ(locked: Path, capsys: Captu
     edit(here / "b.yaml", "0.002", "0.003")
     assert main(["check"]) == 1
     assert "optimbuild 0.1.7 wrote it, and this is " in " ".join(capsys.readouterr().out.split())
+
+
+def test_lines_of_another_version_are_not_held_against_anybody(locked: Path, capsys: Capture) -> None:
+    locked.write_text(re.sub("optimbuild: .*", "optimbuild: 0.1.7", locked.read_text()))
+    edit(locked, "lr 0.002, weight_decay 0.05; 3", "lr=0.002 weight_decay=0.05 of 3")
+    assert main(ADD) == 0
+    assert main(["check"]) == 0  # the other entry is still of that version
+    assert main(["check", "--update"]) == 0
+    edit(locked, "lr 0.002, weight_decay 0.05; 3", "lr=0.002 weight_decay=0.05 of 3")
+    assert main(["check"]) == 1
 
 
 def test_an_entry_that_cannot_be_planned_does_not_hide_others(locked: Path, capsys: Capture, here: Path) -> None:
@@ -219,13 +266,40 @@ def test_a_damaged_lock_file_is_never_replaced(locked: Path, capsys: Capture) ->
         assert "Traceback" not in err
 
 
+def git(*arguments: str, status: int = 0) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    assert subprocess.run(["git", *who, *arguments], capture_output=True).returncode == status
+
+
+def test_an_update_takes_the_entries_of_both_sides_of_a_conflict(locked: Path, capsys: Capture, here: Path) -> None:
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "base")
+    git("branch", "other")
+    for branch, name, lr in (("main", "c", "0.005"), ("other", "d", "0.006")):
+        git("checkout", "-q", branch)
+        for written in (f"{name}.yaml", "b.yaml"):
+            (here / written).write_text(CONFIG.replace("0.001", lr))
+            assert main(["check", written, "-m", "m.json", "--update"]) == 0
+        git("add", "-A")
+        git("commit", "-qm", "a change")
+    git("merge", "main", status=1)
+    (here / "b.yaml").write_text(CONFIG.replace("0.001", "0.007"))
+    before = locked.read_bytes()
+    assert main(["check"]) == 2
+    assert locked.read_bytes() == before
+    assert main(["check", "--update"]) == 0
+    assert re.findall("config: (.*)", locked.read_text()) == ["a.yaml", "b.yaml", "c.yaml", "d.yaml"]
+    assert main(["check"]) == 0
+
+
 def test_json_has_what_a_program_wants(locked: Path, capsys: Capture, here: Path) -> None:
     edit(here / "b.yaml", "0.002", "0")
     assert main(["check", "--json"]) == 1
     first, second = json.loads(capsys.readouterr().out)["plans"]
     assert first == {
         "config": "a.yaml", "model": "m.json", "set": [], "optimizer": None, "world_size": None,
-        "fingerprint": fingerprint(), "problems": [], "changes": [],
+        "fingerprint": fingerprint(), "problems": [], "changes": [], "new": False,
     }  # fmt: skip
     assert [problem["id"] for problem in second["problems"]] == ["changed", "lr-zero"]
     assert "+  lr 0.0, weight_decay 0.05; 3 tensors, 48 elements" in second["changes"]
@@ -270,6 +344,7 @@ def test_another_lock_file_is_compared_with_for_show_only(locked: Path, capsys: 
     assert main(["check", "--against", "base.lock"]) == 0
     out = capsys.readouterr().out
     assert "a.yaml -m m.json\n     blocks.{0..2}.weight\n    -  lr 0.001" in out
+    assert "\nc.yaml -m m.json\n  new: there is no entry to compare it with\n" in out
     assert out.endswith("b.yaml -m m.json\n  gone\n\n2 plans without a problem\n")
     assert main(["check", "--against", "base.lock", "--markdown", "plans.md"]) == 0
     assert capsys.readouterr().out == out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import stat
 import tempfile
 from contextlib import suppress
@@ -100,7 +101,9 @@ def test_names_with_signs_of_yaml_are_read_back(tmp_path: Path) -> None:
 def test_paths_are_relative_with_slashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     inside = str(tmp_path / "configs" / "a.yaml")
-    ways = [("./configs//a.yaml", "x/../m.json"), (inside, str(tmp_path / "m.json"))]
+    (tmp_path.parent / "link").symlink_to(tmp_path)
+    linked = str(tmp_path.parent / "link" / "configs" / "a.yaml")
+    ways = [("./configs//a.yaml", "x/../m.json"), (inside, str(tmp_path / "m.json")), (linked, "m.json")]
     assert {target_of(config, model, None, None, None) for config, model in ways} == {
         Target("configs/a.yaml", "m.json")
     }
@@ -138,14 +141,22 @@ GOOD = lock_text(LOCK)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"), r"conflict markers of git \(line 4\).*checkout --ours"),
+        (
+            GOOD.replace("plans:", "<<<<<<< HEAD\nplans:"),
+            r"conflict markers of git \(line 4\).*--update` takes the entries of ",
+        ),
         (GOOD + "\n=======\n", r"conflict markers of git \(line"),
         (GOOD + GOOD.partition("plans:\n")[2], r"plans\[2\]: has the same target as plans\[0\] \(a.yaml -m m.json"),
         (GOOD.replace("version: 1", "version: 2"), "version: must be 1, not 2: this is optimbuild"),
         (GOOD.replace("fingerprint: ", "fingerprint: x", 1), r"plans\[0\].fingerprint: "),
+        (re.sub("fingerprint: .*", "fingerprint: {}", GOOD), r"plans\[0\].fingerprint: "),
         (GOOD.replace("model: m.json", "modle: m.json"), r"plans\[0\]: unknown key 'modle'. Did you mean 'model'"),
         (GOOD.replace("- config: a.yaml\n ", "-"), r"plans\[0\].config: is required"),
         (GOOD.replace("world_size: 4", "world_size: -4"), r"plans\[1\].world_size: must be greater"),
+        (
+            GOOD.replace("  fingerprint", "  ignore: [lr-zer]\n  fingerprint", 1),
+            r"plans\[0\].ignore: .*'lr-zer'. Did you",
+        ),
         ("- a\n", "a lock file is a mapping with `version`"),
         ("version: [\n", "is no lock file: "),
         ("version: 1\nversion: 1\n", "'version' stands twice"),
@@ -160,10 +171,17 @@ def test_a_damaged_file_is_refused_with_its_place(path: str, text: str, words: s
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("binary", "not text"), ("missing", "--update` writes one"), (".", "directory"), ("a\0", "null")],
+    [
+        ("binary", "not text"),
+        ("large", "^[^ ]*large is too large: a lock file has"),
+        ("missing", "--update` writes one"),
+        (".", "directory"),
+        ("a\0", "null"),
+    ],
 )
 def test_what_is_no_text_file_is_refused(name: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "large").write_bytes(bytes(lock_file.MAX_BYTES + 1))
     with pytest.raises(ConfigError, match=words):
         read_lock(os.path.join(tmp_path, name))
 

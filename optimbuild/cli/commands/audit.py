@@ -63,8 +63,10 @@ def audit(
     for flag, given in {"--set": overrides, "--optimizer": optimizer, "--world-size": world_size}.items():
         if given and against is None:
             raise ConfigError(f"{flag} is about the config of --against, which is not given")
-    inventory = inventory_for(model)
-    config = None if against is None else plan_of_file(against, inventory, overrides, optimizer, world_size)
+    inventory, config = inventory_for(model), None
+    if against is not None:
+        config = plan_of_file(against, inventory, overrides, optimizer, world_size)
+        inventory = config.inventory  # of a part of the model, where the config's optimizer is for one
     found = audit_of(found_saved(checkpoint, inventory, config, optimizer=optimizer_type, trust=trust))
     found = found.ignoring(ignore or ())
     difference = None if config is None else config.diff(found.plan)

@@ -91,12 +91,12 @@ def check(
     from optimbuild.lockfile.target import target_of
 
     refuse_unknown(ignore or (), IGNORABLE)
-    locked = _locked(lock, config)
-    other = locked if against is None else read_lock(against)
+    locked = _locked(lock, config, update)
+    other = read_lock(against) if against is not None else locked if locked.entries else None
     checks = Checks(_Planner().plans, locked, printable(lock), other, tuple(ignore or ()), expect or "", update)
     if config is None:
         targets = [entry.target for entry in locked.entries]
-        gone = [entry for entry in other.entries if entry.target not in targets]
+        gone = [entry for entry in (other or locked).entries if entry.target not in targets]
         checked = Checked(tuple(map(checks.outcome_or_error, targets)), tuple(gone))
     else:
         checked = Checked((checks.outcome(target_of(config, model, overrides, optimizer, world_size)),))
@@ -104,7 +104,7 @@ def check(
     if markdown is not None:
         write_markdown(markdown, checked)
     if update:
-        _update(lock, locked, checked)
+        _update(lock, config, checked)
     raise typer.Exit(TROUBLE if checked.has_error else DIFFERENT if checked.wrong else SAME)
 
 
@@ -119,7 +119,7 @@ def _refuse_misuse(config: str | None, about: Mapping[str, Any], expect: str | N
         raise ConfigError("--update writes the plan as it is, and --expect says what it must be. Give one of them.")
 
 
-def _locked(path: str, config: str | None) -> LockFile:
+def _locked(path: str, config: str | None, update: bool) -> LockFile:
     """Return the lock file; with a config there may be none yet.
 
     Raises:
@@ -127,9 +127,9 @@ def _locked(path: str, config: str | None) -> LockFile:
     """
     from optimbuild.lockfile.lock_file import LockFile, read_lock
 
-    if config is not None and not os.path.lexists(path):
+    if config is not None and not os.path.lexists(os.path.realpath(path)):  # or a link to a file that is not yet
         return LockFile()
-    locked = read_lock(path)
+    locked = read_lock(path, merging=update)
     if config is None and not locked.entries:
         raise ConfigError(f"{printable(path)} has no entry. `optimbuild check CONFIG --model MODEL --update` adds one")
     return locked
@@ -181,13 +181,14 @@ def _print(checked: Checked, as_json: bool) -> None:
         print_lines(check_lines(checked, width=report_width()))
 
 
-def _update(path: str, locked: LockFile, checked: Checked) -> None:
-    """Write the plans into the lock file, if all could be made."""
+def _update(path: str, config: str | None, checked: Checked) -> None:
+    """Write the plans into the lock file, if all could be made; what others wrote into it meanwhile stays."""
     from optimbuild.lockfile.lock_file import write_lock
 
     if checked.has_error:
         print_message("Error", f"{printable(path)} is as it was: mend what has an error, or delete its entry")
         return
-    renewed = locked.updated([outcome.planned for outcome in checked.outcomes if outcome.planned is not None])
+    planned = [outcome.planned for outcome in checked.outcomes if outcome.planned is not None]
+    renewed = _locked(path, config, update=True).updated(planned)
     written = write_lock(path, renewed)
     print_message("Wrote" if written else "Unchanged", f"{printable(path)}: {counted(len(renewed.entries), 'plan')}")
