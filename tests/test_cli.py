@@ -624,8 +624,8 @@ def test_only_a_process_of_its_own_looks_for_garbage_rarely(capsys):
     before = gc.get_threshold()
     assert main(["--help"]) == 0
     assert gc.get_threshold() == before
-    code = (
+    run = (
         "import gc, sys; sys.argv[1:] = ['--help']; from optimbuild.cli import main; main(); print(gc.get_threshold())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == str(program.RARELY)
