@@ -10,6 +10,7 @@ import sys
 from doctest import ELLIPSIS, OutputChecker
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_sessions_print_what_the_page_shows(tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     session = [command for block in blocks("shell-session") for command in COMMAND.findall(block)]
