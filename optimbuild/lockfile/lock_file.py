@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -206,6 +206,23 @@ def write_lock(path: str, lock: LockFile) -> bool:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot write {shown(path)}: {reason}") from None
     return True
+
+
+@contextmanager
+def no_other_update(path: str) -> Iterator[None]:
+    """Wait until no other update writes a lock file of this folder; Windows has no locks of folders, and goes on.
+
+    Args:
+        path: The lock file.
+    """
+    with ExitStack() as held:
+        with suppress(ImportError, OSError):  # an OSError is told by the writing itself, or is of a disk without locks
+            import fcntl
+
+            folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+            held.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed, and the end of the process closes it
+        yield
 
 
 def _replace(path: str, text: str) -> None:

@@ -7,12 +7,14 @@ import random
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from optimbuild import Inventory, ParamInfo, make_plan
 from optimbuild.cli import main
+from optimbuild.lockfile.lock_file import LockFile, no_other_update, read_lock, write_lock
 
 MODEL = Inventory(
     [ParamInfo(f"blocks.{i}.{leaf}", (4,) * d) for i in range(3) for d, leaf in ((2, "weight"), (1, "bias"))]
@@ -131,6 +133,21 @@ def test_two_updates_at_the_same_time_lose_no_entry(here: Path, capsys: Capture)
         "- config: b.yaml",
         "- config: c.yaml",
     ]
+
+
+def test_an_update_waits_for_another_that_is_writing(locked: Path, here: Path) -> None:
+    (here / "c.yaml").write_text(CONFIG)
+    with no_other_update("plans.lock"):
+        lock = read_lock("plans.lock")
+        code = "from optimbuild.cli import main; main(['check', 'c.yaml', '-m', 'm.json', '--update'])"
+        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert other.stdout is not None
+        other.stdout.readline()  # its plan is made
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(0.5)
+        write_lock("plans.lock", LockFile(lock.entries[:1]))
+    other.communicate(timeout=60)
+    assert [entry.target.config for entry in read_lock("plans.lock").entries] == ["a.yaml", "c.yaml"]
 
 
 def test_an_expected_fingerprint_is_compared(capsys: Capture) -> None:

@@ -183,12 +183,13 @@ def _print(checked: Checked, as_json: bool) -> None:
 
 def _update(path: str, config: str | None, checked: Checked) -> None:
     """Write the plans into the lock file, if all could be made; what others wrote into it meanwhile stays."""
-    from optimbuild.lockfile.lock_file import write_lock
+    from optimbuild.lockfile.lock_file import no_other_update, write_lock
 
     if checked.has_error:
         print_message("Error", f"{printable(path)} is as it was: mend what has an error, or delete its entry")
         return
     planned = [outcome.planned for outcome in checked.outcomes if outcome.planned is not None]
-    renewed = _locked(path, config, update=True).updated(planned)
-    written = write_lock(path, renewed)
+    with no_other_update(path):
+        renewed = _locked(path, config, update=True).updated(planned)
+        written = write_lock(path, renewed)
     print_message("Wrote" if written else "Unchanged", f"{printable(path)}: {counted(len(renewed.entries), 'plan')}")
