@@ -34,3 +34,18 @@ def test_the_optimizer_of_one_module_is_compared_with_its_own_config(
     assert "no difference: every parameter gets the same (2 tensors)" in capsys.readouterr().out
     assert main([*compared, "generator"]) == 1
     assert "state-does-not-fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lr", [float("nan"), float("inf")])
+def test_an_lr_that_is_no_number_is_printed_as_json(
+    lr: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = torch.nn.Linear(3, 2)
+    Path("model.json").write_text(json.dumps(inventory(model).to_dict()))
+    state = torch.optim.AdamW(model.parameters()).state_dict()
+    state["param_groups"][0]["lr"] = lr
+    torch.save(state, "diverged.pth")
+    assert main(["audit", "diverged.pth", "-m", "model.json", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "broken-lr-ratios" in [finding["id"] for finding in found["findings"]]
