@@ -36,9 +36,9 @@ def test_the_optimizer_of_one_module_is_compared_with_its_own_config(
     assert "state-does-not-fit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("lr", [float("nan"), float("inf")])
-def test_an_lr_that_is_no_number_is_printed_as_json(
-    lr: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lr", [float("nan"), float("inf"), 10**400, "0.1"], ids=lambda lr: str(lr)[:5])
+def test_an_lr_that_is_no_finite_number_is_audited(
+    lr: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = torch.nn.Linear(3, 2)
@@ -48,4 +48,6 @@ def test_an_lr_that_is_no_number_is_printed_as_json(
     torch.save(state, "diverged.pth")
     assert main(["audit", "diverged.pth", "-m", "model.json", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert "broken-lr-ratios" in [finding["id"] for finding in found["findings"]]
+    assert isinstance(lr, str) or "broken-lr-ratios" in [finding["id"] for finding in found["findings"]]
+    main(["infer", "diverged.pth", "-m", "model.json"])
+    assert "Traceback" not in capsys.readouterr().err
