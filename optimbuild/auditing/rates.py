@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,12 @@ def number(value: Any) -> float | None:
     (0.5, None)
     """
     plain = plain_option(value)
-    return float(plain) if isinstance(plain, (int, float)) and not isinstance(plain, bool) else None
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)):
+        return None
+    try:
+        return float(plain)
+    except OverflowError:
+        return math.inf
 
 
 def same(ratios: Sequence[float]) -> bool:

@@ -53,7 +53,7 @@ class SettingReader:
         """
         raw = {key: plain_value(value) for key, value in group.entries.items() if is_option(key)}
         if lr is not None:
-            raw["lr"] = lr
+            raw["lr"] = plain_value(lr)
         about_plan = () if planned is None else (planned.group, repr(planned.options))
         key = repr((group.kind.name, id(group.stepper), sorted(raw.items()), about_plan))
         if key not in self._known:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from optimbuild.auditing.infer.target import Rule, Target
+from optimbuild.auditing.rates import number
 from optimbuild.model.depths.internimage_levels import blocks_of_levels
 from optimbuild.rules.dcn_lr import KEYWORDS
 from optimbuild.rules.no_decay import NEW
@@ -65,8 +66,8 @@ def rates(target: Target) -> Iterator[list[Rule]]:
 
 def _ratios(target: Target) -> list[float]:
     """Return the likely ratios of layer-wise LR decay: of neighbouring LRs, as short as exactness allows."""
-    tops = {name: max([float(row.get("lr") or 0.0) for row in target.of(name)]) for name in target.optimizers}
-    parts = [float(row.get("lr") or 0.0) / (tops[str(row["optimizer"])] or 1.0) for row in target.options.values()]
+    tops = {name: max([number(row.get("lr")) or 0.0 for row in target.of(name)]) for name in target.optimizers}
+    parts = [(number(row.get("lr")) or 0.0) / (tops[str(row["optimizer"])] or 1.0) for row in target.options.values()]
     known = sorted({float(f"{part:.9g}") for part in parts if part}, reverse=True)
     quotients = [low / high for high, low in pairwise(known)]
     roots = [part ** (1 / power) for part in known[1:] for power in (1, 2, 3)]
@@ -87,6 +88,7 @@ def _dcn_factors(target: Target) -> Iterator[float]:
     found: Counter[float] = Counter()
     options = list(target.options.items())
     for (_, before), (name, after) in pairwise(options):
-        if any(keyword in name for keyword in KEYWORDS) and before.get("lr") and after.get("lr"):
-            found[round(after["lr"] / before["lr"], 6)] += 1
+        low, high = number(after.get("lr")), number(before.get("lr"))
+        if any(keyword in name for keyword in KEYWORDS) and low and high:
+            found[round(low / high, 6)] += 1
     yield from [factor for factor, _ in found.most_common(2) if not math.isclose(factor, 1.0)]
