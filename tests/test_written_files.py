@@ -20,7 +20,7 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
         if content is not None:
             path.write_bytes(content)
         if refused:
-            with pytest.raises(OptimBuildError, match=r"notes\.txt' exists and is no picture, so it is not replaced\."):
+            with pytest.raises(OptimBuildError, match=r"exists and is no picture, so it is not replaced\."):
                 refuse_other_file(str(path), "picture", is_ours)
         else:
             refuse_other_file(str(path), "picture", is_ours)
