@@ -137,5 +137,5 @@ def apply_to_model(plan: Plan, surveyed: Surveyed) -> None:
         surveyed: The module.
     """
     freeze(plan, surveyed)
-    if plan.kept_statistics or any(isinstance(module, KeptStatistics) for _, module in surveyed.walked):
+    if plan.kept_statistics or KeptStatistics in {type(module) for _, module in surveyed.walked}:
         keep_statistics(surveyed.modules, plan.kept_statistics)

@@ -31,5 +31,11 @@ def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str
             yield prefix[:-1], module
         elif module._modules:
             children = [(key, child) for key, child in module._modules.items() if child is not None]
-            if all(next(child.parameters(), None) is None for _, child in children):
+            if not any(_has_parameters(child) for _, child in children):
                 yield from ((f"{prefix}{key}", child) for key, child in children)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    """Say whether a module, or one inside it, has a parameter; the first look spares most the slow ``parameters()``."""
+    own = any(tensor is not None for tensor in module._parameters.values())
+    return own or next(module.parameters(), None) is not None

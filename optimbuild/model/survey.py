@@ -195,8 +195,9 @@ def _param(
     flattened: Mapping[int, Sequence[int]],
 ) -> ParamInfo:
     """Return a parameter without its aliases; of those that are alike in a model, all but the name is made once."""
+    noted = tensor.__dict__  # nearly always empty
     try:
-        shape = tuple(full_shape(tensor, flattened))
+        shape = tuple(full_shape(tensor, flattened) if noted else tensor.shape)
     except RuntimeError:
         raise ModelError(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
@@ -219,7 +220,7 @@ def _param(
             container,
         )
     made = ParamInfo._make((name, *rest))
-    return made._replace(marks=marks_of(tensor)) if tensor.__dict__ else made
+    return made._replace(marks=marks_of(tensor)) if noted else made
 
 
 def _unfused(

@@ -77,15 +77,19 @@ def place_of(names: Sequence[str]) -> str:
 
 def _places(groups: Sequence[Group]) -> list[str]:
     """Return where the parameters of each group are, without the modules that all of them are in."""
-    names = sorted(chain.from_iterable([group.params for group in groups])) or [""]
-    shared = _module_of(names[0], names[-1])
-    modules = [_module_of(min(group.params), max(group.params)) if len(group.params) > 1 else "" for group in groups]
+    ends = [(min(group.params, default=""), max(group.params, default="")) for group in groups]
+    lows, highs = [low for low, _ in ends if low], [high for _, high in ends]
+    shared = _module_of(min(lows, default=""), max(highs, default=""))
+    modules = [_module_of(*pair) if len(group.params) > 1 else "" for group, pair in zip(groups, ends, strict=True)]
     own = [
         _children(group.params, module) if module == shared or _counts(group.params, module) else []
         for group, module in zip(groups, modules, strict=True)
     ]
     counted = {module for module, children in zip(modules, own, strict=True) if children and _are_numbers(children)}
-    every = _all_children(names, {shared, *counted})
+    every = _all_children(groups, counted - {shared})
+    every[shared] = set(_children(lows, shared))  # a group below is in one child
+    for module, children in zip(modules, own, strict=True):
+        every[shared].update(children if module == shared else ())
     if shared and any(map(str.isdecimal, every[shared])):
         shared = shared.rpartition(".")[0]  # a number says nothing without the module that it is in
     start = _start(shared)
@@ -128,13 +132,9 @@ def _children(names: Iterable[str], module: str) -> list[str]:
     return list(dict.fromkeys([name[length:].partition(".")[0] for name in names]))
 
 
-def _all_children(names: Sequence[str], modules: Collection[str]) -> dict[str, set[str]]:
-    """Return the children of some modules.
-
-    Args:
-        names: The parameters of all groups, sorted, so that those of a module are beside each other.
-        modules: The modules.
-    """
+def _all_children(groups: Sequence[Group], modules: Collection[str]) -> dict[str, set[str]]:
+    """Return the children of some modules that have parameters of any group."""
+    names = sorted(chain.from_iterable([group.params for group in groups])) if modules else []
     found = {}
     for module in modules:
         start = _start(module)

@@ -61,6 +61,8 @@ def _order(settings: Sequence[Setting], fold: Fold, rules: Sequence[Applied]) ->
     Nothing is returned where no rule asks for an order. Of several settings in a group of one name the first counts.
     """
     asked = {name: (i, edit) for i, rule in enumerate(rules) for name, edit in rule.edits.groups.items()}
+    if not asked:
+        return []
     first = {setting.group: index for index, setting in reversed(list(enumerate(settings)))}
     ordered = [
         (first[name], settings[first[name]]) if name in first else (None, fold.setting(True, [wanted]))
@@ -68,7 +70,7 @@ def _order(settings: Sequence[Setting], fold: Fold, rules: Sequence[Applied]) ->
     ]
     placed = {index for index, _ in ordered}
     rest = [(index, setting) for index, setting in enumerate(settings) if index not in placed]
-    return [*ordered, *rest] if asked else []
+    return [*ordered, *rest]
 
 
 def split_groups(settings: Sequence[Setting]) -> list[str]:
