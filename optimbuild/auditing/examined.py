@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from optimbuild.auditing.finding import Answer
+from optimbuild.auditing.finding import Answer, registering
 from optimbuild.auditing.found import Found, FoundGroup
 from optimbuild.messages import counted
 from optimbuild.plan.plan import Plan
@@ -36,18 +36,8 @@ FINDINGS: dict[str, Find] = {}
 """By id what finds it, in the order of a report."""
 
 
-def finding(id_: str) -> Callable[[Find], Find]:
-    """Register a function that finds something.
-
-    Args:
-        id_: The id, in words with hyphens; ``docs/audit.md`` has a section under it.
-    """
-
-    def register(find: Find) -> Find:
-        FINDINGS[id_] = find
-        return find
-
-    return register
+finding = registering(FINDINGS)
+"""Registers a function that finds something in groups, by its id."""
 
 
 def places(groups: Sequence[FoundGroup]) -> str:

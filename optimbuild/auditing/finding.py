@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from optimbuild.errors import UnknownNameError
 from optimbuild.messages import listing, shown, suggest
+
+T = TypeVar("T")
 
 PAGE = "audit.md"
 """The page of the docs that has a section for each finding, under its id."""
@@ -50,6 +52,25 @@ class Finding:
 
 Answer = tuple[str, Sequence[str]]
 """A message, and the names that it is about."""
+
+
+def registering(findings: dict[str, T]) -> Callable[[str], Callable[[T], T]]:
+    """Return the decorator that registers a function which finds something.
+
+    It takes the id of what is found, in words with hyphens; ``docs/audit.md`` has a section under it.
+
+    Args:
+        findings: The functions by id, in the order of a report.
+    """
+
+    def finding(id_: str) -> Callable[[T], T]:
+        def register(find: T) -> T:
+            findings[id_] = find
+            return find
+
+        return register
+
+    return finding
 
 
 def refuse_unknown(ids: Iterable[str], known: Collection[str]) -> None:

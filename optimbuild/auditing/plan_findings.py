@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from optimbuild.auditing.finding import Answer, Finding
+from optimbuild.auditing.finding import Answer, Finding, registering
 from optimbuild.messages import counted, listing
 from optimbuild.model.conventions import causes_not_to_decay, hinted_not_to_decay
 from optimbuild.model.marks import OPTIONS
@@ -62,18 +62,8 @@ PLAN_FINDINGS: dict[str, PlanFind] = {}
 """By id what finds it, in the order of a report."""
 
 
-def plan_finding(id_: str) -> Callable[[PlanFind], PlanFind]:
-    """Register a function that finds something in a plan.
-
-    Args:
-        id_: The id, in words with hyphens; ``docs/audit.md`` has a section under it.
-    """
-
-    def register(find: PlanFind) -> PlanFind:
-        PLAN_FINDINGS[id_] = find
-        return find
-
-    return register
+plan_finding = registering(PLAN_FINDINGS)
+"""Registers a function that finds something in a plan, by its id."""
 
 
 def plan_findings(plan: Plan) -> list[Finding]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from optimbuild.build.construct import construct_optimizer
 from optimbuild.build.freezing import freeze
-from optimbuild.build.kept_statistics import KeptStatistics, keep_statistics
+from optimbuild.build.kept_statistics import keep_statistics
 from optimbuild.build.part import restricted
 from optimbuild.build.torch_groups import parameter_groups
 from optimbuild.build.watch import watch_of
@@ -137,5 +137,4 @@ def apply_to_model(plan: Plan, surveyed: Surveyed) -> None:
         surveyed: The module.
     """
     freeze(plan, surveyed)
-    if plan.kept_statistics or KeptStatistics in {type(module) for _, module in surveyed.walked}:
-        keep_statistics(surveyed.modules, plan.kept_statistics)
+    keep_statistics(surveyed, plan.kept_statistics)

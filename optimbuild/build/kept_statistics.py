@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from optimbuild.messages import listing, warn
+from optimbuild.model.survey import Surveyed
 from optimbuild.model.walk import unwrapped
 
 CHILD = "kept_statistics"
@@ -40,13 +41,16 @@ class KeptStatistics(nn.Module):
         return self
 
 
-def keep_statistics(modules: Mapping[str, nn.Module], names: Iterable[str]) -> None:
+def keep_statistics(surveyed: Surveyed, names: Sequence[str]) -> None:
     """Keep the running statistics of some norms. Norms that only an earlier build kept are released.
 
     Args:
-        modules: All modules of a model by canonical name, that of the model itself is empty.
+        surveyed: The model.
         names: The names of the norms; those that are not in the model are left out.
     """
+    if not names and KeptStatistics not in {type(module) for _, module in surveyed.walked}:
+        return
+    modules = surveyed.modules
     kept = {id(modules[name]): name for name in names if name in modules}
     for name, child in modules.items():
         if not isinstance(child, KeptStatistics):

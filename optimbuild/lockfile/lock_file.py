@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import yaml
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from optimbuild import __version__
@@ -135,9 +138,7 @@ def _text(path: str) -> str:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no {where} here. `optimbuild check CONFIG --model MODEL --update` writes one with an entry"
-        ) from None
+        raise ConfigError(f"there is no lock file {shown(path)}") from None
     except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         raise ConfigError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_BYTES:
@@ -210,18 +211,18 @@ def write_lock(path: str, lock: LockFile) -> bool:
 
 @contextmanager
 def no_other_update(path: str) -> Iterator[None]:
-    """Wait until no other update writes a lock file of this folder; Windows has no locks of folders, and goes on.
+    """Wait until no other update of this user on this machine writes a lock file.
+
+    What is locked is a file in the directory for temporary ones, so that a repository holds nothing but its lock file.
 
     Args:
         path: The lock file.
     """
+    about = os.fsencode(f"{os.path.realpath(path)}\0{os.path.expanduser('~')}")
+    name = f"optimbuild-{hashlib.sha256(about).hexdigest()[:16]}.lock"
     with ExitStack() as held:
-        with suppress(ImportError, OSError):  # an OSError is told by the writing itself, or is of a disk without locks
-            import fcntl
-
-            folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
-            held.callback(os.close, folder)
-            fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed, and the end of the process closes it
+        with suppress(OSError, NotImplementedError):  # no such directory, or a system without locks
+            held.enter_context(FileLock(os.path.join(tempfile.gettempdir(), name)))
         yield
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import accumulate
-from pathlib import Path
 
-from optimbuild.errors import OptimBuildError
 from optimbuild.lockfile.outcome import Checked, Outcome
-from optimbuild.messages import counted, shown
+from optimbuild.messages import counted
 from optimbuild.report.table import labelled, text_of
+from optimbuild.written_files import refuse_other_file, write_file
 
 START = "<!-- optimbuild check: "
 SOMETHING, NOTHING = f"{START}something to tell -->", f"{START}nothing to tell -->"
@@ -29,7 +27,7 @@ def check_markdown(checked: Checked) -> str:
     Args:
         checked: The outcomes.
     """
-    sections = [*map(_section, filter(_is_told, checked.outcomes)), *_gone(checked)]
+    sections = [*map(_section, checked.told), *_gone(checked)]
     text = f"{SOMETHING if sections else NOTHING}\n### Plans\n\n{_total(checked)}\n"
     for place, section in enumerate(sections):
         if len(text) + len(section) > LONGEST:
@@ -48,17 +46,13 @@ def write_markdown(path: str, checked: Checked) -> None:
     Raises:
         OptimBuildError: The file cannot be written, or is another one.
     """
-    try:
-        with suppress(FileNotFoundError), open(path, "rb") as file:
-            if (head := file.read(len(START))) and head != START.encode():
-                raise OptimBuildError(f"{shown(path)} exists and is no result of a check, so it is not replaced")
-        Path(path).write_text(check_markdown(checked), "utf-8")
-    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
-        raise OptimBuildError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
+    refuse_other_file(path, "result of a check", _is_result)
+    write_file(path, check_markdown(checked).encode())
 
 
-def _is_told(outcome: Outcome) -> bool:
-    return bool(outcome.problems or outcome.changes or outcome.is_new)
+def _is_result(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(START)) == START.encode()
 
 
 def _total(checked: Checked) -> str:

@@ -104,6 +104,11 @@ class Checked:
     gone: tuple[Entry, ...] = ()
 
     @property
+    def told(self) -> list[Outcome]:
+        """The outcomes that people are told of: those with a problem or a change, and new ones."""
+        return [outcome for outcome in self.outcomes if outcome.problems or outcome.changes or outcome.is_new]
+
+    @property
     def wrong(self) -> list[Outcome]:
         """The outcomes with a problem."""
         return [outcome for outcome in self.outcomes if outcome.problems]

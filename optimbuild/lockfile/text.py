@@ -17,8 +17,7 @@ def check_lines(checked: Checked, *, width: int = WIDTH) -> list[Line]:
         checked: The outcomes.
         width: The width to fill, in characters.
     """
-    told = [outcome for outcome in checked.outcomes if outcome.problems or outcome.changes or outcome.is_new]
-    lines = [line for outcome in told for line in _block(outcome, width)]
+    lines = [line for outcome in checked.told for line in _block(outcome, width)]
     lines += [line for entry in checked.gone for line in [(f"{entry.target}", "bold"), ("  gone", ""), ("", "")]]
     return [*lines, (checked.total, "")]
 

@@ -24,8 +24,8 @@ def named_outputs(modules: Sequence[tuple[str, nn.Module]], names: Mapping[int, 
     """
     found: dict[str, str] = {}
     naming = {cls: methods for cls in {type(module) for _, module in modules} if (methods := _methods(cast(Any, cls)))}
-    for module in [module for _, module in modules if type(module) in naming] if naming else ():
-        for method in naming[type(module)]:
+    for _, module in modules if naming else ():
+        for method in naming.get(type(module), ()):
             for layer in _answer(module, method):
                 found |= {names[id(tensor)]: f"{method}()" for tensor in layer.parameters() if id(tensor) in names}
     return found

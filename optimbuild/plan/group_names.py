@@ -82,7 +82,7 @@ def _places(groups: Sequence[Group]) -> list[str]:
     shared = _module_of(min(lows, default=""), max(highs, default=""))
     modules = [_module_of(*pair) if len(group.params) > 1 else "" for group, pair in zip(groups, ends, strict=True)]
     own = [
-        _children(group.params, module) if module == shared or _counts(group.params, module) else []
+        _children(group.params, module) if module == shared or _may_be_numbered(group.params, module) else []
         for group, module in zip(groups, modules, strict=True)
     ]
     counted = {module for module, children in zip(modules, own, strict=True) if children and _are_numbers(children)}
@@ -143,7 +143,7 @@ def _all_children(groups: Sequence[Group], modules: Collection[str]) -> dict[str
     return found
 
 
-def _counts(names: Sequence[str], module: str) -> bool:
+def _may_be_numbered(names: Sequence[str], module: str) -> bool:
     """Say whether the first of some parameters is in a child of a module whose name begins with a digit."""
     return names[0][len(module) + 1 : len(module) + 2].isdecimal() if names and module else False
 

@@ -252,6 +252,22 @@ def zero_for_the_backbone() -> Made:
     return adamw([*others, {**first, "lr": 0.0}]), model
 
 
+@fault("impossible-lr")
+def a_schedule_that_divided_by_zero() -> Made:
+    model = Net()
+    optimizer = adamw(split(model))
+    optimizer.param_groups[0]["lr"] = float("nan")
+    return optimizer, model
+
+
+@fault("impossible-lr")
+def a_schedule_that_went_below_zero() -> Made:
+    model = Net()
+    optimizer = adamw(split(model))
+    optimizer.param_groups[1]["lr"] = -1e-6
+    return optimizer, model
+
+
 @fault("lr-zero")
 def zero_by_a_tensor() -> Made:
     model = nn.Linear(4, 4)

@@ -48,6 +48,6 @@ def test_an_lr_that_is_no_finite_number_is_audited(
     torch.save(state, "diverged.pth")
     assert main(["audit", "diverged.pth", "-m", "model.json", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert isinstance(lr, str) or "broken-lr-ratios" in [finding["id"] for finding in found["findings"]]
+    assert isinstance(lr, str) or "impossible-lr" in [finding["id"] for finding in found["findings"]]
     main(["infer", "diverged.pth", "-m", "model.json"])
     assert "Traceback" not in capsys.readouterr().err

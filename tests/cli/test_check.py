@@ -236,8 +236,8 @@ def test_an_entry_that_cannot_be_planned_does_not_hide_others(locked: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "there is no plans.lock here. `optimbuild check CONFIG --model MODEL --update` writes one"),
-        (["--lock", "other.lock"], "there is no other.lock here"),
+        ([], "there is no lock file 'plans.lock'. `optimbuild check CONFIG --model MODEL --update` writes one"),
+        (["--lock", "other.lock"], "there is no lock file 'other.lock'. `optimbuild"),
         (["-m", "m.json"], "--model is about CONFIG, which is not given"),
         (["--set", "a=b"], "--set is about CONFIG"),
         (["a.yaml", "-m", "m.json", "--expect", "xyz"], "--expect takes a fingerprint, or its first 12 characters"),

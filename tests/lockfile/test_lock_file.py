@@ -174,7 +174,7 @@ def test_a_damaged_file_is_refused_with_its_place(path: str, text: str, words: s
     [
         ("binary", "not text"),
         ("large", "^[^ ]*large is too large: a lock file has"),
-        ("missing", "--update` writes one"),
+        ("missing", "there is no lock file"),
         (".", "directory"),
         ("a\0", "null"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from optimbuild.auditing.examined import Examined, finding, places
@@ -14,6 +15,24 @@ SEVERAL = 3
 
 SMALL = 0.01
 """Up to this part of the highest LR, one LR for all groups is where a warm-up starts."""
+
+
+@finding("impossible-lr")
+def impossible(examined: Examined) -> Iterator[Answer]:
+    """LRs that are no number, infinite or below 0: a step with one spoils the weights."""
+    by_rate: dict[str, list[FoundGroup]] = {}
+    for _, group in examined.numbered():
+        rate = number(group.entries.get("lr"))
+        if rate is not None and not _is_possible(rate):
+            by_rate.setdefault(f"{rate:.4g}", []).append(group)
+    for text, groups in by_rate.items():
+        positions = sorted({position for group in groups for position in group.positions})
+        told = f"the LR of {places(groups)} is {text}, and a step with it spoils the weights: look at the scheduler"
+        yield told, examined.found.names(positions)
+
+
+def _is_possible(rate: float) -> bool:
+    return math.isfinite(rate) and rate >= 0
 
 
 @finding("ignored-lr-scale")
@@ -62,6 +81,7 @@ def broken_ratios(examined: Examined) -> Iterator[Answer]:
         (group, now, meant)
         for i, group in examined.numbered()
         if (meant := _meant_rate(examined, i)) and (now := number(group.entries.get("lr")))
+        if _is_possible(now) and _is_possible(meant)
     ]
     parts = [now / meant for _, now, meant in pairs]
     if same(parts) or _is_rising([now for _, now, _ in pairs], [meant for *_, meant in pairs]):

@@ -127,11 +127,11 @@ def _locked(path: str, config: str | None, update: bool) -> LockFile:
     """
     from optimbuild.lockfile.lock_file import LockFile, read_lock
 
-    if config is not None and not os.path.lexists(os.path.realpath(path)):  # or a link to a file that is not yet
-        return LockFile()
-    locked = read_lock(path, merging=update)
+    exists = os.path.lexists(os.path.realpath(path))  # a link may be to a file that is not yet
+    locked = read_lock(path, merging=update) if exists else LockFile()
     if config is None and not locked.entries:
-        raise ConfigError(f"{printable(path)} has no entry. `optimbuild check CONFIG --model MODEL --update` adds one")
+        missing = f"{printable(path)} has no entry" if exists else f"there is no lock file {shown(path)}"
+        raise ConfigError(f"{missing}. `optimbuild check CONFIG --model MODEL --update` writes one")
     return locked
 
 
