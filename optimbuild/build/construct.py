@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from optimbuild.build.composite import CompositeOptimizer
-from optimbuild.build.torch_groups import class_defaults
+from optimbuild.build.torch_groups import constructor_options
 from optimbuild.checkpoint.built_optimizer import built_class
 from optimbuild.errors import ConfigError, OptimBuildError
 from optimbuild.messages import shown
-from optimbuild.plan.base_options import given_options, path_of
+from optimbuild.plan.base_options import path_of
 from optimbuild.plan.plan import Plan
 from optimbuild.plan.routing import calls_closure, closure_needed
 from optimbuild.registry import find_optimizer
@@ -95,9 +95,7 @@ def _checked(plan: Plan, kind: OptimizerType, construct: Callable[[], Any]) -> t
 
 def _common_options(plan: Plan, kind: OptimizerType, groups: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what the class of an optimizer is constructed with, beside its groups."""
-    computed = class_defaults(plan.spec, kind)
-    complete = kind.complete(given_options(plan.spec, kind)[0])
-    common = {key: value for key, value in complete.items() if key not in computed}
+    common, _ = constructor_options(plan.spec, kind)
     for switch in KERNELS:  # the constructor must know a switch that all groups share
         values = {group.get(switch) for group in groups}
         if len(values) == 1 and (value := values.pop()) is not None:

@@ -38,7 +38,7 @@ def parameter_groups(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) 
     pairs = zip(plan.members, plan.settings, strict=True)
     tensors = [list(map(tensor_at, members)) for members, setting in pairs if not setting.frozen]
     torch_chooses = plan.inventory.on_cpu and plan.spec.implementation == "auto"
-    defaults = {name: class_defaults(plan.spec, kind) for name, kind in kinds.items()}
+    defaults = {name: constructor_options(plan.spec, kind)[1] for name, kind in kinds.items()}
     found = []
     for group, its_tensors, name in zip(plan.groups, tensors, _names(plan, whole), strict=True):
         has_kernels = len(kinds[group.optimizer].implementations) > 1
@@ -48,30 +48,33 @@ def parameter_groups(plan: Plan, surveyed: Surveyed, whole: Plan | None = None) 
     return found
 
 
-def class_defaults(spec: Spec, kind: OptimizerType) -> dict[str, Any]:
-    """Return the options that the config leaves at the default of the optimizer's class; the constructor sets them.
+def constructor_options(spec: Spec, kind: OptimizerType) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the base options that an optimizer's class is given, and those that are left to it.
 
-    An option that was given as None counts as left out, and None stands for a default that a config cannot say. An
-    option that differs from the class's default is not left out: a schema or a registration gave it.
+    Left are those that the config leaves at the default of the class; its constructor sets them. An option that was
+    given as None counts as left out, and None stands for a default that a config cannot say. An option that differs
+    from the class's default is not left out: a schema or a registration gave it.
 
     Args:
         spec: The canonical config.
         kind: The optimizer.
 
     >>> spec = Spec.of({"optimizer": {"type": "LBFGS", "lr": 0.1, "max_iter": 10}})
-    >>> class_defaults(spec, find_optimizer("LBFGS"))["max_eval"] is None
-    True
+    >>> given, left = constructor_options(spec, find_optimizer("LBFGS"))
+    >>> given["max_iter"], left["max_eval"] is None
+    (10, True)
     """
     sources = given_options(spec, kind)
     complete = kind.complete(sources[0])
     declared = {name: plain_default(parameter) for name, parameter in parameters_of(kind.load()).items()}
     given = {name for name in (*kind.defaults, *kind.fixed) if complete.get(name) is not None}
     given |= {name for source in sources for name, value in source.items() if value is not None}
-    return {
+    left = {
         name: value
         for name, value in complete.items()
         if name not in given and name in declared and _same(value, declared[name])
     }
+    return {name: value for name, value in complete.items() if name not in left}, left
 
 
 def _same(value: object, other: object) -> bool:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 from torch import nn
 
 
-def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield modules without own parameters, by name: those that might have some, and those inside one that has.
+def bare_modules(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """Return modules without own parameters, by name: those that might have some, and those inside one that has.
 
     The first are norms without ``affine``. The others are children of a module that has parameters of its own, where
     no module inside it has any, such as an activation: they show that it is no leaf.
 
     Args:
-        modules: Modules that have places for parameters, each with what the names of its parameters begin with.
+        modules: Modules in pre-order, each with what the names of its parameters begin with.
 
     >>> block = nn.PReLU()
     >>> block.drop = nn.Dropout()
@@ -23,19 +23,22 @@ def bare_modules(modules: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str
     >>> [name for name, _ in bare_modules(walk(model))]
     ['0', '2.drop']
     """
-    for prefix, module in modules:
-        own = module._parameters
-        if not own:
+    found: list[tuple[str, nn.Module]] = []
+    following: str | None = None  # what the names of the next module that has own parameters begin with
+    for prefix, module in reversed(modules):
+        if not module._parameters:
             continue
-        if next(iter(own.values())) is None and all(tensor is None for tensor in own.values()):
-            yield prefix[:-1], module
-        elif module._modules:
-            children = [(key, child) for key, child in module._modules.items() if child is not None]
-            if not any(_has_parameters(child) for _, child in children):
-                yield from ((f"{prefix}{key}", child) for key, child in children)
+        if not _has_own(module):
+            found.append((prefix[:-1], module))
+            continue
+        if module._modules and (following is None or not following.startswith(prefix)):
+            inside = [(f"{prefix}{key}", child) for key, child in module._modules.items() if child is not None]
+            found += reversed(inside)
+        following = prefix
+    return found[::-1]
 
 
-def _has_parameters(module: nn.Module) -> bool:
-    """Say whether a module, or one inside it, has a parameter; the first look spares most the slow ``parameters()``."""
-    own = any(tensor is not None for tensor in module._parameters.values())
-    return own or next(module.parameters(), None) is not None
+def _has_own(module: nn.Module) -> bool:
+    """Say whether a module with places for parameters has one; the first mostly says so."""
+    own = module._parameters.values()
+    return next(iter(own)) is not None or any(tensor is not None for tensor in own)

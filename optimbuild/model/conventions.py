@@ -44,21 +44,21 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
     >>> reason_not_to_decay(ParamInfo("experts.up_bias", (8, 4), kinds=frozenset({"bias"})), {"other_biases"})
     ('other_biases', 'bias: by another name')
     """
+    kinds, dimensions = param.kinds, len(param.shape)
     is_bias = _is_bias(param.name)
     if param.aliases and "first_names" not in switches:
         is_bias = is_bias or any(map(_is_bias, param.aliases))
-    if "norm" in param.kinds and "norm" in switches:
+    if "norm" in kinds and "norm" in switches:
         return "norm", f"parameter of a normalization layer, {param.owner}"
     if is_bias and "bias" in switches:
         return "bias", "bias"
-    spares_scalars = "decay_scalars" not in switches
-    if len(param.shape) <= 1 and "one_dimensional" in switches and (param.shape or spares_scalars):
+    if dimensions <= 1 and "one_dimensional" in switches and (dimensions or "decay_scalars" not in switches):
         return "one_dimensional", "one-dimensional"
-    if "bias" in param.kinds and not is_bias and "other_biases" in switches:
+    if "bias" in kinds and not is_bias and "other_biases" in switches:
         return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
-    if not is_bias and "vectors" in switches and is_vector(param):
+    if dimensions > 1 and not is_bias and "vectors" in switches and is_vector(param):
         return "vectors", "vector: all dimensions but one have length 1"
-    if param.marks.get(marks.NO_DECAY) and "marks" in switches:
+    if param.marks and param.marks.get(marks.NO_DECAY) and "marks" in switches:
         return "marks", f"its mark {marks.NO_DECAY}"
     return None
 

@@ -107,7 +107,7 @@ def survey(model: nn.Module) -> Surveyed:
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"the model must be a torch.nn.Module, an Inventory or a path to one, not {shown(model)}")
-    modules = list(walk(model))
+    modules = walk(model)
     holders = [(prefix, module) for prefix, module in modules if module._parameters]
     flattened = shapes_before_fsdp([module for _, module in modules])
     names: dict[int, str] = {}  # by the id of a tensor
@@ -159,12 +159,12 @@ def _owners(
     A list or dictionary of parameters, and a parametrization, hold parameters for the module above them. For what a
     module itself holds the container is empty.
     """
-    contained = any(isinstance(module, _CONTAINERS) for _, module in holders)
-    by_prefix = dict(modules) if contained else {}
+    containers = {cls for cls in {type(module) for _, module in holders} if issubclass(cls, _CONTAINERS)}
+    by_prefix = dict(modules) if containers else {}
     found = []
     for prefix, module in holders:
         owner, container = module, ""
-        if contained and isinstance(module, _CONTAINERS):
+        if type(module) in containers:
             owner, container = _owner_above(prefix, module, by_prefix)
         cls: Any = type(owner)
         one_channel = _is_convolution(cls) and _is_depthwise(owner, flattened)
@@ -197,7 +197,7 @@ def _param(
     """Return a parameter without its aliases; of those that are alike in a model, all but the name is made once."""
     noted = tensor.__dict__  # nearly always empty
     try:
-        shape = tuple(full_shape(tensor, flattened) if noted else tensor.shape)
+        shape = tuple(full_shape(tensor, flattened)) if noted else tensor.shape
     except RuntimeError:
         raise ModelError(
             f"parameter {name!r} of a lazy {owner.name} has no shape yet: run the model once before you plan"
@@ -206,9 +206,9 @@ def _param(
     alike = (id(owner), container, role, shape, tensor.dtype, tensor.requires_grad)
     rest = known.get(alike)
     if rest is None:
-        kinds = kinds_of(role, owner.name, owner.bases, shape, owner.one_channel)
+        kinds = kinds_of(role, owner.name, owner.bases, tuple(shape), owner.one_channel)
         rest = known[alike] = (
-            shape,
+            tuple(shape),
             str(tensor.dtype).removeprefix("torch."),
             owner.name,
             owner.bases,
@@ -219,7 +219,7 @@ def _param(
             kinds.evidence,
             container,
         )
-    made = ParamInfo._make((name, *rest))
+    made: ParamInfo = tuple.__new__(ParamInfo, (name, *rest))  # half the time of the constructor
     return made._replace(marks=marks_of(tensor)) if noted else made
 
 
@@ -255,7 +255,7 @@ def fused_devices() -> frozenset[str]:
 def _sharded(params: Sequence[ParamInfo], tensors: Sequence[nn.Parameter]) -> frozenset[str]:
     """Return the names of the parameters that are DTensors; while nobody has imported their module, none is."""
     dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
-    if dtensor is None:
+    if dtensor is None or not any(issubclass(cls, dtensor) for cls in {type(tensor) for tensor in tensors}):
         return frozenset()
     return frozenset([param.name for param, tensor in zip(params, tensors, strict=True) if isinstance(tensor, dtensor)])
 
@@ -330,17 +330,16 @@ def _hints(root: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> Hints:
 
     A wrapper that passes on what the module inside answers (with ``__getattr__``, say) has no hooks: that module has.
     """
-    known = {id(module) for _, module in modules}
     classes: set[Any] = {type(module) for _, module in modules}
-    with_hooks = {cls: _has_hooks(cls) for cls in classes}
-    inner = {
-        prefix[:-1]: live
+    with_hooks = {cls for cls in classes if _has_hooks(cls)}
+    asked = [
+        (prefix[:-1], module)
         for prefix, module in modules
-        if prefix and (with_hooks[type(module)] or not module.__dict__.keys().isdisjoint(_HOOK_NAMES))
-        if (live := _live(module, prefix[:-1], known))
-    }
+        if prefix and (type(module) in with_hooks or not module.__dict__.keys().isdisjoint(_HOOK_NAMES))
+    ]
+    inner = {path: live for path, module in asked if (live := _live(module, path, modules))}
     found = {path: Hints(live=live, of=path) for path, live in inner.items()}
-    return Hints(live=_live(root, "the model", known), inner=found)
+    return Hints(live=_live(root, "the model", modules), inner=found)
 
 
 @lru_cache(maxsize=4096)
@@ -348,12 +347,12 @@ def _has_hooks(cls: Any) -> bool:
     return any(hook in vars(base) for base in cls.__mro__ for hook in _HOOK_NAMES)
 
 
-def _live(module: nn.Module, of: str, known: set[int]) -> dict[str, Callable[..., Any]]:
+def _live(module: nn.Module, of: str, modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Callable[..., Any]]:
     """Return the hooks that a module has."""
-    return {hook: method for hook in HOOKS if (method := _hook(module, hook, of, known)) is not None}
+    return {hook: method for hook in HOOKS if (method := _hook(module, hook, of, modules)) is not None}
 
 
-def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Callable[..., Any] | None:
+def _hook(module: nn.Module, name: str, of: str, modules: Sequence[tuple[str, nn.Module]]) -> Callable[..., Any] | None:
     """Return a hook of a module: its method, or what answers with the collection of names that is there instead.
 
     Anything else under that name is an error when it is asked, so that who does not ask it is not stopped.
@@ -365,7 +364,7 @@ def _hook(module: nn.Module, name: str, of: str, known: set[int]) -> Callable[..
             return _raising(f"{spelling} of {of} raised {type(error).__name__}: {shown(str(error), 200)}", error)
         if callable(found):
             bound_to = getattr(found, "__self__", module)
-            return found if bound_to is module or id(bound_to) not in known else None
+            return found if bound_to is module or not any(bound_to is other for _, other in modules) else None
         if isinstance(found, (set, frozenset, list, tuple)):
             return partial(_itself, found)
         if found is not None:

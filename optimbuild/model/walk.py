@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 from torch import nn
 
@@ -20,17 +19,20 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 def _inner(module: nn.Module) -> nn.Module | None:
     children = module._modules
+    if children.keys().isdisjoint(_INSIDE_WRAPPERS):
+        return None
     for key in WRAPPED:
         if key in children:
             return children[key]
-    return children.get("module") if "module" in children and isinstance(module, _DATA_PARALLEL) else None
+    return children.get("module") if isinstance(module, _DATA_PARALLEL) else None
 
 
 _DATA_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_INSIDE_WRAPPERS = frozenset((*WRAPPED, "module"))
 
 
-def walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module in pre-order, with what the canonical names of its parameters begin with.
+def walk(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return every module in pre-order, with what the canonical names of its parameters begin with.
 
     A shared module comes under each of its names, one that is inside itself only once, and a wrapper before what
     it wraps, under the same name.
@@ -44,7 +46,7 @@ def walk(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     except RecursionError:
         limit = sys.getrecursionlimit()
         raise ModelError(f"the model's modules are nested deeper than Python's recursion limit, {limit}") from None
-    yield from found
+    return found
 
 
 def _visit(prefix: str, module: nn.Module, found: list[tuple[str, nn.Module]], inside: set[int]) -> None:

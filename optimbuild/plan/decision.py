@@ -32,7 +32,7 @@ class Setting(NamedTuple):
         """The key by which settings are equal; 1, 1.0 and True differ."""
         options = self.options or {}
         keys = sorted(options)
-        values = [options[key] for key in keys]
+        values = list(map(options.__getitem__, keys))
         exact = [value if type(value) in _SCALARS else repr(value) for value in values]  # a list has no hash
         return (self.frozen, self.optimizer, self.group, *keys, *map(type, values), *exact)
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from optimbuild.model.param_info import modules_around
 from optimbuild.plan.decision import MEMBER, Group
 
 UNSAFE = re.compile(r"[^\w.-]+")
@@ -77,7 +78,7 @@ def place_of(names: Sequence[str]) -> str:
 
 def _places(groups: Sequence[Group]) -> list[str]:
     """Return where the parameters of each group are, without the modules that all of them are in."""
-    ends = [(min(group.params, default=""), max(group.params, default="")) for group in groups]
+    ends = [(min(group.params), max(group.params)) if group.params else ("", "") for group in groups]
     lows, highs = [low for low, _ in ends if low], [high for _, high in ends]
     shared = _module_of(min(lows, default=""), max(highs, default=""))
     modules = [_module_of(*pair) if len(group.params) > 1 else "" for group, pair in zip(groups, ends, strict=True)]
@@ -86,7 +87,7 @@ def _places(groups: Sequence[Group]) -> list[str]:
         for group, module in zip(groups, modules, strict=True)
     ]
     counted = {module for module, children in zip(modules, own, strict=True) if children and _are_numbers(children)}
-    every = _all_children(groups, counted - {shared})
+    every = _all_children(groups, modules, counted - {shared})
     every[shared] = set(_children(lows, shared))  # a group below is in one child
     for module, children in zip(modules, own, strict=True):
         every[shared].update(children if module == shared else ())
@@ -132,9 +133,19 @@ def _children(names: Iterable[str], module: str) -> list[str]:
     return list(dict.fromkeys([name[length:].partition(".")[0] for name in names]))
 
 
-def _all_children(groups: Sequence[Group], modules: Collection[str]) -> dict[str, set[str]]:
-    """Return the children of some modules that have parameters of any group."""
-    names = sorted(chain.from_iterable([group.params for group in groups])) if modules else []
+def _all_children(groups: Sequence[Group], places: Sequence[str], modules: Collection[str]) -> dict[str, set[str]]:
+    """Return the children of some modules that have parameters of any group.
+
+    Args:
+        groups: The groups.
+        places: For each group the module that has all of its parameters; one of them says what a module above has.
+        modules: The modules to look at.
+    """
+    above = {around for module in modules for around in modules_around(f"{module}.")}
+    looked_at = [
+        group.params if place in above else group.params[:1] for group, place in zip(groups, places, strict=True)
+    ]
+    names = sorted(chain.from_iterable(looked_at)) if modules else []
     found = {}
     for module in modules:
         start = _start(module)

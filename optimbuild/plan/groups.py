@@ -41,8 +41,8 @@ def merged_settings(
     chosen: dict[tuple[Any, ...], int] = {}
     settings: list[Setting] = []
     for row in dict.fromkeys(rows):
-        wanted = [table[number] for table, number in zip(tables, row[1:], strict=True)]
-        setting = fold.setting(row[0], [(i, edit) for i, edit in enumerate(wanted) if edit is not None])
+        edits = [(i, edit) for i, number in enumerate(row[1:]) if (edit := tables[i][number]) is not None]
+        setting = fold.setting(row[0], edits)
         index = index_of.setdefault(setting.key, len(settings))
         if index == len(settings):
             settings.append(setting)
