@@ -219,8 +219,9 @@ class Plan:
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
+        shapes = {shape: str(shape) for shape in {param.shape for param in self.inventory}}  # few different ones
         pairs = zip(self.inventory, self.chosen, strict=True)
-        lines = [f"{param.name}\0{param.shape}\0{setting}\n" for param, setting in pairs]
+        lines = [f"{param.name}\0{shapes[param.shape]}\0{setting}\n" for param, setting in pairs]
         lines += [f"statistics of {module} are kept\n" for module in self.kept_statistics]
         digest.update("".join(lines).encode())
         return digest.hexdigest()

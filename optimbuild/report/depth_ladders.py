@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 Pair = tuple[float, float]
@@ -27,10 +28,12 @@ def step_ratios(neighbours: Collection[Pair], others: Iterable[float] = ()) -> l
     return [ratio for ratio, count in found.most_common() if count + more[ratio] > 1]
 
 
+@lru_cache(maxsize=4096)
 def _ratio(pair: Pair) -> float:
     return float(f"{pair[0] / pair[1]:.9g}")
 
 
+@lru_cache(maxsize=4096)
 def rung_of(lr: float, ratio: float, other: float) -> float:
     """Return where a learning rate is between two steps of the ladder that another one is on, from 0 to 1.
 
@@ -46,6 +49,9 @@ def longest_monotone(values: Sequence[float]) -> set[int]:
     >>> sorted(longest_monotone([1, 2, 0, 3, 3])), sorted(longest_monotone([1, 2, 3, 2, 4]))
     ([0, 1, 3, 4], [0, 1, 2, 4])
     """
+    ordered = sorted(values)
+    if ordered in (values, values[::-1]):  # nearly always
+        return set(range(len(values)))
     negative = [-value for value in values]
     found: list[list[int]] = [
         _longest_rising(some, place) for place in (bisect_left, bisect_right) for some in (values, negative)

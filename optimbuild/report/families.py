@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -110,25 +110,42 @@ class Families:
         names: The parameters' names, in model order.
         aliases: The other names of some of them.
 
+    Attributes:
+        family_at: For each position in model order the family of the name.
+        indices_at: For each position the numbers of the name.
+        positions: For each name its position.
+        twins: The places of aliases, by the family and the numbers of the name.
+
     >>> families = Families(["blocks.0.norm", "blocks.1.norm", "head"])
-    >>> family, indices, position = families.places["blocks.1.norm"]
+    >>> family, indices, position = families.place("blocks.1.norm")
     >>> [branch.numbered for branch in family.path()], indices, position, family.total()
     ([False, True, False], (1,), 1, 2)
     """
 
-    def __init__(self, names: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
         self.root = Family(None, "", False)
         self._modules: dict[str, tuple[Family, Indices]] = {"": (self.root, ())}
         self._module, self._inner = "", self._modules[""]
-        self.places: dict[str, Place] = {}
+        self.family_at: list[Family] = []
+        self.indices_at: list[Indices] = []
+        for name in names:
+            family, indices = self._added(name)
+            self.family_at.append(family)
+            self.indices_at.append(indices)
+        self.positions = {name: position for position, name in enumerate(names)}
         self.twins: dict[Family, dict[Indices, list[Place]]] = {}
-        """The places of aliases, by the family and the numbers of the name."""
-        for position, name in enumerate(names):
-            self.places[name] = self._added(name, position)
         for name, others in (aliases or {}).items():
-            family, indices, position = self.places[name]
+            family, indices, position = self.place(name)
             found = self.twins.setdefault(family, {}).setdefault(indices, [])
-            found += [self._added(other, position) for other in others]
+            found += [(*self._added(other), position) for other in others]
+
+    def __len__(self) -> int:
+        return len(self.family_at)
+
+    def place(self, name: str) -> Place:
+        """Return where a name is."""
+        position = self.positions[name]
+        return self.family_at[position], self.indices_at[position], position
 
     @cached_property
     def by_segment(self) -> Mapping[str, Sequence[Family]]:
@@ -139,18 +156,26 @@ class Families:
                 found.setdefault(family.segment, []).append(family)
         return found
 
-    def _added(self, name: str, position: int) -> Place:
+    def _added(self, name: str) -> tuple[Family, Indices]:
+        """Add a name, and return its family and its numbers."""
         module, _, segment = f".{name}".rpartition(".")
         if module != self._module:  # the names of a module mostly come together, and most modules have few
-            above, _, own = module.rpartition(".")
-            self._module, self._inner = module, _inside(*self._known(above), own) if module else (self.root, ())
+            self._module, self._inner = module, self._inside_of(module)
         family, indices = self._inner
         found = family.below.get(segment)  # nearly always
         if found is None:
             found, indices = _inside(family, indices, segment)
-        family = found
-        family.members.append(indices)
-        return family, indices, position
+        found.members.append(indices)
+        return found, indices
+
+    def _inside_of(self, module: str) -> tuple[Family, Indices]:
+        """Return the family and the numbers of a module; the modules around it are remembered."""
+        if not module:
+            return self.root, ()
+        above, _, segment = module.rpartition(".")
+        family, indices = self._modules.get(above) or self._known(above)
+        found = family.below.get(segment)
+        return (found, indices) if found is not None else _inside(family, indices, segment)
 
     def _known(self, module: str) -> tuple[Family, Indices]:
         """Return the family and the numbers of a module, which is remembered with the modules around it."""

@@ -82,7 +82,7 @@ def _part(row: Row, change: Change, families: Families) -> Row:
     """Return the part of a row that one change is."""
     part, positions = Row([]), set(row.positions)
     for name in change.params:
-        family, indices, position = families.places[name]
+        family, indices, position = families.place(name)
         if position in positions:
             part.add(family, [(indices, 0, position)])
     return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from optimbuild.report.depth_ladders import bars
@@ -116,5 +117,6 @@ class _Folded:
 
     def _elements(self) -> list[int]:
         inventory = self.plan.inventory
-        rows = [sum([inventory.params[position].numel for position in row.positions]) for row in self.rows]
-        return [*rows, *[sum([inventory[name].numel for name in self.plan.frozen])] * len(self.frozen)]
+        sizes = list(map(math.prod, [param.shape for param in inventory.params]))
+        positions = [row.positions for row in self.rows] + [inventory.positions(self.plan.frozen)] * len(self.frozen)
+        return [sum(map(sizes.__getitem__, found)) for found in positions]

@@ -87,14 +87,25 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list
         kinds.setdefault(_kind(group), []).append(index)
     rows: list[Row] = []
     for members in kinds.values():
+        if len(members) == 1:
+            rows.append(_unfolded(members[0], groups[members[0]].params, families))
+            continue
         points: dict[Family, Points] = {}
         for index in members:
-            for name in groups[index].params:
-                family, indices, position = families.places[name]
-                points.setdefault(family, []).append((indices, index, position))
+            for position in map(families.positions.__getitem__, groups[index].params):
+                point = families.indices_at[position], index, position
+                points.setdefault(families.family_at[position], []).append(point)
         rows += _Fold({index: lr_of(groups[index]) for index in members}, whole).rows(points)
         rows += [Row([index]) for index in members if not groups[index].params]
-    return sorted(rows, key=lambda row: min(row.positions, default=len(families.places)))
+    return sorted(rows, key=lambda row: min(row.positions, default=len(families)))
+
+
+def _unfolded(group: int, names: Sequence[str], families: Families) -> Row:
+    """Return the row of a group that no other one resembles."""
+    row = Row([group], positions=[families.positions[name] for name in names])
+    for position in row.positions:
+        row.parts.setdefault(families.family_at[position], []).append(families.indices_at[position])
+    return row
 
 
 def lr_of(group: GroupView) -> float:
@@ -124,11 +135,9 @@ class _Fold:
 
     def rows(self, points: Mapping[Family, Points]) -> list[Row]:
         """Return the rows of parameters: those of ladders, and one for each group of the others."""
-        ratios: Sequence[float] = ()
-        if len(self.lrs) > 1:
-            for found in points.values():
-                found.sort()
-            ratios = step_ratios(self._neighbours(points.values()), set(self.lrs.values()))
+        for found in points.values():
+            found.sort()
+        ratios = step_ratios(self._neighbours(points.values()), set(self.lrs.values()))
         for family, found in points.items():
             self._fold(family, found, ratios)
         single: dict[int, Row] = {}

@@ -73,7 +73,7 @@ class NamePatterns:
         """Return the patterns for some of all names, at least one."""
         parts: dict[Family, list[Indices]] = {}
         for name in names:
-            family, indices, _ = self.families.places[name]
+            family, indices, _ = self.families.place(name)
             parts.setdefault(family, []).append(indices)
         return Covered(self.families, parts)
 
@@ -92,7 +92,7 @@ class Covered:
         if self.total == 1:
             stem = len(next(iter(parts)).path())  # the name itself, and not a module that has nothing else
         self._more = cover(families, parts, stem)
-        if self.total == len(families.places) and all(family.segment for family in families.root.below.values()):
+        if self.total == len(families) and all(family.segment for family in families.root.below.values()):
             self._more = iter([(("**",), self.total)])
         self._found: list[tuple[Path, int]] = []
 

@@ -34,7 +34,7 @@ def boxes(family: Family, members: Sequence[Indices]) -> list[tuple[Box, int]]:
 
     >>> from optimbuild.report.families import Families
     >>> names = [f"levels.{i}.blocks.{j}.w" for i in (0, 1) for j in range(3 + 3 * i)]
-    >>> family = Families(names).places[names[0]][0]
+    >>> family = Families(names).place(names[0])[0]
     >>> [[runs_text(runs) for runs in box] for box, _ in boxes(family, family.members)]
     [['{0..1}', '{0..5}']]
     >>> [[runs_text(runs) for runs in box] for box, _ in boxes(family, [(0, 0), (0, 2), (1, 0), (1, 2), (1, 3)])]

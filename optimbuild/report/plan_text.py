@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from optimbuild.errors import OptimBuildError
 from optimbuild.messages import counted, listing, shown, suggest
 from optimbuild.report.folded_table import folded_lines
@@ -90,8 +92,8 @@ def _end(plan: PlanView, width: int, warnings: bool) -> list[Line]:
 
 def _heading(plan: PlanView, width: int) -> list[Line]:
     params, frozen = plan.inventory.params, set(plan.frozen)
-    total = sum(param.numel for param in params)
-    frozen_total = sum(param.numel for param in params if param.name in frozen)
+    total = sum(map(math.prod, [param.shape for param in params]))
+    frozen_total = sum([param.numel for param in params if param.name in frozen]) if frozen else 0
     kept = plan.kept_statistics
     pairs = [
         (
