@@ -89,8 +89,9 @@ class ReportTable {
       scrollY: "min(60vh, 40rem)", scrollCollapse: true,
       scroller: {rowHeight: ROW_HEIGHT, displayBuffer: 5},
       layout: {topStart: null, topEnd: null, bottomStart: null, bottomEnd: null},
+      typeDetect: false, // it would look at every cell, and we sort ourselves
       columns: [...columns.map(({title, number}) => ({title: escaped(title), data: null, defaultContent: "", className: number ? "number" : "",
-        orderSequence: ["asc", "desc", ""]})), {title: "place", data: "place", visible: false}],
+        orderSequence: ["asc", "desc", ""]})), {title: "place", data: "place", visible: false, type: "num"}],
       createdRow: (row, {node}) => this.fill(row, node),
       drawCallback: () => setTimeout(() => this.refocus()), // when Scroller has put the rows in their place
     });
