@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
@@ -189,8 +190,15 @@ def write_lock(path: str, lock: LockFile) -> bool:
         lock: What to write.
 
     Raises:
-        ConfigError: It cannot be written, or a path in it is one of this machine only.
+        ConfigError: It cannot be written, a path in it is one of this machine only, or it is in a directory above the
+            current one, where the same command would look for other files.
     """
+    home = os.path.dirname(os.path.realpath(path))
+    if home in map(str, Path(os.path.realpath(os.curdir)).parents):
+        raise ConfigError(
+            f"{printable(path)} is above the current directory, and the paths in it are relative to where the command "
+            f"runs. Run it in {shown(home)}"
+        )
     for entry in lock.entries:
         if outside := entry.target.outside:
             raise ConfigError(

@@ -176,6 +176,10 @@ class PlanView(Protocol):
         """The parameter groups."""
 
     @property
+    def group_names(self) -> Sequence[str]:
+        """A short name for each group, by which loggers know it."""
+
+    @property
     def frozen(self) -> Sequence[str]:
         """The names of the frozen parameters."""
 

@@ -41,6 +41,17 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "plans.lock")
 
 
+def test_a_lock_file_above_the_current_directory_is_not_written(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Path(path).parent / "sub"
+    below.mkdir()
+    before = Path(path).read_bytes()
+    monkeypatch.chdir(below)
+    with pytest.raises(ConfigError, match="is above the current directory"):
+        write_lock("../plans.lock", LOCK.updated([entry(0.3)]))
+    assert Path(path).read_bytes() == before
+    assert write_lock("plans.lock", LOCK)
+
+
 def test_a_lock_file_is_read_back_and_written_only_where_it_changes(path: str) -> None:
     before = os.stat(path).st_mtime_ns
     assert read_lock(path) == LOCK

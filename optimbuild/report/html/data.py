@@ -85,12 +85,13 @@ def _rule(plan: PlanView, position: int) -> dict[str, Any]:
 
 
 def _groups(plan: PlanView) -> Iterator[dict[str, Any]]:
-    for group in plan.groups:
+    for group, logged in zip(plan.groups, plan.group_names, strict=True):
         yield {
             "optimizer": group.optimizer,
             "options": dict(group.options),
             "implementation": group.implementation,
             "name": group.name,
+            "logged": logged,
         }
 
 

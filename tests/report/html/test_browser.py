@@ -148,7 +148,7 @@ def test_the_keyboard_unfolds_a_group_and_opens_the_steps(visit: Visit, plan: Pl
     for step in plan.explain(name):
         assert step.rule in text
         assert step.why in text
-    assert f"group 0 of {len(plan.groups)}" in text
+    assert f"group 0 of {len(plan.groups)}, {plan.group_names[0]}, " in text
     page.keyboard.press("Escape")
     assert not page.locator("#details").is_visible()
     visit.wait_for_focus(name)

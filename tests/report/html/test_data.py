@@ -74,6 +74,7 @@ def test_the_groups_warnings_and_notes_of_a_page_equal_those_of_plan_json(plan: 
     assert [{key: g[key] for key in keys} for g in data["groups"]] == [
         {key: g[key] for key in keys} for g in saved["groups"]
     ]
+    assert [group["logged"] for group in data["groups"]] == list(plan.group_names)
     assert (data["warnings"], data["notes"]) == (saved["warnings"], saved["notes"])
     assert (data["fingerprint"], data["spec"]) == (saved["fingerprint"], saved["spec"])
 

@@ -83,6 +83,6 @@ const settingText = (optimizer, options) => `${optimizer}: ${Object.entries(opti
   .map(([key, value]) => `${key} ${valueText(value)}`).join(", ")}`;
 
 function groupText(plan, group) {
-  const {name, implementation} = plan.data.groups[group];
-  return `group ${group}${name ? ` (${name})` : ""} of ${plan.data.groups.length}, ${implementation}`;
+  const {logged, implementation} = plan.data.groups[group];
+  return `group ${group} of ${plan.data.groups.length}, ${logged}, ${implementation}`;
 }

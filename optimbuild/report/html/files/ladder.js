@@ -82,7 +82,7 @@ class Ladder {
 
   hover(plan, mark) {
     const {lr, weight_decay: decay} = plan.data.groups[mark.group].options;
-    const lines = [`group ${mark.group}, layer ${mark.depth}`, `lr ${plan.optionText("lr", lr)}, weight decay ${valueText(decay ?? 0)}`,
+    const lines = [`group ${mark.group}, ${plan.data.groups[mark.group].logged}, layer ${mark.depth}`, `lr ${plan.optionText("lr", lr)}, weight decay ${valueText(decay ?? 0)}`,
       `${counted(mark.tensors, "tensor")}, ${countText(mark.numel)} parameters`, mark.first + (mark.tensors > 1 ? ", …" : "")];
     return lines.map(escaped).join("<br>");
   }
