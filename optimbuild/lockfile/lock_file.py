@@ -193,12 +193,6 @@ def write_lock(path: str, lock: LockFile) -> bool:
         ConfigError: It cannot be written, a path in it is one of this machine only, or it is in a directory above the
             current one, where the same command would look for other files.
     """
-    home = os.path.dirname(os.path.realpath(path))
-    if home in map(str, Path(os.path.realpath(os.curdir)).parents):
-        raise ConfigError(
-            f"{printable(path)} is above the current directory, and the paths in it are relative to where the command "
-            f"runs. Run it in {shown(home)}"
-        )
     for entry in lock.entries:
         if outside := entry.target.outside:
             raise ConfigError(
@@ -206,15 +200,26 @@ def write_lock(path: str, lock: LockFile) -> bool:
                 "machine only. Run the command in the root of the repository"
             )
     text = lock_text(lock)
-    with suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8", newline="") as file:
-        if file.read() == text:
-            return False
     try:
-        _replace(os.path.realpath(path), text)
-    except (OSError, ValueError) as error:
+        place = Path(path).resolve()
+        _refuse_above(place, path)
+        if place.is_file() and place.read_bytes() == text.encode():
+            return False
+        _replace(str(place), text)
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot write {shown(path)}: {reason}") from None
     return True
+
+
+def _refuse_above(place: Path, path: str) -> None:
+    if place.parent in Path.cwd().resolve().parents:
+        raise ConfigError(
+            f"{printable(path)} is above the current directory, and the paths in it are relative to where the command "
+            f"runs. Run it in {shown(str(place.parent))}"
+        )
 
 
 @contextmanager

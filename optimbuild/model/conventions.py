@@ -56,9 +56,9 @@ def reason_not_to_decay(param: ParamInfo, switches: Collection[str]) -> tuple[st
         return "one_dimensional", "one-dimensional"
     if "bias" in kinds and not is_bias and "other_biases" in switches:
         return "other_biases", f"bias: {param.evidence.get('bias', 'by another name')}"
-    if dimensions > 1 and not is_bias and "vectors" in switches and is_vector(param):
+    if not is_bias and "vectors" in switches and is_vector(param):
         return "vectors", "vector: all dimensions but one have length 1"
-    if param.marks and param.marks.get(marks.NO_DECAY) and "marks" in switches:
+    if param.marks.get(marks.NO_DECAY) and "marks" in switches:
         return "marks", f"its mark {marks.NO_DECAY}"
     return None
 

@@ -160,22 +160,14 @@ class Families:
         """Add a name, and return its family and its numbers."""
         module, _, segment = f".{name}".rpartition(".")
         if module != self._module:  # the names of a module mostly come together, and most modules have few
-            self._module, self._inner = module, self._inside_of(module)
+            above, _, own = module.rpartition(".")
+            self._module, self._inner = module, _inside(*self._known(above), own) if module else (self.root, ())
         family, indices = self._inner
         found = family.below.get(segment)  # nearly always
         if found is None:
             found, indices = _inside(family, indices, segment)
         found.members.append(indices)
         return found, indices
-
-    def _inside_of(self, module: str) -> tuple[Family, Indices]:
-        """Return the family and the numbers of a module; the modules around it are remembered."""
-        if not module:
-            return self.root, ()
-        above, _, segment = module.rpartition(".")
-        family, indices = self._modules.get(above) or self._known(above)
-        found = family.below.get(segment)
-        return (found, indices) if found is not None else _inside(family, indices, segment)
 
     def _known(self, module: str) -> tuple[Family, Indices]:
         """Return the family and the numbers of a module, which is remembered with the modules around it."""

@@ -135,6 +135,15 @@ def test_a_file_keeps_its_permissions_and_its_link(path: str, tmp_path: Path) ->
     assert read_lock(path).entries == (entry(0.7),)
 
 
+@pytest.mark.parametrize("place", ["a\0", "no/such/folder/plans.lock", "a_folder"])
+def test_a_place_that_no_file_can_have_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_folder").mkdir()
+    with pytest.raises(ConfigError, match="cannot write"):
+        write_lock(place, LOCK)
+    assert [found.name for found in tmp_path.iterdir()] == ["a_folder"]
+
+
 def test_a_write_that_fails_leaves_the_old_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
