@@ -61,18 +61,17 @@ def _size(size: int, effort: Effort) -> list[Row]:
     inventory = mixture_of_experts(size)
     plan = make_plan(CONFIG, inventory)
     other = make_plan(sides.config(sides.NO_DECAY), inventory)
-    jobs: dict[str, Callable[[], Any]] = {
-        "plan": lambda: make_plan(CONFIG, inventory),
-        "text": lambda: str(_afresh(plan)),
-        "fingerprint": lambda: _afresh(plan).fingerprint,
-        "diff": lambda: plan.diff(other),
-        "to_json": lambda: _afresh(plan).to_json(),
-    }
-    rows = []
-    for side, job in jobs.items():
-        (row,) = in_turn(f"{size:,} tensors", {side: job}, effort)
-        tensors = len(inventory)
-        rows.append(replace(row, median=row.median / tensors, spread=row.spread / tensors, facts={"tensors": tensors}))
+    together: list[dict[str, Callable[[], Any]]] = [
+        {"plan": lambda: make_plan(CONFIG, inventory), "text": lambda: str(_afresh(plan))},
+        {"fingerprint": lambda: _afresh(plan).fingerprint},
+        {"diff": lambda: plan.diff(other)},
+        {"to_json": lambda: _afresh(plan).to_json()},
+    ]
+    rows, tensors = [], len(inventory)
+    for jobs in together:
+        for row in in_turn(f"{size:,} tensors", jobs, effort):
+            each = replace(row, median=row.median / tensors, spread=row.spread / tensors, facts={"tensors": tensors})
+            rows.append(each)
     rows.append(Row(f"{size:,} tensors", "memory of plan", _memory(inventory), unit="B", facts={"tensors": tensors}))
     return rows
 
@@ -101,9 +100,11 @@ def _targets(rows: dict[tuple[str, str], Row], sizes: tuple[int, ...]) -> list[T
     for side in ("plan", "memory of plan", "fingerprint", "diff", "to_json"):
         growth = rows[largest, side].median / rows[smaller, side].median
         targets.append(Target(f"{side}: each of {largest} over each of {smaller}", growth, 1.3))
-    for case in dict.fromkeys(case for case, _ in rows):
-        ratio = rows[case, "text"].median / rows[case, "plan"].median
-        targets.append(Target(f"printing {case} over planning them", ratio, 1))
+    targets += [
+        Target(f"printing {case} over planning them", row.ratio or 0.0, 1)
+        for (case, side), row in rows.items()
+        if side == "text"
+    ]
     hundred = rows.get((f"{100_000:,} tensors", "plan"))
     million = rows.get((f"{1_000_000:,} tensors", "text"))
     if million:
