@@ -111,7 +111,7 @@ def _table(rows: Sequence[tuple[Change, Change, Covered]], width: int) -> list[L
     patterns = [found for *_, found in rows]
     texts = [text if len(text := found.text(room)) <= room else found.text(own_line) for found in patterns]
     for place, (above, found) in enumerate(pairwise(patterns), 1):
-        if above.parts == found.parts:
+        if above.has_names_of(found):
             texts[place] = SAME
     return table.lines("parameters", texts, width=width)
 

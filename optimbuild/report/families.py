@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -17,6 +17,53 @@ NUMBER = "\0"
 
 _UNWRITABLE = re.compile(r"[*?{},\s]|\A(?:re:|\Z)")
 """What a segment must not be, or hold, to be written into a glob as it is."""
+_ZEROS = str.maketrans("123456789", "000000000")
+_RUN = re.compile("0+")
+_LONGEST = 9
+"""How many digits a number has at most; what is longer is text."""
+
+
+class Members(Sequence[Indices]):
+    """The numbers of the names of a family, which are read from the names when somebody looks.
+
+    Attributes:
+        positions: The positions of the names; first ones first, though not all in order.
+        columns: For each place of a number the texts there.
+    """
+
+    __slots__ = ("_read", "columns", "positions")
+
+    def __init__(self, places: int) -> None:
+        self.positions: list[int] = []
+        self.columns: list[list[str]] = [[] for _ in range(places)]
+        self._read: list[Indices] = []
+
+    def add(self, positions: Sequence[int], columns: Iterable[Sequence[str]]) -> None:
+        """Add names by their positions, and their numbers by place."""
+        self.positions += positions
+        for column, texts in zip(self.columns, columns, strict=True):
+            column += texts
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Indices: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Indices]: ...
+
+    def __getitem__(self, index: int | slice) -> Indices | Sequence[Indices]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Indices]:
+        return iter(self._all())
+
+    def _all(self) -> list[Indices]:
+        if len(self._read) < len(self.positions):
+            columns = [map(int, column) for column in self.columns]
+            self._read = list(zip(*columns, strict=True)) if columns else [()] * len(self)
+        return self._read
 
 
 class Family:
@@ -25,18 +72,20 @@ class Family:
     Args:
         above: The branch that it is in; None for the root.
         segment: Its last segment.
-        numbered: Whether that segment is a number.
 
     Attributes:
-        members: The numbers of the names that end here.
+        numbered: Whether the last segment is a number.
+        places: How many numbers its names have.
+        members: The names that end here.
         below: The branches, by their segments.
     """
 
-    __slots__ = ("_caches", "above", "below", "members", "numbered", "segment")
+    __slots__ = ("_caches", "above", "below", "members", "numbered", "places", "segment")
 
-    def __init__(self, above: Family | None, segment: str, numbered: bool) -> None:
-        self.above, self.segment, self.numbered = above, segment, numbered
-        self.members: list[Indices] = []
+    def __init__(self, above: Family | None, segment: str) -> None:
+        self.above, self.segment, self.numbered = above, segment, segment == NUMBER
+        self.places: int = (above.places if above else 0) + self.numbered
+        self.members = Members(self.places)
         self.below: dict[str, Family] = {}
         self._caches: dict[object, Any] | None = None  # most of the many families of a large model have none
 
@@ -73,22 +122,23 @@ class Family:
         Args:
             length: How many numbers.
         """
-        return self._cached(length, lambda: self._count(length))
-
-    def _count(self, length: int) -> Mapping[Indices, int]:
-        found: Counter[Indices] = Counter()
-        for family in self.all():
-            found.update([indices[:length] for indices in family.members])
-        return found
+        return self._cached(length, lambda: _count(self.all(), length))
 
     def own(self) -> Mapping[Indices, int]:
-        """Return the numbers of the names that end here, each with a count of 1."""
-        return self._cached("own", lambda: dict.fromkeys(self.members, 1))
+        """Return how many names end here, by their numbers: one each."""
+        return self._cached("own", lambda: _count([self], self.places))
 
     def values(self) -> Sequence[Sequence[int]]:
         """Return for each place of a number those that the names that end here have there, in order."""
-        places = range(len(self.members[0]))
-        return self._cached("values", lambda: [sorted({indices[d] for indices in self.members}) for d in places])
+        return self._cached("values", lambda: self._values([self]))
+
+    def all_values(self) -> Sequence[Sequence[int]]:
+        """Return for each place of a number that leads here those of the names that end here or below, in order."""
+        return self._cached("all", lambda: self._values(self.all())) if self.below else self.values()
+
+    def _values(self, families: Iterable[Family]) -> Sequence[Sequence[int]]:
+        columns = [family.members.columns for family in families]
+        return [sorted(map(int, {text for found in columns for text in set(found[d])})) for d in range(self.places)]
 
     def _cached(self, key: object, compute: Callable[[], T]) -> T:
         if self._caches is None:
@@ -99,22 +149,24 @@ class Family:
         return found
 
 
+def _count(families: Iterable[Family], length: int) -> Mapping[Indices, int]:
+    """Return how many names of some families there are, by their first numbers."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for family in families:
+        found.update(zip(*family.members.columns[:length], strict=True))
+    return {tuple(map(int, texts)): count for texts, count in found.items()}
+
+
 Place = tuple[Family, Indices, int]
 """Where a name is: its family, its numbers, and its position in model order."""
 
 
 class Families:
-    """The families of all names of a model.
+    """The families of all names of a model. They are made when somebody looks.
 
     Args:
         names: The parameters' names, in model order.
         aliases: The other names of some of them.
-
-    Attributes:
-        family_at: For each position in model order the family of the name.
-        indices_at: For each position the numbers of the name.
-        positions: For each name its position.
-        twins: The places of aliases, by the family and the numbers of the name.
 
     >>> families = Families(["blocks.0.norm", "blocks.1.norm", "head"])
     >>> family, indices, position = families.place("blocks.1.norm")
@@ -123,29 +175,65 @@ class Families:
     """
 
     def __init__(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.root = Family(None, "", False)
-        self._modules: dict[str, tuple[Family, Indices]] = {"": (self.root, ())}
-        self._module, self._inner = "", self._modules[""]
-        self.family_at: list[Family] = []
-        self.indices_at: list[Indices] = []
-        for name in names:
-            family, indices = self._added(name)
-            self.family_at.append(family)
-            self.indices_at.append(indices)
-        self.positions = {name: position for position, name in enumerate(names)}
-        self.twins: dict[Family, dict[Indices, list[Place]]] = {}
-        for name, others in (aliases or {}).items():
-            family, indices, position = self.place(name)
-            found = self.twins.setdefault(family, {}).setdefault(indices, [])
-            found += [(*self._added(other), position) for other in others]
+        self.names = names
+        self.aliases = [(other, name) for name, others in (aliases or {}).items() for other in others]
 
     def __len__(self) -> int:
-        return len(self.family_at)
+        return len(self.names)
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """For each name its position in model order."""
+        return dict(zip(self.names, range(len(self.names)), strict=True))
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether ``**`` matches all names: none begins with an empty segment."""
+        return all(map(_begins_with_text, self.names))
+
+    @cached_property
+    def root(self) -> Family:
+        """The branch of all names, aliases included."""
+        root, names = Family(None, ""), [*self.names, *[alias for alias, _ in self.aliases]]
+        alike: dict[str, list[int]] = {}
+        for position, key in enumerate("\n".join(names).translate(_ZEROS).split("\n")):
+            found = alike.get(key)
+            if found is None:
+                alike[key] = [position]
+            else:
+                found.append(position)
+        for key, positions in alike.items():
+            _add(root, key, positions, names)
+        return root
+
+    @cached_property
+    def in_order(self) -> Sequence[Family]:
+        """The families that have names, in the order of their first ones; those of nothing but aliases are left out."""
+        found = [family for family in self.root.all() if family.members and family.members.positions[0] < len(self)]
+        return sorted(found, key=lambda family: family.members.positions[0])
 
     def place(self, name: str) -> Place:
         """Return where a name is."""
         position = self.positions[name]
-        return self.family_at[position], self.indices_at[position], position
+        return (*self._places[position], position)
+
+    @cached_property
+    def _places(self) -> Sequence[tuple[Family, Indices]]:
+        """For each position the family and the numbers of the name; those of the aliases follow."""
+        found = [(self.root, ())] * (len(self.names) + len(self.aliases))
+        for family in self.root.all():
+            for position, indices in zip(family.members.positions, family.members, strict=True):
+                found[position] = family, indices
+        return found
+
+    @cached_property
+    def twins(self) -> Mapping[Family, Mapping[Indices, Sequence[Place]]]:
+        """The places of aliases, by the family and the numbers of the name."""
+        twins: dict[Family, dict[Indices, list[Place]]] = {}
+        for number, (_, name) in enumerate(self.aliases, len(self.names)):
+            family, indices, position = self.place(name)
+            twins.setdefault(family, {}).setdefault(indices, []).append((*self._places[number], position))
+        return twins
 
     @cached_property
     def by_segment(self) -> Mapping[str, Sequence[Family]]:
@@ -156,38 +244,51 @@ class Families:
                 found.setdefault(family.segment, []).append(family)
         return found
 
-    def _added(self, name: str) -> tuple[Family, Indices]:
-        """Add a name, and return its family and its numbers."""
-        module, _, segment = f".{name}".rpartition(".")
-        if module != self._module:  # the names of a module mostly come together, and most modules have few
-            above, _, own = module.rpartition(".")
-            self._module, self._inner = module, _inside(*self._known(above), own) if module else (self.root, ())
-        family, indices = self._inner
-        found = family.below.get(segment)  # nearly always
+
+def _begins_with_text(name: str) -> bool:
+    return name[:1] not in ("", ".")
+
+
+def _add(root: Family, key: str, positions: Sequence[int], names: Sequence[str]) -> None:
+    """Add names to their families.
+
+    Args:
+        root: The branch of all names.
+        key: What the names are when all their digits are zeros.
+        positions: Their positions.
+        names: The names of all positions.
+    """
+    runs = [found.span() for found in _RUN.finditer(key)]
+    if not runs:
+        return _family(root, key).members.add(positions, ())
+    columns = [[names[position][start:end] for position in positions] for start, end in runs]
+    text = [not _is_number(key, *run, min(column)) for run, column in zip(runs, columns, strict=True)]
+    if not any(text):
+        return _family(root, _RUN.sub(NUMBER, key)).members.add(positions, columns)
+    apart: dict[tuple[str, ...], list[int]] = {}
+    for row, digits in enumerate(zip(*columns, strict=True)):
+        inner = [NUMBER if _is_number(key, *run, found) else found for run, found in zip(runs, digits, strict=True)]
+        apart.setdefault(tuple(inner), []).append(row)
+    for inner, rows in apart.items():
+        left = iter(inner)
+        family = _family(root, _RUN.sub(lambda _, left=left: next(left), key))
+        own = [[column[row] for row in rows] for column, part in zip(columns, inner, strict=True) if part == NUMBER]
+        family.members.add([positions[row] for row in rows], own)
+    return None
+
+
+def _is_number(key: str, start: int, end: int, digits: str) -> bool:
+    """Say whether digits at a place of a name are a segment, and written as whole numbers are."""
+    alone = key[start - 1 : start] in ("", ".") and key[end : end + 1] in ("", ".")
+    return alone and end - start <= _LONGEST and (digits[0] != "0" or end - start == 1)
+
+
+def _family(root: Family, path: str) -> Family:
+    """Return the family of names whose numbers were replaced by :data:`NUMBER`."""
+    family = root
+    for segment in path.split("."):
+        found = family.below.get(segment)
         if found is None:
-            found, indices = _inside(family, indices, segment)
-        found.members.append(indices)
-        return found, indices
-
-    def _known(self, module: str) -> tuple[Family, Indices]:
-        """Return the family and the numbers of a module, which is remembered with the modules around it."""
-        known, missing = self._modules, []
-        while (found := known.get(module)) is None:
-            missing.append(module)
-            module = module.rpartition(".")[0]
-        for inner in reversed(missing):
-            found = known[inner] = _inside(*found, inner.rpartition(".")[2])
-        return found
-
-
-def _inside(family: Family, indices: Indices, segment: str) -> tuple[Family, Indices]:
-    """Return the family and the numbers one segment further."""
-    found = family.below.get(segment)
-    if found is not None:  # no branch of numbers has a number for its segment
-        return found, indices
-    if segment.isdecimal() and segment.isascii() and len(segment) < 10 and str(int(segment)) == segment:
-        indices, segment = (*indices, int(segment)), NUMBER
-        found = family.below.get(NUMBER)
-    if found is None:
-        found = family.below[segment] = Family(family, segment, segment is NUMBER)
-    return found, indices
+            found = family.below[segment] = Family(family, segment)
+        family = found
+    return family

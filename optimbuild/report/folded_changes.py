@@ -9,7 +9,7 @@ from typing import Any
 
 from optimbuild.report.depth_ladders import longest_monotone
 from optimbuild.report.families import Families
-from optimbuild.report.folding import Row, folded, lr_of
+from optimbuild.report.folding import Gathered, Row, folded, lr_of
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def _is_monotone(values: Sequence[Any]) -> bool:
 
 def _part(row: Row, change: Change, families: Families) -> Row:
     """Return the part of a row that one change is."""
-    part, positions = Row([]), set(row.positions)
+    part, positions = Gathered(), set(row.positions)
     for name in change.params:
         family, indices, position = families.place(name)
         if position in positions:
             part.add(family, [(indices, 0, position)])
-    return part
+    return Row([], part.parts, part.positions)

@@ -52,7 +52,7 @@ class _Folded:
     def __init__(self, plan: PlanView, names: NamePatterns, rows: Sequence[Row], unicode: bool) -> None:
         self.plan, self.rows, self.unicode = plan, rows, unicode
         self.groups = [[plan.groups[index] for index in row.groups] for row in rows]
-        self.covered = [Covered(names.families, row.parts, row.stem) if row.parts else None for row in rows]
+        self.covered = [Covered(names.families, row.parts, row.stem) if row.positions else None for row in rows]
         self.frozen = [names.covered(plan.frozen)] if plan.frozen else []
 
     def lines(self, width: int, roomy: bool) -> list[Line]:

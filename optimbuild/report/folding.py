@@ -12,6 +12,10 @@ from optimbuild.report.depth_ladders import longest_monotone, rung_of, step_rati
 from optimbuild.report.families import Families, Family, Indices
 from optimbuild.report.interfaces import GroupView
 
+NONE = -1
+"""The group, and the kind of group, of a name that is in none."""
+Parts = Mapping[Family, Sequence[Indices]]
+"""Some names of a model: the numbers of the members of each family."""
 Points = list[tuple[Indices, int, int]]
 """For members of a family their numbers, the index of their group, and their position in model order."""
 
@@ -22,17 +26,28 @@ class Row:
 
     Args:
         groups: The groups of its parameters: one, or one per step of its ladder, by depth.
+        parts: For each family of names the numbers of its parameters; nothing where it has all names.
+        positions: Their positions in model order, one beside the other, in no order.
         ratio: The factor per layer; None where all have one setting.
         stem: How many segments its names share, numbers included.
-
-    Attributes:
-        parts: For each family of names the numbers of its parameters.
-        positions: Their positions in model order.
     """
 
     groups: list[int]
+    parts: Parts = field(default_factory=dict)
+    positions: Sequence[int] = ()
     ratio: float | None = None
     stem: int = 0
+
+
+@dataclass
+class Gathered:
+    """Parameters that become a row.
+
+    Attributes:
+        parts: For each family of names the numbers of the parameters.
+        positions: Their positions in model order.
+    """
+
     parts: dict[Family, list[Indices]] = field(default_factory=dict)
     positions: list[int] = field(default_factory=list)
 
@@ -53,14 +68,14 @@ class _Ladder:
         at: The group of each depth.
 
     Attributes:
-        row: What it becomes.
+        names: The parameters on it.
     """
 
     branch: Family
     dims: tuple[int, ...]
     ratio: float
     at: dict[Indices, int] = field(default_factory=dict)
-    row: Row = field(default_factory=lambda: Row([]))
+    names: Gathered = field(default_factory=Gathered)
 
     def takes(self, points: Points) -> bool:
         """Say whether the groups of all points are those of this ladder at their depths."""
@@ -69,9 +84,8 @@ class _Ladder:
 
     def finished(self) -> Row:
         """Return its row."""
-        self.row.groups = [self.at[depth] for depth in sorted(self.at)]
-        self.row.ratio, self.row.stem = self.ratio, len(self.branch.path())
-        return self.row
+        groups = [self.at[depth] for depth in sorted(self.at)]
+        return Row(groups, self.names.parts, self.names.positions, self.ratio, len(self.branch.path()))
 
 
 def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list[Row]:
@@ -82,30 +96,59 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list
         families: The families of all names.
         whole: Whether a ladder may go over several numbers, as in ``levels.*.blocks.*``; else over the last of them.
     """
+    if len(groups) == 1 and len(groups[0].params) == len(families) and families.are_plain:
+        return [Row([0], positions=list(range(len(families))))]
     kinds: dict[tuple[object, ...], list[int]] = {}
     for index, group in enumerate(groups):
         kinds.setdefault(_kind(group), []).append(index)
+    group_at = _group_at(groups, families)
     rows: list[Row] = []
-    for members in kinds.values():
+    for members, shares in zip(kinds.values(), _shares(list(kinds.values()), group_at, families), strict=True):
         if len(members) == 1:
-            rows.append(_unfolded(members[0], groups[members[0]].params, families))
+            parts = {family: numbers for family, numbers, _ in shares}
+            rows.append(Row(members, parts, [position for *_, positions in shares for position in positions]))
             continue
-        points: dict[Family, Points] = {}
-        for index in members:
-            for position in map(families.positions.__getitem__, groups[index].params):
-                point = families.indices_at[position], index, position
-                points.setdefault(families.family_at[position], []).append(point)
+        points = {
+            family: list(zip(numbers, map(group_at.__getitem__, positions), positions, strict=True))
+            for family, numbers, positions in shares
+        }
         rows += _Fold({index: lr_of(groups[index]) for index in members}, whole).rows(points)
         rows += [Row([index]) for index in members if not groups[index].params]
     return sorted(rows, key=lambda row: min(row.positions, default=len(families)))
 
 
-def _unfolded(group: int, names: Sequence[str], families: Families) -> Row:
-    """Return the row of a group that no other one resembles."""
-    row = Row([group], positions=[families.positions[name] for name in names])
-    for position in row.positions:
-        row.parts.setdefault(families.family_at[position], []).append(families.indices_at[position])
-    return row
+def _group_at(groups: Sequence[GroupView], families: Families) -> list[int]:
+    """Return the index of the group of each name, aliases behind; NONE for those in none."""
+    found = [NONE] * (len(families) + len(families.aliases))
+    for index, group in enumerate(groups):
+        for position in map(families.positions.__getitem__, group.params):
+            found[position] = index
+    return found
+
+
+_Share = tuple[Family, Sequence[Indices], Sequence[int]]
+"""Some names of a family: their numbers, and their positions in model order."""
+
+
+def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: Families) -> list[list[_Share]]:
+    """Return the names of the groups of each kind, by family."""
+    kind_of = {index: kind for kind, members in enumerate(kinds) for index in members}
+    kind_at = [kind_of.get(group, NONE) for group in group_at]
+    found: list[list[_Share]] = [[] for _ in [*kinds, NONE]]
+    for family in families.in_order:
+        members = family.members
+        own = [kind_at[position] for position in members.positions]
+        if len(set(own)) == 1:  # nearly always
+            found[own[0]].append((family, members, members.positions))
+            continue
+        shares: dict[int, tuple[list[Indices], list[int]]] = {}
+        for kind, indices, position in zip(own, members, members.positions, strict=True):
+            numbers, positions = shares.setdefault(kind, ([], []))
+            numbers.append(indices)
+            positions.append(position)
+        for kind, (numbers, positions) in shares.items():
+            found[kind].append((family, numbers, positions))
+    return found[:NONE]
 
 
 def lr_of(group: GroupView) -> float:
@@ -140,12 +183,13 @@ class _Fold:
         ratios = step_ratios(self._neighbours(points.values()), set(self.lrs.values()))
         for family, found in points.items():
             self._fold(family, found, ratios)
-        single: dict[int, Row] = {}
+        single: dict[int, Gathered] = {}
         for family, found in self.loose:
             group = found[0][1]
             ladder = self._ladder_with(family, found)
-            (ladder.row if ladder else single.setdefault(group, Row([group]))).add(family, found)
-        return [*[ladder.finished() for some in self.ladders.values() for ladder in some], *single.values()]
+            (ladder.names if ladder else single.setdefault(group, Gathered())).add(family, found)
+        rows = [ladder.finished() for some in self.ladders.values() for ladder in some]
+        return [*rows, *[Row([group], found.parts, found.positions) for group, found in single.items()]]
 
     def _neighbours(self, points: Iterable[Points]) -> set[tuple[float, float]]:
         pairs = {
@@ -197,7 +241,7 @@ class _Fold:
             ladder = _Ladder(branch, dims, ratio)
             ladders.append(ladder)
         ladder.at |= at
-        ladder.row.add(family, taken)
+        ladder.names.add(family, taken)
         return None
 
     def _fits(self, ladder: _Ladder, at: Mapping[Indices, int]) -> bool:

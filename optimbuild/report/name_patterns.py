@@ -83,17 +83,19 @@ class Covered:
 
     Args:
         families: All names of the model.
-        parts: For some families the numbers of some members, at least one.
+        parts: For some families the numbers of some members, at least one; nothing for all names, where ``**`` can.
         stem: How many segments every pattern begins with.
     """
 
     def __init__(self, families: Families, parts: Parts, stem: int = 0) -> None:
-        self.parts, self.total, self.twins = parts, sum(map(len, parts.values())), families.twins
-        if self.total == 1:
-            stem = len(next(iter(parts)).path())  # the name itself, and not a module that has nothing else
-        self._more = cover(families, parts, stem)
-        if self.total == len(families) and all(family.segment for family in families.root.below.values()):
+        self.parts, self._families = parts, families
+        self.total = sum(map(len, parts.values())) if parts else len(families)
+        if self.total == len(families) and families.are_plain:
             self._more = iter([(("**",), self.total)])
+        elif self.total == 1:  # the name itself, and not a module that has nothing else
+            self._more = cover(families, parts, len(next(iter(parts)).path()))
+        else:
+            self._more = cover(families, parts, stem)
         self._found: list[tuple[Path, int]] = []
 
     def __iter__(self) -> Iterator[tuple[Path, int]]:
@@ -102,6 +104,13 @@ class Covered:
         for found in self._more:
             self._found.append(found)
             yield found
+
+    def has_names_of(self, other: Covered) -> bool:
+        """Say whether both are of the same names."""
+        if self.total != other.total or self.parts.keys() != other.parts.keys():
+            return False
+        pairs = [(numbers, other.parts[family]) for family, numbers in self.parts.items()]
+        return all(own is others or set(own) == set(others) for own, others in pairs)
 
     def text(self, width: int) -> str:
         """Return the patterns as one, as many as fit, and the number of tensors left.
@@ -121,9 +130,9 @@ class Covered:
     def _by_alias(self, pattern: str) -> int:
         """Return how many of the tensors a pattern catches by another name only."""
         matches, found = Pattern(pattern).matches, 0
-        for family in self.parts.keys() & self.twins.keys():
+        for family in self.parts.keys() & self._families.twins.keys():
             for indices in self.parts[family]:
-                others = [_name(other, numbers) for other, numbers, _ in self.twins[family].get(indices, ())]
+                others = [_name(other, numbers) for other, numbers, _ in self._families.twins[family].get(indices, ())]
                 found += any(map(matches, others)) and not matches(_name(family, indices))
         return found
 

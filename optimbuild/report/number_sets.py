@@ -40,11 +40,11 @@ def boxes(family: Family, members: Sequence[Indices]) -> list[tuple[Box, int]]:
     >>> [[runs_text(runs) for runs in box] for box, _ in boxes(family, [(0, 0), (0, 2), (1, 0), (1, 2), (1, 3)])]
     [['0', '{0,2}'], ['1', '{0,{2..3}}']]
     """
-    if not members[0]:
+    if not family.places:
         return [((), 1)]
     if len(members) == len(family.members):
         return [(tuple([(range(values[0], values[-1] + 1),) for values in family.values()]), len(members))]
-    columns = [[indices[d] for indices in members] for d in range(len(members[0]))]
+    columns = list(zip(*members, strict=True))
     hull = tuple([(range(min(column), max(column) + 1),) for column in columns])
     if _size(hull) <= SPARSEST * len(members) and count_in(family, hull, len(members), own=True) == len(members):
         return [(hull, len(members))]
@@ -64,7 +64,7 @@ def count_in(branch: Family, box: Box, limit: int, own: bool = False) -> int:
         limit: A number of names.
         own: Leave out what is below the family.
     """
-    if not box:
+    if not box or all(map(_holds_all, box, branch.values() if own else branch.all_values())):
         return len(branch.members) if own else branch.total()
     counts, found = branch.own() if own else branch.counts(len(box)), 0
     if _size(box) > len(counts):
@@ -84,6 +84,10 @@ def _size(box: Box) -> int:
 
 def _holds(box: Box, indices: Indices) -> bool:
     return all(any(number in run for run in runs) for number, runs in zip(indices, box, strict=True))
+
+
+def _holds_all(runs: Runs, values: Sequence[int]) -> bool:
+    return len(runs) == 1 and (not values or (runs[0][0] <= values[0] and values[-1] <= runs[0][-1]))
 
 
 def _runs(numbers: Sequence[int], values: Sequence[int]) -> Runs:
