@@ -44,7 +44,7 @@ def _optimizers(plan: Plan) -> Iterator[str]:
 
 
 def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
-    names, optimizers = NamePatterns.of(plan.inventory.params), by_optimizer(plan.groups)
+    names, optimizers = NamePatterns.of(plan.inventory), by_optimizer(plan.groups)
     shared = {name: shared_options(groups).keys() for name, groups in optimizers.items()}
     for row in folded(plan.groups, names.families, whole=True):
         first, last = plan.groups[row.groups[0]], plan.groups[row.groups[-1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import sys
 from bisect import bisect_left
@@ -111,6 +112,11 @@ class Inventory:
         return tuple([param.name for param in self.params])
 
     @cached_property
+    def sizes(self) -> Sequence[int]:
+        """The number of elements of each parameter, in model order."""
+        return list(map(math.prod, [param.shape for param in self.params]))
+
+    @cached_property
     def trainable(self) -> tuple[ParamInfo, ...]:
         """The parameters with ``requires_grad`` before the build, in model order."""
         return tuple([param for param in self.params if param.trainable])
@@ -176,16 +182,17 @@ class Inventory:
         if len(positions) < len(self.names):
             twice, _ = Counter(self.names).most_common(1)[0]
             raise ModelError(f"two parameters have the name {shown(twice)}")
-        for position, aliases in self._aliases:
+        for owner, aliases in self.aliases.items():
+            position = positions[owner]
             for name in aliases:
                 if positions.setdefault(name, position) != position:
                     raise ModelError(f"two parameters have the name {shown(name)}")
         return positions
 
     @cached_property
-    def _aliases(self) -> list[tuple[int, tuple[str, ...]]]:
-        """The positions of the parameters that have aliases, which few have, and the aliases."""
-        return [(position, param.aliases) for position, param in enumerate(self.params) if param.aliases]
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """The other names of the parameters that have some, which few have."""
+        return {param.name: param.aliases for param in self.params if param.aliases}
 
     @cached_property
     def _text(self) -> str:
@@ -222,9 +229,9 @@ class Inventory:
         if keyword not in self._text:
             return []
         found = {position: None for position, name in enumerate(self.names) if keyword in name}
-        for position, aliases in self._aliases:
+        for name, aliases in self.aliases.items():
             if any(keyword in alias for alias in aliases):
-                found[position] = None
+                found[self._positions[name]] = None
         return [self.params[position] for position in sorted(found)]
 
     @cached_property
@@ -283,8 +290,7 @@ class Inventory:
         Args:
             ratios: Ratios for which ``lr_decay_keywords`` is asked, beside the usual ones.
         """
-        aliases = {param.name: param.aliases for param in self.params if param.aliases}
-        self.hints.record(self.names, [*RATIOS, *ratios], aliases)
+        self.hints.record(self.names, [*RATIOS, *ratios], self.aliases)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inventory as JSON data, the form of an inventory file."""

@@ -66,7 +66,7 @@ def diff_lines(
         ("before", f"{titles[0]} ({before.fingerprint[:12]})"),
         ("after", f"{titles[1]} ({after.fingerprint[:12]})"),
     ]
-    names, changes = NamePatterns.of(before.inventory.params), _changes(difference)
+    names, changes = NamePatterns.of(before.inventory), _changes(difference)
     tables = [[("", ""), *lines] for lines in _tables(changes, names, folded, width)]
     fitting = next((lines for lines in tables if len(lines) <= HEIGHT), min(tables, key=len, default=[]))
     only = [

@@ -77,7 +77,7 @@ def merged(plan: PlanView, names: NamePatterns, positions: Sequence[int]) -> lis
     """
     traces = dict(zip(positions, plan.traces(positions), strict=True))
     found: dict[Hashable, Block] = {}
-    for number, row in enumerate([*folded(plan.groups, names.families, True), _frozen(plan)]):
+    for number, row in enumerate(folded(plan.groups, names.families, True, plan.frozen)):
         for position in sorted(traces.keys() & row.positions):
             trace = traces[position]
             key = (number, plan.inventory.params[position].trainable, _outline(trace, row.ratio is not None))
@@ -85,11 +85,6 @@ def merged(plan: PlanView, names: NamePatterns, positions: Sequence[int]) -> lis
             block.positions.append(position)
             block.traces.setdefault(plan[plan.inventory.params[position].name].group, trace)
     return sorted(found.values(), key=lambda block: block.positions[0])
-
-
-def _frozen(plan: PlanView) -> Row:
-    """Return a row of what is frozen."""
-    return Row([], positions=plan.inventory.positions(plan.frozen))
 
 
 def _outline(trace: Trace, by_layer: bool) -> Hashable:

@@ -55,7 +55,7 @@ def explain_lines(
 ) -> list[Line]:
     """Return the lines of :func:`explain_text`."""
     positions = selected(plan, name)
-    names = NamePatterns.of(plan.inventory.params)
+    names = NamePatterns.of(plan.inventory)
     blocks = merged(plan, names, positions)
     if name in plan.inventory:
         (block,) = blocks

@@ -189,7 +189,8 @@ class Families:
     @property
     def are_plain(self) -> bool:
         """Whether ``**`` matches all names: none begins with an empty segment."""
-        return all(map(_begins_with_text, self.names))
+        text = "\n".join(["", *self.names, ""])
+        return "\n\n" not in text and "\n." not in text
 
     @cached_property
     def root(self) -> Family:
@@ -243,10 +244,6 @@ class Families:
             if not family.numbered:
                 found.setdefault(family.segment, []).append(family)
         return found
-
-
-def _begins_with_text(name: str) -> bool:
-    return name[:1] not in ("", ".")
 
 
 def _add(root: Family, key: str, positions: Sequence[int], names: Sequence[str]) -> None:

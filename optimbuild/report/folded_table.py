@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from optimbuild.report.depth_ladders import bars
@@ -28,10 +27,10 @@ def folded_lines(plan: PlanView, width: int, limit: int, unicode: bool) -> list[
         limit: The number of lines to keep to; a plan without regularity takes more.
         unicode: Whether bars and other signs can be shown.
     """
-    names = NamePatterns.of(plan.inventory.params)
+    names = NamePatterns.of(plan.inventory)
     found: list[list[Line]] = []
     for whole in (False, True):
-        table = _Folded(plan, names, folded(plan.groups, names.families, whole), unicode)
+        table = _Folded(plan, names, folded(plan.groups, names.families, whole, plan.frozen), unicode)
         for roomy in (True, False):
             found.append(table.lines(width, roomy))
             if len(found[-1]) <= limit:
@@ -50,10 +49,11 @@ class _Folded:
     """
 
     def __init__(self, plan: PlanView, names: NamePatterns, rows: Sequence[Row], unicode: bool) -> None:
-        self.plan, self.rows, self.unicode = plan, rows, unicode
-        self.groups = [[plan.groups[index] for index in row.groups] for row in rows]
-        self.covered = [Covered(names.families, row.parts, row.stem) if row.positions else None for row in rows]
-        self.frozen = [names.covered(plan.frozen)] if plan.frozen else []
+        self.plan, self.unicode = plan, unicode
+        self.rows, self.frozen = [row for row in rows if row.groups], [row for row in rows if not row.groups]
+        self.groups = [[plan.groups[index] for index in row.groups] for row in self.rows]
+        self.all = [*self.rows, *self.frozen]
+        self.covered = [Covered(names.families, row.parts, row.stem) if row.positions else None for row in self.all]
 
     def lines(self, width: int, roomy: bool) -> list[Line]:
         """Return the heading and the rows.
@@ -65,7 +65,7 @@ class _Folded:
         table = Table(self._columns(width >= WIDE, roomy), left=(*LEFT, BARS))
         texts = [
             "none" if found is None else self._names(found, table.room(width), width - len(INDENT), roomy)
-            for found in [*self.covered, *self.frozen]
+            for found in self.covered
         ]
         styles = [*[""] * len(self.rows), *["dim"] * len(self.frozen)]
         return table.lines("parameters", texts, styles, width=width)
@@ -86,7 +86,7 @@ class _Folded:
             columns[titles.get(key, key)] = [*(self._lrs(wide) if key == "lr" else cells), *self._last("lr", key)]
             if key == "lr" and ladders and self.unicode:
                 columns[BARS] = [*self._bars(), *self._last()]
-        columns["tensors"] = [str(found.total) if found else "0" for found in [*self.covered, *self.frozen]]
+        columns["tensors"] = [str(found.total) if found else "0" for found in self.covered]
         if roomy:
             columns["elements"] = [count_text(count) for count in self._elements()]
         if self.unicode:
@@ -116,7 +116,5 @@ class _Folded:
         return [bars(found, limits) for found in lrs]
 
     def _elements(self) -> list[int]:
-        inventory = self.plan.inventory
-        sizes = list(map(math.prod, [param.shape for param in inventory.params]))
-        positions = [row.positions for row in self.rows] + [inventory.positions(self.plan.frozen)] * len(self.frozen)
-        return [sum(map(sizes.__getitem__, found)) for found in positions]
+        sizes = self.plan.inventory.sizes
+        return [sum(map(sizes.__getitem__, row.positions)) for row in self.all]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
 
@@ -88,20 +88,24 @@ class _Ladder:
         return Row(groups, self.names.parts, self.names.positions, self.ratio, len(self.branch.path()))
 
 
-def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list[Row]:
+def folded(
+    groups: Sequence[GroupView], families: Families, whole: bool, frozen: Sequence[str] = ()
+) -> list[Row]:
     """Return the rows of the folded view, in model order.
 
     Args:
         groups: The groups of the plan.
         families: The families of all names.
         whole: Whether a ladder may go over several numbers, as in ``levels.*.blocks.*``; else over the last of them.
+        frozen: Names that are in no group. They have a row at the end, which has no groups.
     """
     if len(groups) == 1 and len(groups[0].params) == len(families) and families.are_plain:
         return [Row([0], positions=list(range(len(families))))]
     kinds: dict[tuple[object, ...], list[int]] = {}
     for index, group in enumerate(groups):
         kinds.setdefault(_kind(group), []).append(index)
-    group_at = _group_at(groups, families)
+    kinds |= {(): [len(groups)]} if frozen else {}
+    group_at = _group_at([*[group.params for group in groups], frozen], families)
     rows: list[Row] = []
     for members, shares in zip(kinds.values(), _shares(list(kinds.values()), group_at, families), strict=True):
         if len(members) == 1:
@@ -114,14 +118,15 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool) -> list
         }
         rows += _Fold({index: lr_of(groups[index]) for index in members}, whole).rows(points)
         rows += [Row([index]) for index in members if not groups[index].params]
-    return sorted(rows, key=lambda row: min(row.positions, default=len(families)))
+    last = [replace(rows.pop(), groups=[])] if frozen else []
+    return sorted(rows, key=lambda row: min(row.positions, default=len(families))) + last
 
 
-def _group_at(groups: Sequence[GroupView], families: Families) -> list[int]:
+def _group_at(groups: Sequence[Sequence[str]], families: Families) -> list[int]:
     """Return the index of the group of each name, aliases behind; NONE for those in none."""
     found = [NONE] * (len(families) + len(families.aliases))
-    for index, group in enumerate(groups):
-        for position in map(families.positions.__getitem__, group.params):
+    for index, names in enumerate(groups):
+        for position in map(families.positions.__getitem__, names):
             found[position] = index
     return found
 

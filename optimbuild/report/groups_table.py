@@ -25,7 +25,7 @@ def group_lines(plan: PlanView, width: int) -> list[Line]:
         },
         left=LEFT,
     )
-    names, room = NamePatterns.of(plan.inventory.params), table.room(width)
+    names, room = NamePatterns.of(plan.inventory), table.room(width)
     members = [*(group.params for group in groups), *[frozen] * len(last)]
     texts = [_shown(names, found, room, width - len(INDENT)) if found else "none" for found in members]
     return table.lines("parameters", texts, [*[""] * len(groups), *["dim"] * len(last)], width=width)

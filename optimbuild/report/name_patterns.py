@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from optimbuild.messages import counted
-from optimbuild.model.param_info import ParamInfo
+from optimbuild.model.inventory import Inventory
 from optimbuild.model.patterns import REGEX, Pattern
 from optimbuild.report.braces import Path, braced, is_accepted
 from optimbuild.report.cover import Parts, cover
@@ -40,10 +40,9 @@ class NamePatterns:
         self.names, self.aliases = tuple(names), aliases or {}
 
     @classmethod
-    def of(cls, params: Iterable[ParamInfo]) -> NamePatterns:
+    def of(cls, inventory: Inventory) -> NamePatterns:
         """Return the patterns for the parameters of a model."""
-        found = list(params)
-        return cls([param.name for param in found], {param.name: param.aliases for param in found if param.aliases})
+        return cls(inventory.names, inventory.aliases)
 
     @cached_property
     def families(self) -> Families:

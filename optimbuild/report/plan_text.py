@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from optimbuild.errors import OptimBuildError
 from optimbuild.messages import counted, listing, shown, suggest
 from optimbuild.report.folded_table import folded_lines
@@ -91,14 +89,13 @@ def _end(plan: PlanView, width: int, warnings: bool) -> list[Line]:
 
 
 def _heading(plan: PlanView, width: int) -> list[Line]:
-    params, frozen = plan.inventory.params, set(plan.frozen)
-    total = sum(map(math.prod, [param.shape for param in params]))
-    frozen_total = sum([param.numel for param in params if param.name in frozen]) if frozen else 0
-    kept = plan.kept_statistics
+    inventory, frozen, kept = plan.inventory, plan.frozen, plan.kept_statistics
+    total = sum(inventory.sizes)
+    frozen_total = sum(map(inventory.sizes.__getitem__, inventory.positions(frozen)))
     pairs = [
         (
             "model",
-            f"{plan.inventory.model or 'unnamed'}: {count_text(total)} parameters in {counted(len(plan), 'tensor')}",
+            f"{inventory.model or 'unnamed'}: {count_text(total)} parameters in {counted(len(plan), 'tensor')}",
         ),
         *[("frozen", f"{count_text(frozen_total)} parameters in {counted(len(frozen), 'tensor')}")] * bool(frozen),
         *[("kept", f"running statistics of {counted(len(kept), 'module')}: {listing(kept, 5)}")] * bool(kept),
