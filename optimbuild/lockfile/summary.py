@@ -9,7 +9,7 @@ from optimbuild.messages import counted, listing
 from optimbuild.plan.decision import Group
 from optimbuild.plan.plan import Plan
 from optimbuild.report.folding import folded
-from optimbuild.report.name_patterns import Covered, NamePatterns
+from optimbuild.report.name_patterns import NamePatterns
 from optimbuild.report.notation import option_text
 from optimbuild.report.option_columns import by_optimizer, options_text, shared_options
 
@@ -46,16 +46,18 @@ def _optimizers(plan: Plan) -> Iterator[str]:
 def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     names, optimizers = NamePatterns.of(plan.inventory), by_optimizer(plan.groups)
     shared = {name: shared_options(groups).keys() for name, groups in optimizers.items()}
-    for row in folded(plan.groups, names.families, whole=True):
+    for row in folded(plan.groups, names.families, True, plan.frozen):
+        covered = row.covered(names.families)
+        text = "no parameter" if covered is None else covered.text(LONGEST)
+        sizes = [plan.inventory.sizes[position] for position in row.positions]
+        if not row.groups:
+            yield text, _row("frozen", sizes)
+            continue
         first, last = plan.groups[row.groups[0]], plan.groups[row.groups[-1]]
         settings = [first.optimizer] if len(optimizers) > 1 else []
         settings += [f"group {' … '.join(dict.fromkeys([first.name, last.name]))}"] if first.name else []
         settings += _options(first, last, row.ratio, shared[first.optimizer])
-        pattern = Covered(names.families, row.parts, row.stem).text(LONGEST) if row.parts else "no parameter"
-        yield pattern, _row(", ".join(settings), [plan.inventory.params[position].numel for position in row.positions])
-    if plan.frozen:
-        sizes = [plan.inventory[name].numel for name in plan.frozen]
-        yield names.covered(plan.frozen).text(LONGEST), _row("frozen", sizes)
+        yield text, _row(", ".join(settings), sizes)
 
 
 def _row(settings: str, sizes: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain, zip_longest
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -26,19 +27,18 @@ _LONGEST = 9
 class Members(Sequence[Indices]):
     """The numbers of the names of a family, which are read from the names when somebody looks.
 
-    Attributes:
-        positions: The positions of the names; first ones first, though not all in order.
+    Args:
+        positions: The positions of the names; the first one first, though not all in order.
         columns: For each place of a number the texts there.
     """
 
     __slots__ = ("_read", "columns", "positions")
 
-    def __init__(self, places: int) -> None:
-        self.positions: list[int] = []
-        self.columns: list[list[str]] = [[] for _ in range(places)]
-        self._read: list[Indices] = []
+    def __init__(self, positions: list[int], columns: Sequence[list[str]]) -> None:
+        self.positions, self.columns = positions, columns
+        self._read: Sequence[Indices] = ()
 
-    def add(self, positions: Sequence[int], columns: Iterable[Sequence[str]]) -> None:
+    def add(self, positions: Sequence[int], columns: Sequence[Sequence[str]]) -> None:
         """Add names by their positions, and their numbers by place."""
         self.positions += positions
         for column, texts in zip(self.columns, columns, strict=True):
@@ -59,11 +59,15 @@ class Members(Sequence[Indices]):
     def __iter__(self) -> Iterator[Indices]:
         return iter(self._all())
 
-    def _all(self) -> list[Indices]:
+    def _all(self) -> Sequence[Indices]:
         if len(self._read) < len(self.positions):
             columns = [map(int, column) for column in self.columns]
             self._read = list(zip(*columns, strict=True)) if columns else [()] * len(self)
         return self._read
+
+
+NO_MEMBERS = Members([], ())
+"""Those of a branch in which no name ends, as of most modules."""
 
 
 class Family:
@@ -85,7 +89,7 @@ class Family:
     def __init__(self, above: Family | None, segment: str) -> None:
         self.above, self.segment, self.numbered = above, segment, segment == NUMBER
         self.places: int = (above.places if above else 0) + self.numbered
-        self.members = Members(self.places)
+        self.members = NO_MEMBERS
         self.below: dict[str, Family] = {}
         self._caches: dict[object, Any] | None = None  # most of the many families of a large model have none
 
@@ -97,6 +101,13 @@ class Family:
             found.append(branch)
             branch = branch.above
         return found[::-1]
+
+    def add(self, positions: list[int], columns: Sequence[list[str]]) -> None:
+        """Add names that end here, by their positions and by their numbers at each place; the lists are kept."""
+        if self.members is NO_MEMBERS:
+            self.members = Members(positions, columns)
+        else:
+            self.members.add(positions, columns)
 
     def is_writable(self) -> bool:
         """Say whether a glob can have the last segment as it is."""
@@ -137,7 +148,7 @@ class Family:
         return self._cached("all", lambda: self._values(self.all())) if self.below else self.values()
 
     def _values(self, families: Iterable[Family]) -> Sequence[Sequence[int]]:
-        columns = [family.members.columns for family in families]
+        columns = [family.members.columns for family in families if family.members]
         return [sorted(map(int, {text for found in columns for text in set(found[d])})) for d in range(self.places)]
 
     def _cached(self, key: object, compute: Callable[[], T]) -> T:
@@ -195,6 +206,16 @@ class Families:
     @cached_property
     def root(self) -> Family:
         """The branch of all names, aliases included."""
+        return self._grown[0]
+
+    @property
+    def in_order(self) -> Iterable[Family]:
+        """The families that have names, in the order of their first ones; those of nothing but aliases are left out."""
+        return [family for family in self._grown[1] if family.members.positions[0] < len(self)]
+
+    @cached_property
+    def _grown(self) -> tuple[Family, Iterable[Family]]:
+        """The branch of all names, and the families in the order of their first names."""
         root, names = Family(None, ""), [*self.names, *[alias for alias, _ in self.aliases]]
         alike: dict[str, list[int]] = {}
         for position, key in enumerate("\n".join(names).translate(_ZEROS).split("\n")):
@@ -203,15 +224,12 @@ class Families:
                 alike[key] = [position]
             else:
                 found.append(position)
+        grown: dict[Family, None] = {}
         for key, positions in alike.items():
-            _add(root, key, positions, names)
-        return root
-
-    @cached_property
-    def in_order(self) -> Sequence[Family]:
-        """The families that have names, in the order of their first ones; those of nothing but aliases are left out."""
-        found = [family for family in self.root.all() if family.members and family.members.positions[0] < len(self)]
-        return sorted(found, key=lambda family: family.members.positions[0])
+            for family, own, columns in _parts(root, key, positions, names):
+                family.add(own, columns)
+                grown[family] = None
+        return root, grown
 
     def place(self, name: str) -> Place:
         """Return where a name is."""
@@ -221,7 +239,7 @@ class Families:
     @cached_property
     def _places(self) -> Sequence[tuple[Family, Indices]]:
         """For each position the family and the numbers of the name; those of the aliases follow."""
-        found = [(self.root, ())] * (len(self.names) + len(self.aliases))
+        found: list[tuple[Family, Indices]] = [(self.root, ())] * (len(self.names) + len(self.aliases))
         for family in self.root.all():
             for position, indices in zip(family.members.positions, family.members, strict=True):
                 found[position] = family, indices
@@ -246,32 +264,33 @@ class Families:
         return found
 
 
-def _add(root: Family, key: str, positions: Sequence[int], names: Sequence[str]) -> None:
-    """Add names to their families.
+def _parts(
+    root: Family, key: str, positions: list[int], names: Sequence[str]
+) -> Iterator[tuple[Family, list[int], Sequence[list[str]]]]:
+    """Yield the families of names that are equal but for their digits: with the names' positions, and their numbers.
 
     Args:
         root: The branch of all names.
         key: What the names are when all their digits are zeros.
-        positions: Their positions.
+        positions: The positions of the names.
         names: The names of all positions.
     """
+    if "0" not in key:
+        yield _family(root, key), positions, ()
+        return
     runs = [found.span() for found in _RUN.finditer(key)]
-    if not runs:
-        return _family(root, key).members.add(positions, ())
     columns = [[names[position][start:end] for position in positions] for start, end in runs]
-    text = [not _is_number(key, *run, min(column)) for run, column in zip(runs, columns, strict=True)]
-    if not any(text):
-        return _family(root, _RUN.sub(NUMBER, key)).members.add(positions, columns)
+    if all(_is_number(key, *run, min(column)) for run, column in zip(runs, columns, strict=True)):
+        yield _family(root, _RUN.sub(NUMBER, key)), positions, columns
+        return
     apart: dict[tuple[str, ...], list[int]] = {}
     for row, digits in enumerate(zip(*columns, strict=True)):
         inner = [NUMBER if _is_number(key, *run, found) else found for run, found in zip(runs, digits, strict=True)]
         apart.setdefault(tuple(inner), []).append(row)
-    for inner, rows in apart.items():
-        left = iter(inner)
-        family = _family(root, _RUN.sub(lambda _, left=left: next(left), key))
-        own = [[column[row] for row in rows] for column, part in zip(columns, inner, strict=True) if part == NUMBER]
-        family.members.add([positions[row] for row in rows], own)
-    return None
+    for texts, rows in apart.items():
+        path = "".join(chain.from_iterable(zip_longest(_RUN.split(key), texts, fillvalue="")))
+        numbers = [[column[row] for row in rows] for column, text in zip(columns, texts, strict=True) if text == NUMBER]
+        yield _family(root, path), [positions[row] for row in rows], numbers
 
 
 def _is_number(key: str, start: int, end: int, digits: str) -> bool:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
 
+from optimbuild.report.cover import Parts
 from optimbuild.report.depth_ladders import longest_monotone, rung_of, step_ratios
 from optimbuild.report.families import Families, Family, Indices
 from optimbuild.report.interfaces import GroupView
+from optimbuild.report.name_patterns import Covered
 
 NONE = -1
 """The group, and the kind of group, of a name that is in none."""
-Parts = Mapping[Family, Sequence[Indices]]
-"""Some names of a model: the numbers of the members of each family."""
 Points = list[tuple[Indices, int, int]]
 """For members of a family their numbers, the index of their group, and their position in model order."""
 
@@ -25,7 +25,7 @@ class Row:
     """One row of the folded view.
 
     Args:
-        groups: The groups of its parameters: one, or one per step of its ladder, by depth.
+        groups: The groups of its parameters: one, or one per step of its ladder, by depth; none where it is frozen.
         parts: For each family of names the numbers of its parameters; nothing where it has all names.
         positions: Their positions in model order, one beside the other, in no order.
         ratio: The factor per layer; None where all have one setting.
@@ -37,6 +37,10 @@ class Row:
     positions: Sequence[int] = ()
     ratio: float | None = None
     stem: int = 0
+
+    def covered(self, families: Families) -> Covered | None:
+        """Return the patterns for its names; None where it has none."""
+        return Covered(families, self.parts, self.stem) if self.positions else None
 
 
 @dataclass
@@ -88,9 +92,7 @@ class _Ladder:
         return Row(groups, self.names.parts, self.names.positions, self.ratio, len(self.branch.path()))
 
 
-def folded(
-    groups: Sequence[GroupView], families: Families, whole: bool, frozen: Sequence[str] = ()
-) -> list[Row]:
+def folded(groups: Sequence[GroupView], families: Families, whole: bool, frozen: Sequence[str] = ()) -> list[Row]:
     """Return the rows of the folded view, in model order.
 
     Args:
@@ -143,7 +145,7 @@ def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: F
     for family in families.in_order:
         members = family.members
         own = [kind_at[position] for position in members.positions]
-        if len(set(own)) == 1:  # nearly always
+        if own.count(own[0]) == len(own):  # nearly always
             found[own[0]].append((family, members, members.positions))
             continue
         shares: dict[int, tuple[list[Indices], list[int]]] = {}

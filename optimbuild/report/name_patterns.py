@@ -11,7 +11,7 @@ from optimbuild.messages import counted
 from optimbuild.model.inventory import Inventory
 from optimbuild.model.patterns import REGEX, Pattern
 from optimbuild.report.braces import Path, braced, is_accepted
-from optimbuild.report.cover import Parts, cover
+from optimbuild.report.cover import ANYWHERE, Parts, cover
 from optimbuild.report.families import Families, Family, Indices
 
 TRIES = 20
@@ -89,13 +89,15 @@ class Covered:
     def __init__(self, families: Families, parts: Parts, stem: int = 0) -> None:
         self.parts, self._families = parts, families
         self.total = sum(map(len, parts.values())) if parts else len(families)
-        if self.total == len(families) and families.are_plain:
-            self._more = iter([(("**",), self.total)])
-        elif self.total == 1:  # the name itself, and not a module that has nothing else
-            self._more = cover(families, parts, len(next(iter(parts)).path()))
-        else:
-            self._more = cover(families, parts, stem)
+        self._more = self._patterns(stem)
         self._found: list[tuple[Path, int]] = []
+
+    def _patterns(self, stem: int) -> Iterator[tuple[Path, int]]:
+        if self.total == len(self._families) and self._families.are_plain:
+            return iter([((ANYWHERE,), self.total)])
+        if self.total == 1:  # the name itself, and not a module that has nothing else
+            stem = len(next(iter(self.parts)).path())
+        return cover(self._families, self.parts, stem)
 
     def __iter__(self) -> Iterator[tuple[Path, int]]:
         """Yield patterns, each with the number of names that it adds; they are computed once."""
