@@ -75,7 +75,7 @@ class Inventory:
         refuse_unreadable("model name", (self.model, self.backbone))
         if not self.params:
             raise ModelError(f"{self.model or 'the model'} has no parameters, so there is nothing to optimize")
-        refuse_unreadable("parameter name", self._positions)  # which refuses a name that two parameters have
+        refuse_unreadable("parameter name", self.position_of)  # which refuses a name that two parameters have
 
     def copy(self) -> Inventory:
         """Return the same inventory; what the copy's hints answer from now on is not noted in this one."""
@@ -104,7 +104,7 @@ class Inventory:
         return self.params[self.position(name)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._positions
+        return name in self.position_of
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -151,15 +151,15 @@ class Inventory:
             ModelError: No parameter has this name; says which ones are close, or what the model consists of.
         """
         try:
-            return self._positions[name]
+            return self.position_of[name]
         except KeyError:
             raise ModelError(self._missing(name)) from None
 
     def _missing(self, name: str) -> str:
         """Return what to say of a name that no parameter has."""
-        if below := [known for known in self._positions if known.startswith(f"{name}.")]:
+        if below := [known for known in self.position_of if known.startswith(f"{name}.")]:
             return f"{shown(name)} is a module, not a parameter. Its parameters: {listing(below, 5)}"
-        parts = list(dict.fromkeys([known.partition(".")[0] for known in self._positions]))
+        parts = list(dict.fromkeys([known.partition(".")[0] for known in self.position_of]))
         close = self.closest(name)
         hint = f"Closest: {listing(close)}." if close else f"The model consists of: {listing(parts)}"
         return f"{self.model or 'the model'} has no parameter {shown(name)}. {hint}"
@@ -170,14 +170,15 @@ class Inventory:
         Raises:
             ModelError: As :meth:`position`.
         """
-        known = self._positions
+        known = self.position_of
         try:
             return [known[name] for name in names]
         except KeyError as error:
             return [self.position(str(error.args[0]))]
 
     @cached_property
-    def _positions(self) -> dict[str, int]:
+    def position_of(self) -> Mapping[str, int]:
+        """The position of each parameter in model order, by its name and by its aliases."""
         positions = dict(zip(self.names, range(len(self.names)), strict=True))
         if len(positions) < len(self.names):
             twice, _ = Counter(self.names).most_common(1)[0]
@@ -197,7 +198,7 @@ class Inventory:
     @cached_property
     def _text(self) -> str:
         """All names and aliases."""
-        return "\n".join(self._positions)
+        return "\n".join(self.position_of)
 
     def closest(self, name: str, n: int = 3) -> list[str]:
         """Return the real names of parameters and modules that resemble ``name`` most."""
@@ -225,19 +226,19 @@ class Inventory:
         if below:
             start = len(below)
             inside = [name for name in self._below(below) if name.find(keyword, start) >= 0]
-            return [self.params[position] for position in sorted({self._positions[name] for name in inside})]
+            return [self.params[position] for position in sorted({self.position_of[name] for name in inside})]
         if keyword not in self._text:
             return []
         found = {position: None for position, name in enumerate(self.names) if keyword in name}
         for name, aliases in self.aliases.items():
             if any(keyword in alias for alias in aliases):
-                found[self._positions[name]] = None
+                found[self.position_of[name]] = None
         return [self.params[position] for position in sorted(found)]
 
     @cached_property
     def _sorted(self) -> list[str]:
         """All names and aliases, those of one module beside each other."""
-        return sorted(self._positions)
+        return sorted(self.position_of)
 
     def _below(self, prefix: str) -> list[str]:
         """Return the names and aliases that begin with a prefix, without a look at the others."""

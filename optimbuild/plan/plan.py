@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress, islice
 from typing import Any
 
 from optimbuild.config.spec import Spec
@@ -23,6 +24,9 @@ from optimbuild.plan.memory import Memory, ParamMemory, memory_of, memory_of_par
 from optimbuild.plan.plan_file import VERSION, checksum, read_plan
 from optimbuild.plan.traces import traces_of
 from optimbuild.registry.optimizer_type import OptimizerType
+
+CHUNK = 1000
+"""How many lines of a fingerprint are digested at one go, while they are in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,8 @@ class Plan:
     @cached_property
     def frozen(self) -> tuple[str, ...]:
         """The names of the frozen parameters, in model order."""
-        return tuple(
-            [name for name, i in zip(self.inventory.names, self.chosen, strict=True) if self.settings[i].frozen]
-        )
+        frozen = [setting.frozen for setting in self.settings]
+        return tuple(compress(self.inventory.names, map(frozen.__getitem__, self.chosen))) if any(frozen) else ()
 
     @property
     def trainable_dtypes(self) -> frozenset[str]:
@@ -219,11 +222,13 @@ class Plan:
         digest = hashlib.sha256()
         table = [(s.optimizer, sorted((s.options or {}).items())) for s in self.settings]
         digest.update(json.dumps(table).encode())
-        shapes = {shape: str(shape) for shape in {param.shape for param in self.inventory}}  # few different ones
-        pairs = zip(self.inventory, self.chosen, strict=True)
-        lines = [f"{param.name}\0{shapes[param.shape]}\0{setting}\n" for param, setting in pairs]
-        lines += [f"statistics of {module} are kept\n" for module in self.kept_statistics]
-        digest.update("".join(lines).encode())
+        shapes = {shape: f"\0{shape}\0" for shape in {param.shape for param in self.inventory}}  # few different ones
+        ends = [f"{setting}\n" for setting in range(len(self.settings))]
+        rows = zip(self.inventory.names, [param.shape for param in self.inventory], self.chosen, strict=True)
+        lines = (name + shapes[shape] + ends[setting] for name, shape, setting in rows)
+        while text := "".join(islice(lines, CHUNK)):
+            digest.update(text.encode())
+        digest.update("".join([f"statistics of {module} are kept\n" for module in self.kept_statistics]).encode())
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, zip_longest
@@ -28,7 +28,7 @@ class Members(Sequence[Indices]):
     """The numbers of the names of a family, which are read from the names when somebody looks.
 
     Args:
-        positions: The positions of the names; the first one first, though not all in order.
+        positions: The positions of the names, in no order.
         columns: For each place of a number the texts there.
     """
 
@@ -141,15 +141,16 @@ class Family:
 
     def values(self) -> Sequence[Sequence[int]]:
         """Return for each place of a number those that the names that end here have there, in order."""
-        return self._cached("values", lambda: self._values([self]))
+        columns = self.members.columns
+        return self._cached("values", lambda: [sorted(map(int, set(column))) for column in columns])
 
     def all_values(self) -> Sequence[Sequence[int]]:
         """Return for each place of a number that leads here those of the names that end here or below, in order."""
-        return self._cached("all", lambda: self._values(self.all())) if self.below else self.values()
+        return self._cached("all", self._all_values) if self.below else self.values()
 
-    def _values(self, families: Iterable[Family]) -> Sequence[Sequence[int]]:
-        columns = [family.members.columns for family in families if family.members]
-        return [sorted(map(int, {text for found in columns for text in set(found[d])})) for d in range(self.places)]
+    def _all_values(self) -> Sequence[Sequence[int]]:
+        found = [family.values() for family in self.all() if family.members]
+        return [sorted(set(chain.from_iterable([values[d] for values in found]))) for d in range(self.places)]
 
     def _cached(self, key: object, compute: Callable[[], T]) -> T:
         if self._caches is None:
@@ -178,6 +179,7 @@ class Families:
     Args:
         names: The parameters' names, in model order.
         aliases: The other names of some of them.
+        positions: The position of each in model order, where that is known already.
 
     >>> families = Families(["blocks.0.norm", "blocks.1.norm", "head"])
     >>> family, indices, position = families.place("blocks.1.norm")
@@ -185,17 +187,18 @@ class Families:
     ([False, True, False], (1,), 1, 2)
     """
 
-    def __init__(self, names: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        positions: Mapping[str, int] | None = None,
+    ) -> None:
         self.names = names
+        self.positions = positions or dict(zip(names, range(len(names)), strict=True))
         self.aliases = [(other, name) for name, others in (aliases or {}).items() for other in others]
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @cached_property
-    def positions(self) -> Mapping[str, int]:
-        """For each name its position in model order."""
-        return dict(zip(self.names, range(len(self.names)), strict=True))
 
     @property
     def are_plain(self) -> bool:
@@ -209,26 +212,23 @@ class Families:
         return self._grown[0]
 
     @property
-    def in_order(self) -> Iterable[Family]:
-        """The families that have names, in the order of their first ones; those of nothing but aliases are left out."""
-        return [family for family in self._grown[1] if family.members.positions[0] < len(self)]
+    def with_names(self) -> Sequence[Family]:
+        """The families in which names end, aliases included."""
+        return self._grown[1]
 
     @cached_property
-    def _grown(self) -> tuple[Family, Iterable[Family]]:
-        """The branch of all names, and the families in the order of their first names."""
+    def _grown(self) -> tuple[Family, Sequence[Family]]:
+        """The branch of all names, and the families in which names end."""
         root, names = Family(None, ""), [*self.names, *[alias for alias, _ in self.aliases]]
-        alike: dict[str, list[int]] = {}
-        for position, key in enumerate("\n".join(names).translate(_ZEROS).split("\n")):
-            found = alike.get(key)
-            if found is None:
-                alike[key] = [position]
-            else:
-                found.append(position)
-        grown: dict[Family, None] = {}
+        keys = "\n".join(names).translate(_ZEROS).split("\n")  # no name holds a line break
+        alike: defaultdict[str, list[int]] = defaultdict(list)
+        for position, key in enumerate(keys):
+            alike[key].append(position)
+        grown: list[Family] = []
         for key, positions in alike.items():
             for family, own, columns in _parts(root, key, positions, names):
+                grown += [] if family.members else [family]
                 family.add(own, columns)
-                grown[family] = None
         return root, grown
 
     def place(self, name: str) -> Place:

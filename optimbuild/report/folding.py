@@ -138,23 +138,25 @@ _Share = tuple[Family, Sequence[Indices], Sequence[int]]
 
 
 def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: Families) -> list[list[_Share]]:
-    """Return the names of the groups of each kind, by family."""
+    """Return the names of the groups of each kind, by family, in the order of the first name of each."""
     kind_of = {index: kind for kind, members in enumerate(kinds) for index in members}
     kind_at = [kind_of.get(group, NONE) for group in group_at]
     found: list[list[_Share]] = [[] for _ in [*kinds, NONE]]
-    for family in families.in_order:
+    for family in families.with_names:
         members = family.members
         own = [kind_at[position] for position in members.positions]
         if own.count(own[0]) == len(own):  # nearly always
             found[own[0]].append((family, members, members.positions))
             continue
         shares: dict[int, tuple[list[Indices], list[int]]] = {}
-        for kind, indices, position in zip(own, members, members.positions, strict=True):
+        for position, kind, indices in sorted(zip(members.positions, own, members, strict=True)):
             numbers, positions = shares.setdefault(kind, ([], []))
             numbers.append(indices)
             positions.append(position)
         for kind, (numbers, positions) in shares.items():
             found[kind].append((family, numbers, positions))
+    for of_kind in found:
+        of_kind.sort(key=lambda share: min(share[2]))
     return found[:NONE]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 
 from optimbuild.messages import counted
 from optimbuild.model.inventory import Inventory
@@ -26,6 +25,7 @@ class NamePatterns:
     Args:
         names: The names of all parameters of the model, in model order.
         aliases: The other names of some of them.
+        positions: The position of each in model order, where that is known already.
 
     >>> names = NamePatterns(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
     >>> names.summary(["blocks.0.bias", "blocks.1.bias"])
@@ -36,18 +36,18 @@ class NamePatterns:
     'stem, +2 tensors'
     """
 
-    def __init__(self, names: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.names, self.aliases = tuple(names), aliases or {}
+    def __init__(
+        self,
+        names: Iterable[str],
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        positions: Mapping[str, int] | None = None,
+    ) -> None:
+        self.families = Families(tuple(names), aliases, positions)
 
     @classmethod
     def of(cls, inventory: Inventory) -> NamePatterns:
         """Return the patterns for the parameters of a model."""
-        return cls(inventory.names, inventory.aliases)
-
-    @cached_property
-    def families(self) -> Families:
-        """The families of all names."""
-        return Families(self.names, self.aliases)
+        return cls(inventory.names, inventory.aliases, inventory.position_of)
 
     def summary(self, names: Sequence[str], width: int = 60) -> str:
         """Return one pattern that covers the names, or as many as fit, and the number of tensors left.

@@ -146,7 +146,7 @@ def test_patterns_of_many_names_without_structure_match_no_other_name():
     weights = [name for name in everything if name.endswith("weight")]
     for ours in (weights, weights[3:], everything, everything[:-1]):
         pattern, _, rest = names.summary(ours).partition(", +")
-        found = set(filter(Pattern(pattern).matches, names.names))
+        found = set(filter(Pattern(pattern).matches, names.families.names))
         assert found <= set(ours)
         assert len(found) + int((rest or "0").split()[0]) == len(ours)
 
