@@ -119,14 +119,15 @@ def _candidates(root: Family, items: Sequence[_Item], stem: int) -> list[_Candid
     """Return the patterns that match some items; of many items, those of the first ones."""
     many = len(items) > MANY
     found: dict[Path, _Candidate] = {}
-    for item in items[: SOURCES if many else None]:
-        for path, length in _shapes(item, stem, many).items():
+    shapes = [_shapes(item, stem, many) for item in items[: SOURCES if many else None]]
+    for item, own in zip(items, shapes, strict=False):
+        for path, length in own.items():
             if path not in found:
                 branch = item.branches[length - 1] if length else root
                 box = item.box[: sum([branch.numbered for branch in item.branches[:length]])]
                 found[path] = _Candidate(path, branch, box)
     for i, item in enumerate(items):
-        for path in _short_shapes(item, stem) if many else _shapes(item, stem, many):
+        for path in _short_shapes(item, stem) if many else shapes[i]:
             if path in found:
                 found[path].matched += item.names
                 found[path].items.append(i)
