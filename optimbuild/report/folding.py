@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import itemgetter
 
 from optimbuild.report.cover import Parts
@@ -112,7 +112,7 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool, frozen:
     for members, shares in zip(kinds.values(), _shares(list(kinds.values()), group_at, families), strict=True):
         if len(members) == 1:
             parts = {family: numbers for family, numbers, _ in shares}
-            rows.append(Row(members, parts, [position for *_, positions in shares for position in positions]))
+            rows.append(Row(members, parts, list(chain.from_iterable([places for *_, places in shares]))))
             continue
         points = {
             family: list(zip(numbers, map(group_at.__getitem__, positions), positions, strict=True))
@@ -139,12 +139,12 @@ _Share = tuple[Family, Sequence[Indices], Sequence[int]]
 
 def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: Families) -> list[list[_Share]]:
     """Return the names of the groups of each kind, by family, in the order of the first name of each."""
-    kind_of = {index: kind for kind, members in enumerate(kinds) for index in members}
-    kind_at = [kind_of.get(group, NONE) for group in group_at]
+    kind_of = {NONE: NONE} | {index: kind for kind, members in enumerate(kinds) for index in members}
+    kind_at = list(map(kind_of.__getitem__, group_at))
     found: list[list[_Share]] = [[] for _ in [*kinds, NONE]]
     for family in families.with_names:
         members = family.members
-        own = [kind_at[position] for position in members.positions]
+        own = list(map(kind_at.__getitem__, members.positions))
         if own.count(own[0]) == len(own):  # nearly always
             found[own[0]].append((family, members, members.positions))
             continue
