@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -80,8 +81,10 @@ def _size(size: int, effort: Effort) -> list[Row]:
 
 
 def _afresh(plan: Plan) -> Plan:
-    """Return an equal plan that has computed nothing yet."""
-    return replace(plan)
+    """Return a copy of a plan that was made and not looked at since: it knows what planning itself computes."""
+    found = copy.copy(plan)
+    object.__setattr__(found, "inventory", plan.inventory.copy())
+    return found
 
 
 def _memory(inventory: Inventory) -> float:
