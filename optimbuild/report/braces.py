@@ -16,6 +16,8 @@ def braced(paths: Sequence[Path]) -> str:
 
     >>> braced([("blocks", "0", "norm", "bias"), ("blocks", "0", "fc", "bias")]), braced([("a", "x"), ("b",)])
     ('blocks.0.{norm,fc}.bias', '{a.x,b}')
+    >>> braced([("blocks",), ("blocks", "norm"), ("blocks", "fc")])
+    '{blocks,blocks.{norm,fc}}'
     """
     if len(paths) == 1:
         return ".".join(paths[0])
@@ -26,10 +28,10 @@ def braced(paths: Sequence[Path]) -> str:
     end = 0
     while end < shortest - 1 - start and len({path[-1 - end] for path in paths}) == 1:
         end += 1
-    branches: dict[str, list[Path]] = {}
+    branches: dict[tuple[str, bool], list[Path]] = {}
     for path in paths:
         inner = path[start : len(path) - end]
-        branches.setdefault(inner[0], []).append(inner)
+        branches.setdefault((inner[0], len(inner) > 1), []).append(inner)  # one may be the beginning of another
     middle = ",".join([braced(found) for found in branches.values()])
     return ".".join([*paths[0][:start], f"{{{middle}}}", *paths[0][len(paths[0]) - end :]])
 

@@ -55,8 +55,8 @@ class _Candidate:
     items: list[int] = field(default_factory=list)
 
 
-def cover(families: Families, parts: Parts, stem: int = 0) -> Iterator[tuple[Path, int]]:
-    """Yield patterns that match names of the parts only, each with the number of names that it adds.
+def cover(families: Families, parts: Parts, stem: int = 0) -> Iterator[tuple[Path, Mapping[int, int]]]:
+    """Yield patterns that match names of the parts only, each with the pieces that it covers and their sizes in names.
 
     Each time the pattern comes that covers most of what is left. Names that no glob can write are not covered.
 
@@ -85,7 +85,7 @@ def cover(families: Families, parts: Parts, stem: int = 0) -> Iterator[tuple[Pat
             heapq.heappush(heap, (*_rank(found, count), order))
             continue
         left.difference_update(new)
-        yield found.path, count
+        yield found.path, {i: items[i].wanted for i in found.items if items[i].wanted}
 
 
 def _rank(candidate: _Candidate, count: int) -> tuple[int, bool, int]:

@@ -179,7 +179,7 @@ class Families:
     Args:
         names: The parameters' names, in model order.
         aliases: The other names of some of them.
-        positions: The position of each in model order, where that is known already.
+        positions: The position of each in model order, where that is known already. It may know aliases too.
 
     >>> families = Families(["blocks.0.norm", "blocks.1.norm", "head"])
     >>> family, indices, position = families.place("blocks.1.norm")
@@ -200,7 +200,7 @@ class Families:
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
+    @cached_property
     def are_plain(self) -> bool:
         """Whether ``**`` matches all names: none begins with an empty segment."""
         text = "\n".join(["", *self.names, ""])
@@ -240,7 +240,7 @@ class Families:
     def _places(self) -> Sequence[tuple[Family, Indices]]:
         """For each position the family and the numbers of the name; those of the aliases follow."""
         found: list[tuple[Family, Indices]] = [(self.root, ())] * (len(self.names) + len(self.aliases))
-        for family in self.root.all():
+        for family in self.with_names:
             for position, indices in zip(family.members.positions, family.members, strict=True):
                 found[position] = family, indices
         return found

@@ -15,7 +15,7 @@ from optimbuild.report.interfaces import GroupView
 from optimbuild.report.name_patterns import Covered
 
 NONE = -1
-"""The group, and the kind of group, of a name that is in none."""
+"""The index of the group, and of the kind of group, of a name that is in none."""
 Points = list[tuple[Indices, int, int]]
 """For members of a family their numbers, the index of their group, and their position in model order."""
 
@@ -26,14 +26,14 @@ class Row:
 
     Args:
         groups: The groups of its parameters: one, or one per step of its ladder, by depth; none where it is frozen.
-        parts: For each family of names the numbers of its parameters; nothing where it has all names.
-        positions: Their positions in model order, one beside the other, in no order.
+        parts: For each family of names the numbers of its parameters; None where it has all names.
+        positions: The positions of its parameters in the model, in no order.
         ratio: The factor per layer; None where all have one setting.
         stem: How many segments its names share, numbers included.
     """
 
     groups: list[int]
-    parts: Parts = field(default_factory=dict)
+    parts: Parts | None = field(default_factory=dict)
     positions: Sequence[int] = ()
     ratio: float | None = None
     stem: int = 0
@@ -102,7 +102,7 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool, frozen:
         frozen: Names that are in no group. They have a row at the end, which has no groups.
     """
     if len(groups) == 1 and len(groups[0].params) == len(families) and families.are_plain:
-        return [Row([0], positions=list(range(len(families))))]
+        return [Row([0], None, range(len(families)))]
     kinds: dict[tuple[object, ...], list[int]] = {}
     for index, group in enumerate(groups):
         kinds.setdefault(_kind(group), []).append(index)
@@ -141,7 +141,7 @@ def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: F
     """Return the names of the groups of each kind, by family, in the order of the first name of each."""
     kind_of = {NONE: NONE} | {index: kind for kind, members in enumerate(kinds) for index in members}
     kind_at = list(map(kind_of.__getitem__, group_at))
-    found: list[list[_Share]] = [[] for _ in [*kinds, NONE]]
+    found: list[list[_Share]] = [[] for _ in range(len(kinds) + 1)]  # the last are the names in no group
     for family in families.with_names:
         members = family.members
         own = list(map(kind_at.__getitem__, members.positions))
@@ -157,7 +157,7 @@ def _shares(kinds: Sequence[Sequence[int]], group_at: Sequence[int], families: F
             found[kind].append((family, numbers, positions))
     for of_kind in found:
         of_kind.sort(key=lambda share: min(share[2]))
-    return found[:NONE]
+    return found[: len(kinds)]
 
 
 def lr_of(group: GroupView) -> float:

@@ -25,7 +25,7 @@ class NamePatterns:
     Args:
         names: The names of all parameters of the model, in model order.
         aliases: The other names of some of them.
-        positions: The position of each in model order, where that is known already.
+        positions: The position of each in model order, where that is known already. It may know aliases too.
 
     >>> names = NamePatterns(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
     >>> names.summary(["blocks.0.bias", "blocks.1.bias"])
@@ -77,30 +77,34 @@ class NamePatterns:
         return Covered(self.families, parts)
 
 
+_Found = tuple[Path, Mapping[int, int]]
+"""A pattern, and the pieces that it covers with their sizes in names."""
+
+
 class Covered:
     """Patterns for some names, in the order in which they are shown while there is room.
 
     Args:
         families: All names of the model.
-        parts: For some families the numbers of some members, at least one; nothing for all names, where ``**`` can.
+        parts: For some families the numbers of some members, at least one; None for all names, where ``**`` has them.
         stem: How many segments every pattern begins with.
     """
 
-    def __init__(self, families: Families, parts: Parts, stem: int = 0) -> None:
-        self.parts, self._families = parts, families
-        self.total = sum(map(len, parts.values())) if parts else len(families)
+    def __init__(self, families: Families, parts: Parts | None, stem: int = 0) -> None:
+        self.parts, self._families = parts or {}, families
+        self.total = len(families) if parts is None else sum(map(len, parts.values()))
         self._more = self._patterns(stem)
-        self._found: list[tuple[Path, int]] = []
+        self._found: list[_Found] = []
 
-    def _patterns(self, stem: int) -> Iterator[tuple[Path, int]]:
+    def _patterns(self, stem: int) -> Iterator[_Found]:
         if self.total == len(self._families) and self._families.are_plain:
-            return iter([((ANYWHERE,), self.total)])
+            return iter([((ANYWHERE,), {0: self.total})])
         if self.total == 1:  # the name itself, and not a module that has nothing else
             stem = len(next(iter(self.parts)).path())
         return cover(self._families, self.parts, stem)
 
-    def __iter__(self) -> Iterator[tuple[Path, int]]:
-        """Yield patterns, each with the number of names that it adds; they are computed once."""
+    def __iter__(self) -> Iterator[_Found]:
+        """Yield patterns; they are computed once."""
         yield from self._found
         for found in self._more:
             self._found.append(found)
@@ -108,6 +112,8 @@ class Covered:
 
     def has_names_of(self, other: Covered) -> bool:
         """Say whether both are of the same names."""
+        if self.total == other.total == len(self._families):
+            return True
         if self.total != other.total or self.parts.keys() != other.parts.keys():
             return False
         pairs = [(numbers, other.parts[family]) for family, numbers in self.parts.items()]
@@ -124,7 +130,7 @@ class Covered:
             return _expression(self.parts, self.total, width)
         chosen = self._fitting(width, 0)
         if sum([count for _, count in chosen]) < self.total:
-            chosen = self._fitting(width, self.total) or [first]
+            chosen = self._fitting(width, self.total) or [(first[0], sum(first[1].values()))]
         pattern, left = braced([path for path, _ in chosen]), self.total - sum([count for _, count in chosen])
         return _with_rest(pattern, left - self._by_alias(pattern) if left else 0)
 
@@ -138,13 +144,20 @@ class Covered:
         return found
 
     def _fitting(self, width: int, total: int) -> list[tuple[Path, int]]:
-        """Return patterns that fit together; with the number that they leave out of a total, if one is given."""
+        """Return patterns that fit together, each with the number of names that it adds to those before it.
+
+        Args:
+            width: The width to fill.
+            total: The number of names of which it is told how many are left out; 0 where that is not told.
+        """
         chosen: list[tuple[Path, int]] = []
+        covered: set[int] = set()
         misses = 0
-        for found in self:
-            longer = [*chosen, found]
+        for path, pieces in self:
+            longer = [*chosen, (path, sum([size for piece, size in pieces.items() if piece not in covered]))]
             if len(_summary(longer, total)) <= width and is_accepted(braced([path for path, _ in longer])):
                 chosen = longer
+                covered |= pieces.keys()
             elif (misses := misses + 1) == TRIES:
                 break
         return chosen

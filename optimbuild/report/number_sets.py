@@ -87,7 +87,7 @@ def _holds(box: Box, indices: Indices) -> bool:
 
 
 def _holds_all(runs: Runs, values: Sequence[int]) -> bool:
-    return len(runs) == 1 and (not values or (runs[0][0] <= values[0] and values[-1] <= runs[0][-1]))
+    return len(runs) == 1 and runs[0][0] <= values[0] and values[-1] <= runs[0][-1]
 
 
 def _runs(numbers: Sequence[int], values: Sequence[int]) -> Runs:

@@ -68,3 +68,11 @@ def test_the_options_of_another_optimizer_name_their_parameters_once():
     found = rows(diff_text(plan(), make_plan(config, MODEL), width=160))
     assert [row[4] for row in found] == ["**", *["(same)"] * (len(found) - 1)]
     assert len(found) > 4
+
+
+def test_rows_of_all_names_are_the_same_whether_they_are_over_depth_or_not():
+    model = Inventory([ParamInfo(f"blocks.{i}.w", (4, 4)) for i in range(8)])
+    rules = [{"type": "layer_decay", "ratio": 0.5, "layers": ["blocks.{n}"]}]
+    configs = [{"optimizer": {"type": "adamw", "lr": lr, "weight_decay": lr}, "rules": rules} for lr in (2e-3, 1e-3)]
+    found = rows(diff_text(*[make_plan(config, model) for config in configs]))
+    assert [(row[0], row[4]) for row in found] == [("lr", "**"), ("weight_decay", "(same)")]

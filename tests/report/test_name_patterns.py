@@ -35,10 +35,16 @@ SEGMENTS = [
     "",
     "größe",
 ]
-segments = st.sampled_from(SEGMENTS)
-names = st.lists(
-    st.lists(segments, min_size=1, max_size=5).map(".".join).filter(bool), min_size=1, max_size=14, unique=True
-)
+FEW = ["blocks", "fc", "norm", "1", "2", "10"]
+
+
+def names_of(segments: list[str], most: int) -> st.SearchStrategy[list[str]]:
+    """Return a strategy for the names of a model."""
+    name = st.lists(st.sampled_from(segments), min_size=1, max_size=5).map(".".join).filter(bool)
+    return st.lists(name, min_size=1, max_size=most, unique=True)
+
+
+names = st.one_of(names_of(SEGMENTS, 14), names_of(FEW, 24))
 widths = st.one_of(st.integers(1, 80), st.just(10**6))
 
 
@@ -71,6 +77,23 @@ def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data,
     ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
     pattern, *rest = NamePatterns(everything).summary(ours, width).split(", +")
     assert len(", +".join([pattern, *rest])) <= width or not re.search(r"\{[^{}]*,|\|", pattern)
+
+
+def test_what_is_left_counts_what_patterns_that_did_not_fit_would_have_covered():
+    everything = ["10.11.1.weight", "1.11.3.11.bias", "2.2.head.norm.weight", "11.2.levels.head.bias", "2.w"]
+    everything += ["blocks.0.fc.weight", "blocks.0.fc.bias"]
+    ours = [name for name in everything if name != "1.11.3.11.bias"]
+    assert NamePatterns(everything).summary(ours, 20) == "{2,11}, +3 tensors"
+
+
+def test_a_pattern_may_be_the_beginning_of_another():
+    everything = ["b.norm.x", "b.5.norm.x", "b.10.norm.x", "b.10.fc.x", "l.1.b.0.norm.x", "l.1.b.0.fc.x"]
+    ours = [everything[0], everything[2], everything[4]]
+    assert NamePatterns(everything).summary(ours) == "{b,b.10,l.1.b.0}.norm"
+
+
+def test_no_names_have_no_patterns():
+    assert NamePatterns(NAMES).each([]) == []
 
 
 @pytest.mark.parametrize(
