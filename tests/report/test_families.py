@@ -23,7 +23,7 @@ def spelled(families: Families, name: str) -> tuple[Sequence[str], tuple[int, ..
 
 
 @given(NAMES)
-def test_whole_segments_written_as_numbers_are_numbers_and_all_else_is_text(names):
+def test_only_whole_segments_written_as_numbers_are_numbers(names):
     families = Families(names)
     for position, name in enumerate(names):
         segments = name.split(".")
