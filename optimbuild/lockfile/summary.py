@@ -47,8 +47,7 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     names, optimizers = NamePatterns.of(plan.inventory), by_optimizer(plan.groups)
     shared = {name: shared_options(groups).keys() for name, groups in optimizers.items()}
     for row in folded(plan.groups, names.families, True, plan.frozen):
-        covered = row.covered(names.families)
-        text = "no parameter" if covered is None else covered.text(LONGEST)
+        text = row.covered(names.families).text(LONGEST) if row.positions else "no parameter"
         sizes = [plan.inventory.sizes[position] for position in row.positions]
         if not row.groups:
             yield text, _row("frozen", sizes)

@@ -91,7 +91,7 @@ def _tables(changes: Sequence[Change], names: NamePatterns, folded: bool, width:
         rows = []
         for _, of_option in groupby(changes, key=lambda change: change.option):
             for first, last, row in folded_changes(list(of_option), names.families, whole):
-                rows.append((first, last, Covered(names.families, row.parts, row.stem)))
+                rows.append((first, last, row.covered(names.families)))
         yield _table(rows, width)
 
 

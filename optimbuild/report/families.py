@@ -227,7 +227,8 @@ class Families:
         grown: list[Family] = []
         for key, positions in alike.items():
             for family, own, columns in _parts(root, key, positions, names):
-                grown += [] if family.members else [family]
+                if not family.members:
+                    grown.append(family)
                 family.add(own, columns)
         return root, grown
 

@@ -53,7 +53,7 @@ class _Folded:
         self.rows, self.frozen = [row for row in rows if row.groups], [row for row in rows if not row.groups]
         self.groups = [[plan.groups[index] for index in row.groups] for row in self.rows]
         self.all = [*self.rows, *self.frozen]
-        self.covered = [row.covered(names.families) for row in self.all]
+        self.covered = [row.covered(names.families) if row.positions else None for row in self.all]
 
     def lines(self, width: int, roomy: bool) -> list[Line]:
         """Return the heading and the rows.

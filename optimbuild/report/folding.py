@@ -38,9 +38,9 @@ class Row:
     ratio: float | None = None
     stem: int = 0
 
-    def covered(self, families: Families) -> Covered | None:
-        """Return the patterns for its names; None where it has none."""
-        return Covered(families, self.parts, self.stem) if self.positions else None
+    def covered(self, families: Families) -> Covered:
+        """Return the patterns for its names, of which there must be one."""
+        return Covered(families, self.parts, self.stem)
 
 
 @dataclass
@@ -106,7 +106,7 @@ def folded(groups: Sequence[GroupView], families: Families, whole: bool, frozen:
     kinds: dict[tuple[object, ...], list[int]] = {}
     for index, group in enumerate(groups):
         kinds.setdefault(_kind(group), []).append(index)
-    kinds |= {(): [len(groups)]} if frozen else {}
+    kinds |= {(): [len(groups)]} if frozen else {}  # as if it were one more group, and of a kind of its own
     group_at = _group_at([*[group.params for group in groups], frozen], families)
     rows: list[Row] = []
     for members, shares in zip(kinds.values(), _shares(list(kinds.values()), group_at, families), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from optimbuild.messages import counted
 from optimbuild.model.inventory import Inventory
@@ -23,11 +23,11 @@ class NamePatterns:
     The patterns are those of the rules, and each matches no other parameter, so that it can be copied into a config.
 
     Args:
-        names: The names of all parameters of the model, in model order.
-        aliases: The other names of some of them.
-        positions: The position of each in model order, where that is known already. It may know aliases too.
+        families: The names of all parameters of the model.
 
-    >>> names = NamePatterns(("stem.weight", "blocks.0.bias", "blocks.0.weight", "blocks.1.bias", "blocks.1.weight"))
+    >>> from optimbuild.report.families import Families
+    >>> all_names = ["stem.weight", *[f"blocks.{i}.{leaf}" for i in (0, 1) for leaf in ("bias", "weight")]]
+    >>> names = NamePatterns(Families(all_names))
     >>> names.summary(["blocks.0.bias", "blocks.1.bias"])
     'blocks.{0..1}.bias'
     >>> names.summary(["stem.weight", "blocks.0.weight", "blocks.1.weight"])
@@ -36,18 +36,13 @@ class NamePatterns:
     'stem, +2 tensors'
     """
 
-    def __init__(
-        self,
-        names: Iterable[str],
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        positions: Mapping[str, int] | None = None,
-    ) -> None:
-        self.families = Families(tuple(names), aliases, positions)
+    def __init__(self, families: Families) -> None:
+        self.families = families
 
     @classmethod
     def of(cls, inventory: Inventory) -> NamePatterns:
         """Return the patterns for the parameters of a model."""
-        return cls(inventory.names, inventory.aliases, inventory.position_of)
+        return cls(Families(inventory.names, inventory.aliases, inventory.position_of))
 
     def summary(self, names: Sequence[str], width: int = 60) -> str:
         """Return one pattern that covers the names, or as many as fit, and the number of tensors left.

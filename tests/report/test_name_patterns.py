@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from optimbuild import Inventory, ParamInfo
 from optimbuild.model.patterns import Pattern
+from optimbuild.report.families import Families
 from optimbuild.report.name_patterns import NamePatterns
 
 BLOCKS = ("levels.0.blocks.0", "levels.0.blocks.1", "levels.1.blocks.0")
@@ -75,7 +76,7 @@ def test_a_summary_pasted_as_a_pattern_catches_all_but_the_rest_it_tells(model, 
 @given(names, st.data(), st.integers(1, 80))
 def test_only_a_summary_of_one_pattern_is_wider_than_asked_for(everything, data, width):
     ours = data.draw(st.lists(st.sampled_from(everything), min_size=1, unique=True))
-    pattern, *rest = NamePatterns(everything).summary(ours, width).split(", +")
+    pattern, *rest = NamePatterns(Families(everything)).summary(ours, width).split(", +")
     assert len(", +".join([pattern, *rest])) <= width or not re.search(r"\{[^{}]*,|\|", pattern)
 
 
@@ -83,17 +84,17 @@ def test_what_is_left_counts_what_skipped_patterns_cover():
     everything = ["10.11.1.weight", "1.11.3.11.bias", "2.2.head.norm.weight", "11.2.levels.head.bias", "2.w"]
     everything += ["blocks.0.fc.weight", "blocks.0.fc.bias"]
     ours = [name for name in everything if name != "1.11.3.11.bias"]
-    assert NamePatterns(everything).summary(ours, 20) == "{2,11}, +3 tensors"
+    assert NamePatterns(Families(everything)).summary(ours, 20) == "{2,11}, +3 tensors"
 
 
 def test_a_pattern_may_be_the_beginning_of_another():
     everything = ["b.norm.x", "b.5.norm.x", "b.10.norm.x", "b.10.fc.x", "l.1.b.0.norm.x", "l.1.b.0.fc.x"]
     ours = [everything[0], everything[2], everything[4]]
-    assert NamePatterns(everything).summary(ours) == "{b,b.10,l.1.b.0}.norm"
+    assert NamePatterns(Families(everything)).summary(ours) == "{b,b.10,l.1.b.0}.norm"
 
 
 def test_no_names_have_no_patterns():
-    assert NamePatterns(NAMES).each([]) == []
+    assert NamePatterns(Families(NAMES)).each([]) == []
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_no_names_have_no_patterns():
     ],
 )  # fmt: skip
 def test_a_summary_is_short_and_exact(chosen, width, summary):
-    assert NamePatterns(NAMES).summary(chosen, width) == summary
+    assert NamePatterns(Families(NAMES)).summary(chosen, width) == summary
 
 
 @pytest.mark.parametrize(
@@ -130,25 +131,25 @@ def test_a_summary_is_short_and_exact(chosen, width, summary):
 def test_numbers_are_ranges(left_out, summary):
     everything = [f"blocks.{i}.{layer}.w" for i in range(12) for layer in ("fc", "norm")]
     ours = [f"blocks.{i}.fc.w" for i in range(12) if i not in left_out]
-    assert NamePatterns(everything).summary(ours) == summary
+    assert NamePatterns(Families(everything)).summary(ours) == summary
 
 
 def test_a_range_may_go_over_numbers_that_no_such_name_has():
     everything = [*[f"layers.{i}.mlp" for i in range(8)], *[f"layers.{i}.router" for i in (1, 3, 5, 7)]]
-    assert NamePatterns(everything).summary(everything[8:11]) == "layers.{1..5}.router"
+    assert NamePatterns(Families(everything)).summary(everything[8:11]) == "layers.{1..5}.router"
 
 
 def test_a_range_of_two_numbers_fits_levels_of_different_depth():
     everything = [
         f"levels.{i}.blocks.{j}.{leaf}" for i, n in enumerate((2, 3, 9, 2)) for j in range(n) for leaf in "wb"
     ]
-    names = NamePatterns(everything)
+    names = NamePatterns(Families(everything))
     assert names.summary([n for n in everything if n.endswith("w")]) == "levels.{0..3}.blocks.{0..8}.w"
     assert names.summary([n for n in everything if n.startswith(("levels.2", "levels.3"))]) == "levels.{2..3}"
 
 
 def test_a_name_that_no_glob_can_write_becomes_a_regular_expression():
-    assert NamePatterns(("x*.w", "xy.w")).summary(["x*.w"]) == r"re:^x\*\.w$"
+    assert NamePatterns(Families(("x*.w", "xy.w"))).summary(["x*.w"]) == r"re:^x\*\.w$"
 
 
 def test_a_pattern_that_matches_an_alias_of_another_parameter_is_not_used():
@@ -165,7 +166,7 @@ def test_what_a_pattern_catches_by_another_name_is_not_left():
 def test_patterns_of_many_names_without_structure_match_no_other_name():
     modules = [f"m{i}.inner" if i % 7 else f"m{i}.{'inner' if i % 2 else ''}.inner" for i in range(1200)]
     everything = [f"{module}.{leaf}" for module in modules for leaf in ("weight", "bias")]
-    names = NamePatterns([*everything, "inner.scale"])
+    names = NamePatterns(Families([*everything, "inner.scale"]))
     weights = [name for name in everything if name.endswith("weight")]
     for ours in (weights, weights[3:], everything, everything[:-1]):
         pattern, _, rest = names.summary(ours).partition(", +")
@@ -176,4 +177,4 @@ def test_patterns_of_many_names_without_structure_match_no_other_name():
 
 def test_one_pattern_covers_many_names_without_structure_that_end_alike():
     everything = [f"m{i}.inner.{leaf}" for i in range(1200) for leaf in ("weight", "bias")]
-    assert NamePatterns(everything).summary(everything[::2]) == "**.weight"
+    assert NamePatterns(Families(everything)).summary(everything[::2]) == "**.weight"

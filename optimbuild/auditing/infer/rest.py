@@ -9,6 +9,7 @@ from typing import Any
 from optimbuild.auditing.infer.target import Rule, Target
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
+from optimbuild.report.families import Families
 from optimbuild.report.name_patterns import NamePatterns
 
 
@@ -17,7 +18,7 @@ def freezing(target: Target) -> list[Rule]:
     if not target.to_freeze:
         return []
     trained = {**dict.fromkeys(target.to_freeze), **target.options}
-    patterns = NamePatterns([name for name in target.plan.inventory.names if name in trained])
+    patterns = NamePatterns(Families([name for name in target.plan.inventory.names if name in trained]))
     return [{"type": "freeze", "patterns": patterns.each(target.to_freeze)}]
 
 

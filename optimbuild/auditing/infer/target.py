@@ -12,6 +12,7 @@ from optimbuild.errors import OptimBuildError
 from optimbuild.plan.make import make_plan
 from optimbuild.plan.plan import Plan
 from optimbuild.registry import find_optimizer
+from optimbuild.report.families import Families
 from optimbuild.report.name_patterns import NamePatterns
 
 Rule = dict[str, Any]
@@ -45,7 +46,7 @@ class Target:
     @cached_property
     def patterns(self) -> NamePatterns:
         """The patterns of the trained parameters; what is frozen may match as well."""
-        return NamePatterns(self.options)
+        return NamePatterns(Families(tuple(self.options)))
 
     @cached_property
     def to_freeze(self) -> list[str]:
