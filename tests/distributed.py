@@ -118,6 +118,7 @@ def _rank(
         dist.init_process_group(
             "gloo", init_method=f"file://{store}", rank=rank, world_size=world_size, timeout=timedelta(seconds=limit)
         )
+        dist.barrier()  # a check that needs no other rank could leave while those are still connecting to it
         answer = (check(*args), "")
     except BaseException:  # noqa: BLE001  # a failing rank must report, whatever it raised
         answer = (None, traceback.format_exc())
